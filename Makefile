@@ -1,0 +1,51 @@
+# Every target works from a bare Python >= 3.11; the first run installs, later runs start at once.
+#   make figures [PROFILE=smoke|laptop|gpu|paper]    make test    make lab    make bench    make clean
+VENV ?= .venv
+PYTHON ?=
+PROFILE ?= smoke
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.lmcnb-ready
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.PHONY: setup figures test lab bench clean
+.DEFAULT_GOAL := figures
+
+setup: $(READY)
+
+figures: $(READY)
+	$(BIN)/lmcnb run --profile $(PROFILE)
+	$(BIN)/lmcnb report
+
+# One thread a worker: workers that each start a thread a core slow each other down.
+# The notebooks keep the threads they were written with, and one after another they share the store.
+test: $(READY)
+	$(BIN)/ruff check .
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+ifneq ($(NOTEBOOKS),)
+	$(BIN)/pytest --nbval --nbval-cell-timeout=600 $(NOTEBOOKS)
+endif
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+bench: $(READY)
+	$(BIN)/lmcnb bench
+
+# Leaves the environment and the store, which are dear to make again.
+clean:
+	rm -rf executed report figures/smoke build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || { \
+	  for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	    "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	      && exec "$$python" -m venv $(VENV); \
+	  done; \
+	  echo 'No Python >= 3.11 with venv found. Install one (Debian: python3 and python3-venv), or name it:' >&2; \
+	  echo '  make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)' >&2; \
+	  exit 1; }
+	$(BIN)/python -m pip install -e '.[test]'
+	@touch $@

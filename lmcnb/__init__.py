@@ -1,0 +1,44 @@
+"""lmcnb: linear mode connectivity in sparse networks, as a reproducible paper.
+
+Everything public is here; submodules load when a name is first used, so ``import lmcnb`` costs nothing.
+"""
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "data": ("CIFAR10_MEAN", "CIFAR10_STD", "DATASETS", "Dataset", "Images", "load", "normalise", "pack"),
+    "augment": ("AUGMENTS", "Augment", "augmentation"),
+    "models": ("MODELS", "Net", "initialise", "prunable", "register_model"),
+    "params": ("Params", "lerp", "select", "size", "stack", "unstack"),
+    "masks": ("jaccard", "layer_density", "masked", "ones", "prune", "random_global", "random_layerwise", "sparsity"),
+    "training": ("Recipe", "Scores", "State", "evaluate", "fit", "seeded"),
+    "strategies": ("STRATEGIES",),
+    "distill": ("DM", "Distilled", "Herding", "IDC", "METHODS", "Method", "RandomReal", "decode"),
+    "pruning": ("Round", "prune_iteratively", "prune_round", "rewound", "sparsity_after"),
+    "connectivity": ("CONVENTIONS", "Path", "QUANTITIES", "alpha_grid", "barrier", "interpolate", "paths",
+                     "recalibrate", "residual", "with_residuals"),
+    "statistics": ("Claim", "Estimate", "claim_below", "estimate", "verdict"),
+    "spec": ("Spec",),
+    "lab": ("Assess", "Connect", "Distil", "Entry", "Lab", "RandomMask", "Store", "StoreError", "Study", "Ticket",
+            "Train"),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = (*_NAMES, "figures", "places", "widgets")
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

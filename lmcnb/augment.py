@@ -1,0 +1,186 @@
+"""Seeded, batched augmentation on the device, split in two: random numbers first, pixels later.
+
+:func:`draw` makes every random number of a run of steps on the CPU, so one seed means the same augmentation on every
+device and in every execution strategy. :func:`apply` turns pixels with them and has no randomness of its own. All
+geometry of an image (flip, crop, scale, rotation) is one affine matrix, hence one bilinear look-up.
+
+The transformations and their ranges are those of Differentiable Siamese Augmentation (Zhao & Bilen, 2021), which the
+papers' code uses for training on CIFAR; CutMix is Yun et al. (2019).
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from .spec import Spec, choose
+
+Draws = dict[str, Tensor]
+
+
+class Augment(Spec):
+    """What may happen to an image. Strengths are DSA's.
+
+    Args:
+        flip: mirror left and right with probability ½.
+        colour: brightness ± 0.5, saturation × 0…2, contrast × 0.5…1.5, in units of the normalised image.
+        geometry: any of "crop" (shift by up to 1/8 of the side, zero-filled), "scale" (1/1.2…1.2, each axis by
+            itself), "rotate" (± 15°). With ``one_of``, one of them is drawn for each batch, else all apply.
+        cutout: blank a square of half the side.
+        shared: one draw for the whole batch (gradient matching needs this) instead of one for each image.
+        single: only one family (colour, crop, cutout, flip, scale or rotate), drawn for each batch: DSA's default.
+        cutmix: probability that a batch is mixed.
+    """
+
+    flip: bool = False
+    colour: bool = False
+    geometry: tuple[str, ...] = ()
+    one_of: bool = True
+    cutout: bool = False
+    shared: bool = False
+    single: bool = False
+    cutmix: float = Field(0.0, ge=0, le=1)
+
+    @property
+    def warps(self) -> bool:
+        return self.flip or bool(self.geometry)
+
+
+AUGMENTS: dict[str, Augment] = {
+    "none": Augment(),
+    "flip_crop": Augment(flip=True, geometry=("crop",)),
+    "colour_crop": Augment(colour=True, geometry=("crop",)),
+    "cifar": Augment(flip=True, colour=True, geometry=("crop", "scale", "rotate")),
+    "dsa": Augment(flip=True, colour=True, geometry=("crop", "scale", "rotate"), cutout=True),
+    "dsa_matching": Augment(flip=True, colour=True, geometry=("crop", "scale", "rotate"), cutout=True, shared=True,
+                            single=True),
+    "match": Augment(colour=True, geometry=("crop",), one_of=False, cutout=True, shared=True),
+}
+
+
+def augmentation(name: str, cutmix: float = 0.0) -> Augment:
+    """A named augmentation: "none", "flip_crop", "colour_crop", "cifar" (protocol of the papers), "dsa", "match"."""
+    return choose("augmentation", name, AUGMENTS).but(cutmix=cutmix)
+
+
+def draw(augment: Augment, steps: int, batch: int, size: int, generator: torch.Generator) -> Draws:
+    """Every random number of ``steps`` batches, on the CPU.
+
+    Returns:
+        affine float32 [steps, b, 2, 3], colour float32 [steps, b, 3], cutout int64 [steps, b, 2] (top left corner),
+        and for CutMix: partner int64 [steps, batch], box int64 [steps, 4] (top, bottom, left, right), kept float32
+        [steps] (share of the pixels that stay); b is 1 when the draw is shared. Only what is needed is there.
+    """
+    b = 1 if augment.shared else batch
+    draws: Draws = {}
+    families = ["colour", "flip", "cutout", *augment.geometry]
+    only = torch.randint(0, len(families), (steps,), generator=generator) if augment.single else None
+    if augment.warps:
+        draws["affine"] = _affine(augment, steps, b, size, generator, only)
+    if augment.colour:
+        draws["colour"] = torch.rand(steps, b, 3, generator=generator)
+    if augment.cutout:
+        side = size // 2
+        draws["cutout"] = torch.randint(0, size + 1 - side % 2, (steps, b, 2), generator=generator) - side // 2
+    if only is not None:  # neutral values where another family was drawn
+        draws["colour"][only != 0] = 0.5
+        draws["cutout"][only != 2] = -size
+    if augment.cutmix:
+        draws |= _cutmix(augment.cutmix, steps, batch, size, generator)
+    return draws
+
+
+def _affine(augment: Augment, steps: int, b: int, size: int, generator: torch.Generator, only: Tensor | None
+            ) -> Tensor:
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(steps, b, *shape, generator=generator) * (high - low) + low
+
+    affine = torch.eye(2, 3).expand(steps, b, 2, 3).clone()
+    kinds = augment.geometry
+    chosen = torch.randint(0, max(1, len(kinds)), (steps,), generator=generator) if only is None else only - 3
+    for k, kind in enumerate(kinds):
+        on = (chosen == k)[:, None] if augment.one_of else torch.ones(steps, 1, dtype=torch.bool)
+        on = on[..., None, None]
+        affine = torch.where(on, compose(affine, choose("geometry", kind, _GEOMETRY)(uniform, size)), affine)
+    if augment.flip:
+        mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+        if only is not None:
+            mirror[only != 1] = 1.0
+        affine[..., :, 0] *= mirror[..., None]
+    return affine
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """The affine map x ↦ outer(inner(x)), both [..., 2, 3]."""
+    linear = outer[..., :2] @ inner[..., :2]
+    shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+    return torch.cat([linear, shift], -1)
+
+
+def _crop(uniform, size: int) -> Tensor:
+    reach = size // 8
+    shift = torch.floor(uniform(-reach, reach + 1, 2)).clamp(-reach, reach) * (2 / size)
+    return torch.cat([torch.eye(2).expand(*shift.shape, 2), shift[..., None]], -1)
+
+
+def _scale(uniform, size: int) -> Tensor:
+    return torch.cat([torch.diag_embed(uniform(1 / 1.2, 1.2, 2)), torch.zeros(1, 1, 2, 1).expand(
+        *uniform(0, 1).shape, 2, 1)], -1)
+
+
+def _rotate(uniform, size: int) -> Tensor:
+    angle = uniform(-15, 15) * math.pi / 180
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    return torch.stack([cos, -sin, zero, sin, cos, zero], -1).unflatten(-1, (2, 3))
+
+
+_GEOMETRY = {"crop": _crop, "scale": _scale, "rotate": _rotate}
+
+
+def _cutmix(probability: float, steps: int, batch: int, size: int, generator: torch.Generator) -> Draws:
+    # Beta(1, 1) is uniform. A step without CutMix has an empty box, so every step runs the same operations.
+    lam = torch.rand(steps, generator=generator)
+    on = torch.rand(steps, generator=generator) < probability
+    half = (size * (1 - lam).sqrt() / 2).floor().long()
+    centre = torch.randint(0, size, (steps, 2), generator=generator)
+    low = (centre - half[:, None]).clamp(0, size) * on[:, None]
+    high = (centre + half[:, None]).clamp(0, size) * on[:, None]
+    area = (high - low).prod(1).float()
+    partner = torch.rand(steps, batch, generator=generator).argsort(1)
+    box = torch.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], 1)
+    return {"partner": partner, "box": box, "kept": 1 - area / size ** 2}
+
+
+def apply(augment: Augment, x: Tensor, draws: Draws) -> Tensor:
+    """Augmented images for one step's draws (no leading ``steps`` axis). x: normalised float32 [B, C, H, W]."""
+    if augment.colour:
+        x = _colour(x, draws["colour"])
+    if augment.warps:
+        affine = draws["affine"].to(x.dtype).expand(len(x), 2, 3)
+        grid = F.affine_grid(affine, list(x.shape), align_corners=False)
+        x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if augment.cutout:
+        x = x * ~_inside(draws["cutout"], draws["cutout"] + x.shape[-1] // 2, x.shape[-1])
+    if augment.cutmix:
+        low, high = draws["box"][None, 0::2], draws["box"][None, 1::2]
+        x = torch.where(_inside(low, high, x.shape[-1]), x[draws["partner"]], x)
+    return x
+
+
+def _colour(x: Tensor, u: Tensor) -> Tensor:
+    brightness, saturation, contrast = (u[:, i, None, None, None] for i in range(3))
+    x = x + (brightness - 0.5)
+    grey = x.mean(1, keepdim=True)
+    x = (x - grey) * (saturation * 2) + grey
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return (x - mean) * (contrast + 0.5) + mean
+
+
+def _inside(low: Tensor, high: Tensor, size: int) -> Tensor:
+    """bool [b, 1, H, W]: pixels in the boxes [low, high) given as int64 [b, 2] (row, column)."""
+    at = torch.arange(size, device=low.device)
+    rows, columns = ((at >= low[:, i, None]) & (at < high[:, i, None]) for i in (0, 1))
+    return (rows[:, :, None] & columns[:, None, :])[:, None]

@@ -1,0 +1,160 @@
+"""The command line: run | params | status | report | bench | tidy.
+
+Nothing heavy is imported before a command needs it: `lmcnb --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lmcnb import places
+from lmcnb.cli import bench as benchmarks
+from lmcnb.cli import report as site
+from lmcnb.cli import runner
+from lmcnb.cli.notebook import find_notebooks, tidied
+from lmcnb.cli.text import Refused, duration, table
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+notebooks_argument = click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
+profile_option = click.option(
+    "--profile", default="smoke", show_default=True, metavar="NAME", help="smoke, laptop, gpu or paper."
+)
+settings_option = click.option(
+    "-s", "--set", "settings", multiple=True, metavar="K=V", help="A parameter's value, as YAML; repeatable."
+)
+executed_option = click.option(
+    "--executed", type=FOLDER, help="Folder of executed notebooks.  [default: executed]"
+)
+
+
+def _root() -> Path:
+    try:
+        return places.project_root()
+    except FileNotFoundError as error:
+        raise Refused(str(error)) from error
+
+
+def selected(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which notebooks, under which profile, with which settings."""
+    return notebooks_argument(profile_option(settings_option(command)))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lmcnb")
+def main() -> None:
+    """Linear mode connectivity in sparse networks, a notebook a figure.
+
+    A NOTEBOOK is a path, a name such as 03_stability_cifar10, or the beginning of one, such as 03. Without
+    any, a command takes all of them in reading order.
+    """
+
+
+@main.command()
+@selected
+@executed_option
+def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], executed: Path | None) -> None:
+    """Execute notebooks; stop at the first that fails.
+
+    All settings and plans are checked before the first cell runs. Exits with 2 if that refuses, with 1 if a
+    cell fails. Figures go to figures/, executed notebooks to executed/, results to the store: a second run is
+    short.
+    """
+    root = _root()
+    folder = (executed or root / "executed").absolute()
+    jobs = runner.prepare(root, notebooks, profile, settings)
+    with places.pinned(root):
+        runner.plans(jobs)
+        for number, job in enumerate(jobs, start=1):
+            click.echo(f"[{number}/{len(jobs)}] {job.notebook.stem}, profile {profile}")
+            start = time.monotonic()
+            target = runner.execute(job, folder)
+            click.echo(f"[{number}/{len(jobs)}] {target} in {duration(time.monotonic() - start)}")
+
+
+@main.command()
+@selected
+def params(notebooks: Sequence[str], profile: str, settings: Sequence[str]) -> None:
+    """List the notebooks' parameters and their values under a profile."""
+    for job in runner.prepare(_root(), notebooks, profile, settings):
+        known, values = job.notebook.parameters, job.namespace
+        rows = [(name, p.kind, repr(values[name]), p.help) for name, p in known.items()]
+        click.echo(f"{job.notebook.stem}, profile {profile}")
+        click.echo(table(("name", "type", "value", "help"), rows) + "\n" if rows else "no parameters\n")
+
+
+@main.command()
+@selected
+def status(notebooks: Sequence[str], profile: str, settings: Sequence[str]) -> None:
+    """Show what is computed, what remains, and how long that is going to take."""
+    root = _root()
+    jobs = runner.prepare(root, notebooks, profile, settings)
+    with places.pinned(root):
+        plans = runner.plans(jobs)
+        from lmcnb.lab import status as stages  # imports torch
+
+        found = [stages(plan) for plan in plans]
+    rows = [
+        (job.notebook.stem, row.stage, row.done, row.remaining, _cost(row))
+        for job, its_rows in zip(jobs, found, strict=True)
+        for row in its_rows
+    ]
+    click.echo(table(("notebook", "stage", "done", "remaining", "estimated"), rows))
+    click.echo(_total([row for its_rows in found for row in its_rows]))
+
+
+def _cost(row: Any) -> str:
+    if not row.remaining:
+        return "–"
+    return "not measured yet" if row.seconds is None else duration(row.seconds)
+
+
+def _total(rows: Iterable[Any]) -> str:
+    open_rows = [row for row in rows if row.remaining]
+    known = sum(row.seconds for row in open_rows if row.seconds is not None)
+    unmeasured = sum(row.remaining for row in open_rows if row.seconds is None)
+    if not open_rows:
+        return "Everything is computed."
+    more = f", and {unmeasured} entries of stages not measured yet" if unmeasured else ""
+    return f"Remaining: {duration(known)}{more}"
+
+
+@main.command()
+@executed_option
+@click.option("--out", type=FOLDER, help="Folder to write.  [default: report]")
+def report(executed: Path | None, out: Path | None) -> None:
+    """Make one HTML site of all executed notebooks, with an index."""
+    root = _root()
+    index = site.build(executed or root / "executed", out or root / "report", root / "notebooks")
+    click.echo(f"{index}")
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--quick", is_flag=True, help="Small sizes: whether it works, not how fast it is.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
+def bench(names: Sequence[str], quick: bool, out: Path | None) -> None:
+    """Measure the kernels against textbook loops, side by side in one process."""
+    results: dict[str, Any] = {}
+    for name, path in benchmarks.find_benchmarks(_root(), names).items():
+        results[name] = benchmarks.load(name, path)(quick)
+        click.echo(benchmarks.show(name, results[name]) + "\n")
+        if out:  # after each: the next may be killed
+            benchmarks.save(out, quick, results)
+
+
+@main.command()
+@notebooks_argument
+def tidy(notebooks: Sequence[str]) -> None:
+    """Strip run times, papermill's notes and widget state from notebooks; use it before committing."""
+    for notebook in find_notebooks(_root(), notebooks):
+        text = notebook.path.read_text(encoding="utf-8")
+        clean = tidied(text)
+        if clean != text:
+            notebook.path.write_text(clean, encoding="utf-8")
+        click.echo(f"{notebook.stem}: {'tidied' if clean != text else 'was tidy'}")

@@ -1,0 +1,230 @@
+"""Image data sets as tensors that live on the device: one uint8 tensor a split, no DataLoader."""
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .places import data_root
+from .spec import choose
+
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images on one device.
+
+    Attributes:
+        x: uint8 [N, C, H, W] in 0…255, or float32 [N, C, H, W] in 0…1 (distilled sets); never normalised.
+        y: int64 [N] class indices, or float32 [N, classes] probabilities (soft labels).
+        mean, std: float32 [C], in units of 0…1; :meth:`normalised` applies them.
+        classes: number of classes.
+    """
+
+    x: Tensor
+    y: Tensor
+    mean: Tensor
+    std: Tensor
+    classes: int
+
+    def __post_init__(self):
+        if self.x.ndim != 4 or len(self.x) != len(self.y):
+            raise ValueError(f"images must be [N, C, H, W] with one label each; got images {tuple(self.x.shape)} "
+                             f"and {len(self.y)} labels")
+        if self.x.shape[1] != len(self.mean):
+            raise ValueError(f"images have {self.x.shape[1]} channels, the data set's mean has {len(self.mean)}")
+        if self.y.ndim == 1 and len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < self.classes:
+            raise ValueError(f"labels must lie in 0…{self.classes - 1}; "
+                             f"found {int(self.y.min())}…{int(self.y.max())}")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return tuple(self.x.shape[1:])
+
+    @property
+    def hard(self) -> Tensor:
+        """int64 [N]: the label, or the likeliest class of a soft label."""
+        return self.y if self.y.ndim == 1 else self.y.argmax(1)
+
+    @cached_property
+    def by_class(self) -> list[Tensor]:
+        """For each class, the int64 indices of its images, in order."""
+        return [torch.nonzero(self.hard == c).flatten() for c in range(self.classes)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over pixels, labels and normalisation: what the store's keys are made of."""
+        h = hashlib.sha256()
+        for t in (self.x, self.y, self.mean, self.std):
+            h.update(str((t.dtype, tuple(t.shape))).encode())
+            h.update(memoryview(t.cpu().contiguous().numpy()).cast("B"))
+        return h.hexdigest()
+
+    def normalised(self, index: Tensor | slice | None = None) -> Tensor:
+        """float32 [n, C, H, W]: (x − mean) / std of the chosen images."""
+        return normalise(self.x if index is None else self.x[index], self.mean, self.std)
+
+    def subset(self, index: Tensor | slice) -> Images:
+        return replace(self, x=self.x[index], y=self.y[index])
+
+    def to(self, device: torch.device | str) -> Images:
+        return replace(self, **{n: getattr(self, n).to(device) for n in ("x", "y", "mean", "std")})
+
+
+def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """float32 (x − mean) / std for uint8 (0…255) or float (0…1) images [..., C, H, W]."""
+    x = x.float() / 255 if x.dtype == torch.uint8 else x
+    return (x - mean[:, None, None]) / std[:, None, None]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named pair of splits; ``note`` says what a reader must know of it."""
+
+    name: str
+    train: Images
+    test: Images
+    note: str = field(default="")
+
+    @property
+    def classes(self) -> int:
+        return self.train.classes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return hashlib.sha256((self.train.fingerprint + self.test.fingerprint).encode()).hexdigest()
+
+
+def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
+    """A data set by name: ``"digits"``, ``"cifar10"``, ``"cifar100"`` or ``"folder:PATH"``.
+
+    digits (8 × 8, grey, 1,297 training and 500 test images) comes with scikit-learn. cifar10 and cifar100 are read
+    from ``LMCNB_DATA/<name>.npz`` (x_train uint8 [N, 32, 32, 3], y_train, x_test, y_test), else downloaded and packed
+    there once by torchvision. ``folder:PATH`` reads PATH/train/<class>/* and PATH/test/<class>/* (or ``val``).
+
+    Raises:
+        ValueError: an unknown name (the message lists the known ones) or a malformed file.
+        FileNotFoundError: neither a packed file nor a network, or no such folder (the message says how to get it).
+    """
+    if name.startswith("folder:"):
+        dataset = _folder(Path(name.removeprefix("folder:")).expanduser())
+    else:
+        dataset = choose("data set", name, DATASETS | {"folder:PATH": None})()
+    return replace(dataset, train=dataset.train.to(device), test=dataset.test.to(device))
+
+
+def pack(arrays: dict[str, np.ndarray], name: str, mean=None, std=None, note: str = "") -> Dataset:
+    """A data set from arrays x_train, x_test (uint8 [N, H, W, C] or [N, H, W]) and y_train, y_test (integers [N]).
+
+    ``mean`` and ``std`` are measured on the training images when they are not given.
+
+    Raises:
+        ValueError: an array is missing or of another shape or type.
+    """
+    missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays)
+    if missing:
+        raise ValueError(f"{name}: arrays {', '.join(sorted(missing))} are missing")
+    x = {s: _chw(arrays[f"x_{s}"], name) for s in ("train", "test")}
+    y = {s: torch.from_numpy(np.ascontiguousarray(arrays[f"y_{s}"]).astype(np.int64)).flatten() for s in x}
+    pixels = x["train"].double() / 255 if mean is None else None
+    mean = pixels.mean((0, 2, 3)).float() if mean is None else torch.tensor(mean)
+    std = pixels.std((0, 2, 3)).float() if std is None else torch.tensor(std)
+    classes = int(max(y["train"].max(), y["test"].max())) + 1
+    return Dataset(name, *(Images(x[s], y[s], mean, std, classes) for s in ("train", "test")), note)
+
+
+def _chw(x: np.ndarray, name: str) -> Tensor:
+    if x.dtype != np.uint8 or x.ndim not in (3, 4):
+        raise ValueError(f"{name}: images must be uint8 [N, H, W, C]; got {x.dtype} {x.shape}")
+    x = x[..., None] if x.ndim == 3 else x
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    raw = load_digits()
+    x = np.clip(np.round(raw.images * (255 / 16)), 0, 255).astype(np.uint8)
+    split = train_test_split(x, raw.target, test_size=500, random_state=0, stratify=raw.target)
+    arrays = dict(zip(("x_train", "x_test", "y_train", "y_test"), split))
+    return pack(arrays, "digits", note="scikit-learn's 8 × 8 digits: a data set to see the method work on, "
+                                       "not to judge the claims by")
+
+
+def _cifar(name: str) -> Dataset:
+    path = data_root() / f"{name}.npz"
+    if not path.exists():
+        _download_cifar(name, path)
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            arrays = {k: f[k] for k in f.files}
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable npz ({error}); delete it and pack it again") from error
+    constants = (CIFAR10_MEAN, CIFAR10_STD) if name == "cifar10" else (None, None)
+    return pack(arrays, name, *constants)
+
+
+def _download_cifar(name: str, path: Path) -> None:
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    source = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    try:
+        parts = {s: source(path.parent / "download", train=s == "train", download=True) for s in ("train", "test")}
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{name} is not at {path} and could not be downloaded ({type(error).__name__}). Either set LMCNB_DATA to "
+            f"a folder with {name}.npz (x_train uint8 [N, 32, 32, 3], y_train, x_test, y_test), or run once with a "
+            f"network so that torchvision can fetch it") from error
+    arrays = {}
+    for split, part in parts.items():
+        arrays |= {f"x_{split}": part.data, f"y_{split}": np.asarray(part.targets, np.uint8)}
+    aside = path.with_suffix(".partial.npz")
+    np.savez(aside, **arrays)
+    os.replace(aside, path)
+
+
+def _folder(root: Path) -> Dataset:
+    splits = {"train": root / "train", "test": root / "test" if (root / "test").is_dir() else root / "val"}
+    for split, folder in splits.items():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}: folder:PATH needs PATH/train/<class>/* and "
+                                    f"PATH/test/<class>/* (or PATH/val/<class>/*)")
+    names = sorted(p.name for p in splits["train"].iterdir() if p.is_dir())
+    arrays = {}
+    for split, folder in splits.items():
+        found = sorted(p.name for p in folder.iterdir() if p.is_dir())
+        if found != names:
+            raise ValueError(f"{folder} has classes {found}, the training folder has {names}")
+        arrays |= _read_split(split, folder, names)
+    return pack(arrays, f"folder:{root.name}")
+
+
+def _read_split(split: str, folder: Path, names: list[str]) -> dict[str, np.ndarray]:
+    from PIL import Image
+
+    files = [(p, c) for c, n in enumerate(names) for p in sorted((folder / n).iterdir()) if p.is_file()]
+    images = [np.asarray(Image.open(p).convert("RGB")) for p, _ in files]
+    sizes = {i.shape for i in images}
+    if len(sizes) != 1:
+        raise ValueError(f"{folder}: all images must have one size, found {sorted(sizes)[:4]}; resize them first")
+    return {f"x_{split}": np.stack(images), f"y_{split}": np.array([c for _, c in files])}
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "digits": _digits,
+    "cifar10": lambda: _cifar("cifar10"),
+    "cifar100": lambda: _cifar("cifar100"),
+}

@@ -1,0 +1,126 @@
+"""What every distillation method shares: the distilled set, its decoding, its starting images."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from ..data import Dataset, Images
+from ..models import Net
+from ..params import Params
+from ..spec import Spec
+from ..training import seeded
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A distilled set with all that is needed to use it.
+
+    Attributes:
+        images: float32 [classes · ipc, C, H, W] in 0…1, not normalised, class by class.
+        labels: int64 [classes · ipc]. mean, std: float32 [C] of the data set it stands for.
+        factor: each image holds factor² smaller ones (1: none); :meth:`decoded` unfolds them.
+        data_points: training images the method itself looked at (0 for a choice made without training).
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+    classes: int
+    factor: int = 1
+    data_points: int = 0
+
+    @property
+    def ipc(self) -> int:
+        """Stored images per class."""
+        return len(self.images) // self.classes
+
+    def decoded(self) -> Images:
+        """The images to train on: classes · ipc · factor² of them."""
+        return Images(decode(self.images, self.factor), self.labels.repeat(self.factor ** 2), self.mean, self.std,
+                      self.classes)
+
+    def tensors(self) -> Params:
+        return {"images": self.images, "labels": self.labels, "mean": self.mean, "std": self.std}
+
+
+def decode(images: Tensor, factor: int) -> Tensor:
+    """[N, C, H, W] → [factor² · N, C, H, W]: each tile up-sampled bilinearly, all images' first tiles first.
+
+    Sides that factor does not divide are padded with mid-grey (0.5) first, as IDC does. Differentiable.
+    """
+    if factor == 1:
+        return images
+    size = images.shape[-1]
+    missing = -size % factor
+    padded = F.pad(images, (0, missing, 0, missing), value=0.5) if missing else images
+    side = padded.shape[-1] // factor
+    tiles = [padded[..., r * side:(r + 1) * side, c * side:(c + 1) * side]
+             for r in range(factor) for c in range(factor)]
+    return F.interpolate(torch.cat(tiles), size=(size, size), mode="bilinear", align_corners=False)
+
+
+class Method(Spec):
+    """Settings of a distillation method; a subclass implements :meth:`distill`.
+
+    Args:
+        ipc: stored images per class. factor: each holds factor² smaller ones.
+    """
+
+    ipc: int = Field(10, ge=1)
+    factor: int = Field(1, ge=1, le=3)
+
+    def check(self, data: Dataset) -> None:
+        """Raises ValueError when a class has fewer images than the set would start from."""
+        need, smallest = self.ipc * self.factor ** 2, min(len(i) for i in data.train.by_class)
+        if need > smallest:
+            raise ValueError(f"ipc {self.ipc} at factor {self.factor} needs {need} images per class; the smallest "
+                             f"class of {data.name} has {smallest}: lower ipc or factor")
+
+    def distill(self, data: Dataset, net: Net, seed: int, *, state: Params | None = None,
+                checkpoint: Callable[[Params], None] | None = None, progress: Progress | None = None) -> Distilled:
+        """Distils ``data.train``; the same seed gives the same set.
+
+        ``checkpoint`` receives tensors from which a later call with ``state`` goes on to the same result.
+        """
+        raise NotImplementedError
+
+    def result(self, data: Dataset, pixels: Tensor, data_points: int) -> Distilled:
+        """Wraps float32 pixels [classes, ipc, C, H, W] as a :class:`Distilled`."""
+        labels = torch.arange(data.classes, device=pixels.device).repeat_interleave(self.ipc)
+        train = data.train
+        return Distilled(pixels.flatten(0, 1).clamp(0, 1), labels, train.mean, train.std, data.classes, self.factor,
+                         data_points)
+
+
+def choose_real(data: Images, per_class: int, generator: torch.Generator) -> Tensor:
+    """Indices int64 [classes, per_class] of different random images of each class."""
+    return torch.stack([i[torch.randperm(len(i), generator=generator)[:per_class].to(i.device)]
+                        for i in data.by_class])
+
+
+def real_pixels(data: Images, index: Tensor) -> Tensor:
+    """float32 [..., C, H, W] in 0…1 of the images at ``index`` (any shape)."""
+    x = data.x[index]
+    return x.float() / 255 if x.dtype == torch.uint8 else x.clone()
+
+
+def mix(data: Images, ipc: int, factor: int, seed: int) -> Tensor:
+    """IDC's "mix" start: float32 [classes, ipc, C, H, W], each image tiled from factor² shrunken real ones."""
+    index = choose_real(data, ipc * factor ** 2, seeded("start", seed))
+    pixels = real_pixels(data, index)
+    if factor == 1:
+        return pixels
+    size = pixels.shape[-1]
+    side = -(-size // factor)
+    small = F.interpolate(pixels.flatten(0, 1), size=(side, side), mode="nearest")
+    small = small.view(len(index), ipc, factor, factor, -1, side, side)
+    tiled = small.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(index), ipc, -1, side * factor, side * factor)
+    return tiled[..., :size, :size].contiguous()

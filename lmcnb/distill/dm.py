@@ -1,0 +1,90 @@
+"""DM: dataset condensation with distribution matching (Zhao & Bilen, 2023)."""
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Callable, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..augment import AUGMENTS, apply, draw
+from ..data import Dataset, Images, normalise
+from ..models import Net, initialise
+from ..params import Params
+from ..training import seeded
+from .base import Distilled, Method, decode, mix, real_pixels
+from .features import features
+
+
+class DM(Method):
+    """Matches each class's mean feature under a fresh random network in every iteration. Defaults: the papers'.
+
+    Loss: Σ over classes of ‖mean ψ(real) − mean ψ(synthetic)‖², ψ the input of the last linear layer, both under one
+    shared augmentation (DSA). The pixels start from real images.
+
+    Args:
+        iterations: each with a new random network. real_batch: real images of each class.
+        lr_image, momentum: SGD on the normalised pixels.
+    """
+
+    kind: Literal["dm"] = "dm"
+    iterations: int = Field(20_000, ge=1)
+    real_batch: int = Field(256, ge=1)
+    lr_image: float = Field(1.0, gt=0)
+    momentum: float = Field(0.5, ge=0, lt=1)
+    checkpoint_every: int = Field(100, ge=1)
+
+    def distill(self, data: Dataset, net: Net, seed: int, *, state: Params | None = None,
+                checkpoint: Callable[[Params], None] | None = None, progress=None) -> Distilled:
+        self.check(data)
+        train = data.train
+        if state is None:
+            start = normalise(mix(train, self.ipc, self.factor, seed), train.mean, train.std)
+            state = {"x": start, "velocity": torch.zeros_like(start), "iteration": torch.tensor(0)}
+        x, velocity = state["x"].clone(), state["velocity"].clone()
+        for i in range(int(state["iteration"]), self.iterations):
+            grad = self.gradient(train, net, x, f"{seed}/{i}")[0]
+            velocity = self.momentum * velocity + grad
+            x = x - self.lr_image * velocity
+            if (i + 1) % self.checkpoint_every == 0 or i + 1 == self.iterations:
+                if checkpoint:
+                    checkpoint({"x": x, "velocity": velocity, "iteration": torch.tensor(i + 1)})
+                if progress:
+                    progress(i + 1, self.iterations)
+        pixels = x * train.std[:, None, None] + train.mean[:, None, None]
+        return self.result(data, pixels, self.iterations * self.real_batch * data.classes)
+
+    def gradient(self, train: Images, net: Net, x: Tensor, seed: str) -> tuple[Tensor, Tensor]:
+        """Gradient of the loss with respect to normalised pixels x [classes, ipc, C, H, W], and the loss."""
+        generator, device = seeded("dm", seed), x.device
+        params, buffers = initialise(net, seeded("net", seed).initial_seed(), device)
+        real = torch.stack([i[torch.randint(len(i), (self.real_batch,), generator=generator).to(device)]
+                            for i in train.by_class])
+        draws = draw(AUGMENTS["dsa_matching"], train.classes, 1, train.shape[-1], generator)
+        draws = {n: t.to(device) for n, t in draws.items()}
+        pixels = normalise(real_pixels(train, real), train.mean, train.std)
+        compiled = self.iterations > 100
+        return matcher(net, self.factor, compiled)(params, buffers, x, pixels, draws)
+
+
+@lru_cache(maxsize=8)
+def matcher(net: Net, factor: int, compiled: bool) -> Callable:
+    """``match(params, buffers, x, real, draws)``: gradient for x [c, ipc, C, H, W] and the loss, all classes at once."""
+    embed, augment = features(net), AUGMENTS["dsa_matching"]
+
+    def means(params, buffers, x, draws) -> Tensor:
+        c, n = x.shape[:2]
+        each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
+        return embed(params, buffers, apply(augment, x.flatten(0, 1), each)).unflatten(0, (c, n)).mean(1)
+
+    def match(params, buffers, x, real, draws):
+        with torch.no_grad():
+            target = means(params, buffers, real, draws)
+
+        def loss(given: Tensor):
+            tiles = decode(given.flatten(0, 1), factor).unflatten(0, (factor ** 2, *given.shape[:2])).transpose(0, 1)
+            value = (target - means(params, buffers, tiles.flatten(1, 2), draws)).square().sum()
+            return value, value
+        return torch.func.grad(loss, has_aux=True)(x)
+    return torch.compile(match, fullgraph=True, dynamic=False) if compiled else match

@@ -1,0 +1,164 @@
+"""IDC: dataset condensation by efficient synthetic-data parameterization (Kim et al., 2022), as the papers use it."""
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Callable, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..augment import AUGMENTS, apply, draw
+from ..data import Dataset, Images, normalise
+from ..models import Net, initialise
+from ..params import Params, select, stack
+from ..training import Recipe, State, fit, seeded
+from .base import Distilled, Method, decode, mix, real_pixels
+from .features import class_gradients
+
+
+class IDC(Method):
+    """Gradient matching on images that each hold factor² smaller ones. Defaults: B's CIFAR-10 settings.
+
+    For ``outer`` freshly initialised networks, ``inner`` times: one matching step of every class (squared distance
+    between the convolutions' gradients on ``real_batch`` real images and on up to ``synthetic_batch`` decoded ones, under
+    one shared augmentation), then ``net_steps`` SGD steps of the network on real data.
+
+    Args:
+        lr_image: SGD rate of the pixels at 10 images per class; scaled by ipc / 10. momentum: of the pixels.
+        distance: "l2" (sum of squares) or "l1" (sum of absolute differences; ImageNet-10).
+        pretrain_epochs: training of each fresh network on real data before matching begins (ImageNet-10: 10).
+    """
+
+    kind: Literal["idc"] = "idc"
+    factor: int = Field(2, ge=1, le=3)
+    outer: int = Field(2000, ge=1)
+    inner: int = Field(100, ge=1)
+    net_steps: int = Field(32, ge=0)
+    real_batch: int = Field(64, ge=1)
+    synthetic_batch: int = Field(128, ge=1)
+    lr_image: float = Field(5e-3, gt=0)
+    momentum: float = Field(0.5, ge=0, lt=1)
+    distance: Literal["l1", "l2"] = "l2"
+    pretrain_epochs: float = Field(0, ge=0)
+    recipe: Recipe = Recipe(schedule="constant", augment="colour_crop")
+
+    def distill(self, data: Dataset, net: Net, seed: int, *, state: Params | None = None,
+                checkpoint: Callable[[Params], None] | None = None, progress=None) -> Distilled:
+        self.check(data)
+        train = data.train
+        if state is None:
+            pixels = mix(train, self.ipc, self.factor, seed)
+            state = {"pixels": pixels, "velocity": torch.zeros_like(pixels), "outer": torch.tensor(0)}
+        pixels, velocity = state["pixels"].clone(), state["velocity"].clone()
+        for outer in range(int(state["outer"]), self.outer):
+            for pixels, velocity in self._outer(train, net, f"{seed}/{outer}", pixels, velocity):
+                pass
+            pixels = pixels.clamp(0, 1)
+            if checkpoint:
+                checkpoint({"pixels": pixels, "velocity": velocity, "outer": torch.tensor(outer + 1)})
+            if progress:
+                progress(outer + 1, self.outer)
+        return self.result(data, pixels, self.data_points(data.classes))
+
+    def data_points(self, classes: int) -> int:
+        """Real images the whole distillation looks at."""
+        return self.outer * self.inner * (classes * self.real_batch + self.net_steps * self.recipe.batch)
+
+    def _outer(self, train: Images, net: Net, seed: str, pixels: Tensor, velocity: Tensor):
+        network = self._network(train, net, seed)
+        generator = seeded("idc", seed)
+        for _ in range(self.inner):
+            grad = self.sweep(train, net, select(network.params, 0), pixels, generator)[0]
+            pixels, velocity = self.update(pixels, velocity, grad)
+            if self.net_steps:
+                network = fit(net, {}, {}, train, self._recipe(train), [f"idc/{seed}"], strategy=self._strategy(
+                    train, net, network), state=network, stop=network.step + self.net_steps)
+            yield pixels, velocity
+
+    def _network(self, train: Images, net: Net, seed: str) -> State:
+        params, buffers = (stack([t]) for t in initialise(net, seeded("net", seed).initial_seed(), train.x.device))
+        if not self.pretrain_epochs:
+            return State.start(params, buffers)
+        warm = self.recipe.but(epochs=self.pretrain_epochs)
+        done = fit(net, params, buffers, train, warm, [f"pretrain/{seed}"])
+        return State.start(done.params, done.buffers)
+
+    def _recipe(self, train: Images) -> Recipe:
+        return self.recipe.but(epochs=max(1, self.inner * self.net_steps) * self.recipe.batch / len(train))
+
+    def _strategy(self, train: Images, net: Net, network: State) -> str:
+        from ..strategies import choose
+
+        return choose(net, self.recipe, train, network, {}, self.outer * self.inner * self.net_steps)
+
+    def update(self, pixels: Tensor, velocity: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """One matching step of every class under the released code's single optimiser, in closed form.
+
+        There the optimiser holds all classes and steps once for each, with a zero gradient for the others: in the
+        classes − 1 steps until its next turn a class drifts on its dying momentum, by Σ momentum^j in all.
+        """
+        steps, beta = len(pixels), self.momentum
+        velocity = beta ** steps * velocity + grad
+        drift = (1 - beta ** steps) / (1 - beta)
+        return pixels - self.lr_image * self.ipc / 10 * drift * velocity, velocity
+
+    def sweep(self, train: Images, net: Net, params: Params, pixels: Tensor, generator: torch.Generator,
+              compiled: bool | None = None) -> tuple[Tensor, Tensor]:
+        """Gradient [classes, ipc, C, H, W] of the matching loss of every class, and the losses [classes].
+
+        Classes share the frozen network and nothing else, so they may go in one batch or one at a time with one
+        result. A GPU takes all at once; a CPU one at a time, which keeps the work in its caches.
+        """
+        device, classes = pixels.device, train.classes
+        real, pick, draws = self._draw(train, generator)
+        long = self.outer * self.inner > 100 if compiled is None else compiled
+        match = matcher(net, self.factor, self.distance, long)
+        at_once = classes if device.type == "cuda" else 1
+        parts = []
+        for s in (slice(c, c + at_once) for c in range(0, classes, at_once)):
+            label = torch.arange(classes, device=device)[s, None]
+            x = real_pixels(train, real[s])
+            parts.append(match(params, pixels[s], x, pick[s], label, {n: d[s] for n, d in draws.items()}, train.mean,
+                               train.std))
+        grads, losses = zip(*parts)
+        return torch.cat(grads), torch.cat(losses)
+
+    def _draw(self, train: Images, generator: torch.Generator):
+        device = train.x.device
+        real = torch.stack([i[torch.randint(len(i), (self.real_batch,), generator=generator).to(device)]
+                            for i in train.by_class])
+        decoded = self.ipc * self.factor ** 2
+        count = min(self.synthetic_batch, decoded)
+        pick = torch.rand(train.classes, decoded, generator=generator).argsort(1)[:, :count].to(device)
+        draws = draw(AUGMENTS["match"], train.classes, 1, train.shape[-1], generator)
+        return real, pick, {n: t.to(device) for n, t in draws.items()}
+
+
+@lru_cache(maxsize=8)
+def matcher(net: Net, factor: int, distance: str, compiled: bool) -> Callable:
+    """``match(params, pixels, real, pick, labels, draws, mean, std)``: pixel gradients and losses of c classes.
+
+    pixels [c, ipc, C, H, W] and real [c, n, C, H, W] in 0…1; pick int64 [c, m], which decoded images to use;
+    labels int64 [c, 1]; draws: one augmentation for each class, shared by its real and synthetic images.
+    """
+    gradients, augment = class_gradients(net), AUGMENTS["match"]
+
+    def prepared(x: Tensor, draws, mean: Tensor, std: Tensor) -> Tensor:
+        c, n = x.shape[:2]
+        each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
+        return apply(augment, normalise(x.flatten(0, 1), mean, std), each).unflatten(0, (c, n))
+
+    def match(params, pixels, real, pick, labels, draws, mean, std):
+        target = gradients(params, prepared(real, draws, mean, std), labels.expand(-1, real.shape[1]))
+        target = [t.detach() for t in target]
+
+        def loss(p: Tensor):
+            tiles = decode(p.flatten(0, 1), factor).unflatten(0, (factor ** 2, *p.shape[:2])).transpose(0, 1)
+            chosen = torch.stack([t[i] for t, i in zip(tiles.flatten(1, 2), pick)])
+            found = gradients(params, prepared(chosen, draws, mean, std), labels.expand(-1, pick.shape[1]))
+            apart = [(a - b).flatten(1) for a, b in zip(target, found)]
+            each = sum(d.square().sum(1) if distance == "l2" else d.abs().sum(1) for d in apart)
+            return each.sum(), each
+        return torch.func.grad(loss, has_aux=True)(pixels)
+    return torch.compile(match, fullgraph=True, dynamic=False) if compiled else match

@@ -1,0 +1,14 @@
+"""Remembering and computing: a content-addressed store, stages, and the engine that fills one from the other."""
+from .engine import Lab, Row, provenance
+from .stages import Assess, Connect, Distil, RandomMask, Stage, Ticket, Train
+from .study import Study
+from .store import Entry, Store, StoreError
+
+
+def status(specs) -> list[Row]:
+    """:meth:`Lab.status` of a default lab."""
+    return Lab(progress=False).status(specs)
+
+
+__all__ = ["Assess", "Connect", "Distil", "Entry", "Lab", "RandomMask", "Row", "Stage", "Store", "StoreError", "Study", "Ticket",
+           "Train", "provenance", "status"]

@@ -1,0 +1,194 @@
+"""The lab: asks the store first, computes what is missing as stacks, remembers it."""
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Iterable, Sequence
+
+import torch
+from tqdm.auto import tqdm
+
+from ..data import Dataset, load
+from ..distill import Distilled
+from ..masks import Masks
+from ..params import Params, to
+from ..places import store_root
+from ..spec import canonical, digest
+from ..strategies import stack_size
+from .compute import COMPUTE, Job, _prefixed, _ticket, cost
+from .stages import Distil, RandomMask, Stage, Ticket, Train
+from .store import Entry, Store
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage in :meth:`Lab.status`: entries done and remaining, and seconds left (None: never measured here)."""
+
+    stage: str
+    done: int
+    remaining: int
+    seconds: float | None
+
+
+class Lab:
+    """Remembers what has been computed and computes the rest.
+
+    Args:
+        device: "cpu", "cuda", …; by default a GPU where there is one.
+        store: folder of results; by default LMCNB_STORE or the user's cache.
+        stack: most models computed as one stack; by default chosen for the device and the network.
+    """
+
+    def __init__(self, device: str | torch.device | None = None, store: Path | str | None = None,
+                 stack: int | None = None, progress: bool = True):
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.store = Store(Path(store) if store else store_root())
+        self.stack, self.progress = stack, progress
+        self._keys: dict[Stage, str] = {}
+        self._entries: dict[str, Entry] = {}
+
+    def dataset(self, name: str) -> Dataset:
+        return _dataset(name, str(self.device))
+
+    def key(self, spec: Stage) -> str:
+        """sha256 over the stage, its version, its settings, its data's fingerprint and its upstream artifacts' keys."""
+        if spec not in self._keys:
+            self._keys[spec] = digest(canonical({
+                "stage": type(spec).__name__, "version": spec.version, "spec": spec.model_dump(mode="json"),
+                "data": self.dataset(spec.dataset).fingerprint, "upstream": [self.key(u) for u in spec.upstream()]}))
+        return self._keys[spec]
+
+    def get(self, spec: Stage) -> Entry:
+        """The artifact of one spec, computed if it is missing."""
+        return self.map([spec])[0]
+
+    def map(self, specs: Sequence[Stage]) -> list[Entry]:
+        """The artifacts of many specs, in their order. What is missing is computed, upstream first, as stacks.
+
+        A stage that is killed resumes from its last checkpoint in the next call. Equal specs are computed once.
+        """
+        unique = list(dict.fromkeys(specs))
+        missing = [s for s in unique if self._find(s) is None]
+        if missing:
+            upstream = list(dict.fromkeys(u for s in missing for u in s.upstream()))
+            if upstream:
+                self.map(upstream)
+            self._compute(missing)
+        return [self._find(s) for s in specs]
+
+    def _find(self, spec: Stage) -> Entry | None:
+        key = self.key(spec)
+        if key not in self._entries:
+            entry = self.store.get(type(spec).__name__, key)
+            if entry is None:
+                return None
+            self._entries[key] = entry
+        return self._entries[key]
+
+    def _compute(self, specs: list[Stage]) -> None:
+        groups: dict[str, list[Stage]] = defaultdict(list)
+        for spec in specs:
+            groups[spec.group()].append(spec)
+        total = sum(cost(self, s) for s in specs)
+        label = f"{type(specs[0]).__name__} × {len(specs)}"
+        bar_format = "{l_bar}{bar}| {elapsed} passed, {remaining} left"
+        with tqdm(total=total, desc=label, disable=not self.progress, bar_format=bar_format, leave=False) as bar:
+            for group in groups.values():
+                most = (self.stack or stack_size(group[0].net, self.device)) if group[0].stacked else 1
+                for start in range(0, len(group), most):
+                    self._chunk(group[start:start + most], bar)
+
+    def _chunk(self, specs: list[Stage], bar: tqdm) -> None:
+        keys, begun, shown = [self.key(s) for s in specs], time.perf_counter(), [0.0]
+
+        def advance(units: float) -> None:
+            shown[0] += units
+            bar.update(units)
+        job = Job(self, digest("".join(keys)), advance)
+        results = COMPUTE[type(specs[0])](job, specs)
+        seconds = (time.perf_counter() - begun) / len(specs)
+        for spec, key, result in zip(specs, keys, results):
+            meta = provenance(self.device) | {"seconds": seconds, "cost": cost(self, spec)}
+            self._entries[key] = self.store.put(type(spec).__name__, key, spec.canonical(), result.values,
+                                                result.tensors, meta)
+        self.store.drop_checkpoint(job.key)
+        bar.update(sum(cost(self, s) for s in specs) - shown[0])
+
+    def model(self, spec: Train) -> tuple[Params, Params]:
+        """Parameters and buffers of one training, on the lab's device."""
+        tensors = self.get(spec).tensors
+        return tuple(to(_prefixed(tensors, p), self.device) for p in ("params/", "buffers/"))
+
+    def mask(self, spec: Ticket | RandomMask) -> Masks:
+        """The mask of a ticket: bool tensors without a model axis, by layer."""
+        return _ticket(Job(self, "", lambda _: None), spec)[0]
+
+    def distilled(self, spec: Distil) -> Distilled:
+        """A distilled set, on the lab's device."""
+        return Job(self, "", lambda _: None).distilled(spec)
+
+    def status(self, specs: Iterable[Stage]) -> list[Row]:
+        """For every stage that ``specs`` need, upstream included: how much is done, what remains and its likely cost."""
+        needed = _closure(specs)
+        rows = []
+        for name in dict.fromkeys(type(s).__name__ for s in needed):
+            mine = [s for s in needed if type(s).__name__ == name]
+            left = [s for s in mine if not self.store.has(name, self.key(s))]
+            rows.append(Row(name, len(mine) - len(left), len(left), self._seconds(name, left)))
+        return rows
+
+    def _seconds(self, stage: str, left: list[Stage]) -> float | None:
+        """Cost of what is left, at the pace of this stage's networks measured so far on this kind of device."""
+        if not left:
+            return 0.0
+        measured = [m for m in self.store.metas(stage) if m.get("device") == device_name(self.device)]
+        units = sum(m["cost"] for m in measured)
+        pace = sum(m["seconds"] for m in measured) / units if units else None
+        return pace * sum(cost(self, s) for s in left) if pace is not None else None
+
+
+def _closure(specs: Iterable[Stage]) -> list[Stage]:
+    found: dict[Stage, None] = {}
+
+    def visit(spec: Stage) -> None:
+        if spec not in found:
+            for upstream in spec.upstream():
+                visit(upstream)
+            found[spec] = None
+    for spec in specs:
+        visit(spec)
+    return list(found)
+
+
+@lru_cache(maxsize=4)
+def _dataset(name: str, device: str) -> Dataset:
+    return load(name, device)
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+@cache
+def commit() -> str:
+    """The package's git commit, or "unknown" outside a checkout."""
+    try:
+        run = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
+                             timeout=5)
+        return run.stdout.strip() or "unknown"
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """Where and with what a result was computed."""
+    return {"device": device_name(device), "torch": torch.__version__, "python": platform.python_version(),
+            "platform": sys.platform, "commit": commit()}

@@ -1,0 +1,185 @@
+"""The stages of a study. Each is a spec: equal settings are one artifact, computed once, wherever it is asked for."""
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from ..distill import METHODS, Method
+from ..models import Net
+from ..spec import Spec, choose
+from ..training import Recipe
+
+
+def as_method(value: Any) -> Any:
+    if isinstance(value, dict):
+        return choose("distillation method", value.get("kind"), METHODS)(**value)
+    return value
+
+
+AnyMethod = Annotated[SerializeAsAny[Method], BeforeValidator(as_method)]
+
+
+class Stage(Spec):
+    """A pure function's arguments. ``version`` rises when the function's result changes."""
+
+    version: ClassVar[int] = 1
+    stacked: ClassVar[tuple[str, ...]] = ()  # fields along the model axis: specs that differ only there are one stack
+
+    dataset: str = "digits"
+    net: Net
+
+    def upstream(self) -> list[Stage]:
+        """The artifacts that this one is made from."""
+        return []
+
+    def group(self) -> str:
+        """Equal for specs that may be computed as one stack."""
+        return type(self).__name__ + self.but(**self.blank()).canonical() if self.stacked else self.canonical()
+
+    def blank(self) -> dict[str, Any]:
+        return {}
+
+
+class Distil(Stage):
+    """A distilled (or chosen) set. ``net`` is the network it is made with."""
+
+    method: AnyMethod
+    seed: int = 0
+
+
+class Assess(Stage):
+    """Test accuracy of networks trained on a set: ``networks`` of them, as one stack, at the last epoch."""
+
+    source: Distil
+    recipe: Recipe
+    networks: int = Field(3, ge=1)
+
+    def upstream(self) -> list[Stage]:
+        return [self.source]
+
+
+class Train(Stage):
+    """A network trained on the real data: from initialisation ``init``, under ``mask``, with SGD noise ``seed``.
+
+    ``stop`` ends it after that many steps of the recipe (a rewinding point).
+    """
+
+    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed")
+
+    recipe: Recipe
+    init: int = 0
+    seed: int | str = 0
+    mask: Ticket | RandomMask | None = None
+    stop: int | None = Field(None, ge=0)
+
+    def upstream(self) -> list[Stage]:
+        return [self.mask] if self.mask is not None and not self.mask.dense else []
+
+    def blank(self) -> dict[str, Any]:
+        return {"mask": None, "init": 0, "seed": 0}
+
+    @model_validator(mode="after")
+    def _same_network(self):
+        if self.mask is not None and self.mask.net != self.net:
+            raise ValueError(f"the mask is of another network ({self.mask.net.canonical()}) than net "
+                             f"({self.net.canonical()})")
+        if self.mask is not None and self.mask.init != self.init:
+            raise ValueError(f"the mask was found from init {self.mask.init}, the network starts from {self.init}; "
+                             f"a ticket is a mask and its own initialisation")
+        return self
+
+
+class Ticket(Stage):
+    """A mask after ``round`` rounds of iterative pruning, 20% of what is left each.
+
+    Args:
+        init: seed of the initialisation. seed: of the SGD noise while pruning.
+        source: the distilled set to train on; None is the real data (IMP).
+        recipe: of the training in each round.
+        rewind: "full" or "weights" (see :func:`lmcnb.rewound`). rewind_to: a stopped dense training, else init.
+        base: a ticket to go on from (hybrid tickets); ``round`` counts its rounds too.
+    """
+
+    stacked: ClassVar[tuple[str, ...]] = ("init", "seed")
+
+    init: int = 0
+    seed: int | str = 0
+    source: Distil | None = None
+    recipe: Recipe
+    round: int = Field(0, ge=0)
+    rate: float = Field(0.2, gt=0, lt=1)
+    rewind: Literal["full", "weights"] = "full"
+    rewind_to: Train | None = None
+    base: Ticket | None = None
+
+    @property
+    def dense(self) -> bool:
+        return self.round == 0
+
+    def at(self, round: int) -> Ticket:
+        """The same pruning after another number of rounds."""
+        return self.but(round=round)
+
+    def previous(self) -> Ticket:
+        return self.base if self.base is not None and self.round - 1 == self.base.round else self.at(self.round - 1)
+
+    def upstream(self) -> list[Stage]:
+        before = [self.previous()] if self.round > 1 else []
+        return before + [s for s in (self.source, self.rewind_to) if s is not None]
+
+    def blank(self) -> dict[str, Any]:
+        point = self.rewind_to and self.rewind_to.but(init=0)
+        return {"init": 0, "seed": 0, "rewind_to": point, "base": None}
+
+    @model_validator(mode="after")
+    def _base_is_before(self):
+        if self.base is not None and not 0 < self.base.round < max(self.round, self.base.round + 1):
+            raise ValueError("base must have at least one round")
+        if self.base is not None and self.round <= self.base.round:
+            raise ValueError(f"round ({self.round}) counts the base's rounds too: it must exceed {self.base.round}")
+        return self
+
+
+class RandomMask(Stage):
+    """A random mask with ``like``'s number of weights: "layerwise" keeps its per-layer sparsities, "global" does not."""
+
+    like: Ticket
+    kind: Literal["layerwise", "global"] = "layerwise"
+    seed: int = 0
+
+    @property
+    def init(self) -> int:
+        return self.like.init
+
+    @property
+    def dense(self) -> bool:
+        return False
+
+    def upstream(self) -> list[Stage]:
+        return [self.like]
+
+
+class Connect(Stage):
+    """The path between two trainings: the four quantities at ``points`` α.
+
+    Args:
+        a, b: two trainings. train_images: how many training images to measure on (None: all).
+        bn: "lerp" or "recalibrate". masks: "held" (pruned weights are zero) or "released" (§ masks dropped: they are
+            what weight decay leaves of their initial values).
+    """
+
+    a: Train
+    b: Train
+    points: int = Field(11, ge=2)
+    train_images: int | None = Field(None, ge=1)
+    test_images: int | None = Field(None, ge=1)
+    bn: Literal["lerp", "recalibrate"] = "lerp"
+    masks: Literal["held", "released"] = "held"
+
+    def upstream(self) -> list[Stage]:
+        return [self.a, self.b]
+
+
+Train.model_rebuild()
+Ticket.model_rebuild()

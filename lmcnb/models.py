@@ -1,0 +1,184 @@
+"""The networks of the papers, for any input size and channel count, and their initialisation without a global seed."""
+from __future__ import annotations
+
+import math
+from typing import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .data import Images
+from .params import Params
+from .spec import Spec, choose
+
+
+class Net(Spec):
+    """Which network, for which input: ``Net(name="convnet3", channels=3, size=32, classes=10)``.
+
+    Args:
+        name: one of :data:`MODELS` (``lmcnb.register_model`` adds one).
+        channels, size: of the square input images.
+        classes: outputs.
+        width: channels of the first stage; None takes the papers' (128, 32 or 64).
+    """
+
+    name: str = "convnet3"
+    channels: int = 3
+    size: int = 32
+    classes: int = 10
+    width: int | None = None
+
+    @classmethod
+    def of(cls, images: Images, name: str = "convnet3", width: int | None = None) -> Net:
+        """The network for these images: channels, size and classes are theirs. Raises ValueError unless square."""
+        channels, height, size = images.shape
+        if height != size:
+            raise ValueError(f"images must be square; got {height} × {size}: crop or resize them")
+        return cls(name=name, channels=channels, size=size, classes=images.classes, width=width)
+
+    def build(self) -> nn.Module:
+        """The module on the meta device: a description without numbers. Raises ValueError for an unknown name."""
+        with torch.device("meta"):
+            return choose("model", self.name, MODELS)(self)
+
+    @property
+    def prunable(self) -> tuple[str, ...]:
+        """Names of the weights that pruning may touch: every convolution's and linear layer's, nothing else."""
+        return prunable(self.build())
+
+    def count(self) -> int:
+        """Number of prunable weights."""
+        module = self.build()
+        return sum(module.get_parameter(n).numel() for n in prunable(module))
+
+
+def prunable(module: nn.Module) -> tuple[str, ...]:
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    return tuple(f"{n}.weight" if n else "weight" for n, m in module.named_modules() if isinstance(m, kinds))
+
+
+def initialise(net: Net, seed: int, device: torch.device | str = "cpu") -> tuple[Params, Params]:
+    """Parameters and buffers of one freshly initialised network.
+
+    The distribution is PyTorch's default: uniform in ±1/√fan_in for convolutions, linear layers and their biases; 1
+    and 0 for norms. The numbers are drawn on the CPU, so a seed means the same network on every device.
+    """
+    module = net.build()
+    generator = torch.Generator().manual_seed(seed)
+    params: Params = {}
+    for name, meta in module.named_parameters():
+        owner = module.get_submodule(name.rpartition(".")[0])
+        params[name] = _draw(owner, name.rpartition(".")[2], meta, generator).to(device)
+    buffers = {n: (torch.ones if n.endswith("running_var") else torch.zeros)(b.shape, dtype=b.dtype, device=device)
+               for n, b in module.named_buffers()}
+    return params, buffers
+
+
+def _draw(owner: nn.Module, role: str, meta: Tensor, generator: torch.Generator) -> Tensor:
+    weight = getattr(owner, "weight", None)
+    if weight is not None and weight.ndim >= 2:
+        bound = 1 / math.sqrt(weight[0].numel())
+        return torch.empty(meta.shape).uniform_(-bound, bound, generator=generator)
+    if isinstance(owner, (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._BatchNorm)):
+        return torch.ones(meta.shape) if role == "weight" else torch.zeros(meta.shape)
+    return torch.empty(meta.shape).normal_(0, 0.02, generator=generator)  # tokens and position embeddings
+
+
+def _convnet(depth: int) -> Callable[[Net], nn.Module]:
+    def build(net: Net) -> nn.Module:
+        if net.size < 2 ** depth:
+            raise ValueError(f"convnet{depth} halves the image {depth} times: size must be at least {2 ** depth}, "
+                             f"got {net.size}; take convnet{int(math.log2(net.size))}")
+        width, channels, layers = net.width or 128, net.channels, []
+        for _ in range(depth):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(width, width), nn.ReLU(),
+                       nn.AvgPool2d(2)]
+            channels = width
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * (net.size // 2 ** depth) ** 2, net.classes))
+    return build
+
+
+class BasicBlock(nn.Module):
+    """Two 3 × 3 convolutions and a shortcut. With ``pool`` the stride becomes a 2 × 2 average pool (ResNetAP)."""
+
+    def __init__(self, cin: int, cout: int, stride: int, norm: Callable[[int], nn.Module], pool: bool = False):
+        super().__init__()
+        down = nn.AvgPool2d(2) if pool and stride == 2 else nn.Identity()
+        conv_stride = 1 if pool else stride
+        self.body = nn.Sequential(
+            nn.Conv2d(cin, cout, 3, conv_stride, 1, bias=False), norm(cout), nn.ReLU(), down,
+            nn.Conv2d(cout, cout, 3, 1, 1, bias=False), norm(cout))
+        shortcut = [nn.Conv2d(cin, cout, 1, conv_stride, bias=False)] + ([down] if pool else []) + [norm(cout)]
+        self.shortcut = nn.Sequential(*shortcut) if stride != 1 or cin != cout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+def _stages(widths, blocks: int, norm, pool: bool = False) -> nn.Sequential:
+    layers, cin = [], widths[0]
+    for stage, width in enumerate(widths):
+        for block in range(blocks):
+            layers.append(BasicBlock(cin, width, 2 if stage and not block else 1, norm, pool))
+            cin = width
+    return nn.Sequential(*layers)
+
+
+def _head(width: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+
+
+def _even(net: Net, factor: int) -> None:
+    if net.size % factor:
+        raise ValueError(f"{net.name} halves the image to 1/{factor}: size must be a multiple of {factor}, "
+                         f"got {net.size}; resize or pad the images")
+
+
+def _resnet(blocks: int) -> Callable[[Net], nn.Module]:
+    def build(net: Net) -> nn.Module:
+        _even(net, 8)
+        widths = [(net.width or 32) * 2 ** s for s in range(4)]
+        stem = [nn.Conv2d(net.channels, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        return nn.Sequential(*stem, _stages(widths, blocks, nn.BatchNorm2d), _head(widths[-1], net.classes))
+    return build
+
+
+def _resnet_imagenet(blocks: int) -> Callable[[Net], nn.Module]:
+    def build(net: Net) -> nn.Module:
+        _even(net, 32)
+        widths = [(net.width or 64) * 2 ** s for s in range(4)]
+        stem = [nn.Conv2d(net.channels, widths[0], 7, 2, 3, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(),
+                nn.MaxPool2d(3, 2, 1)]
+        return nn.Sequential(*stem, _stages(widths, blocks, nn.BatchNorm2d), _head(widths[-1], net.classes))
+    return build
+
+
+def _resnet_ap(net: Net) -> nn.Module:
+    _even(net, 32)
+
+    def norm(c: int) -> nn.Module:
+        return nn.GroupNorm(c, c)
+    widths = [(net.width or 64) * 2 ** s for s in range(4)]
+    stem = [nn.Conv2d(net.channels, widths[0], 7, 1, 3, bias=False), norm(widths[0]), nn.ReLU(), nn.AvgPool2d(4)]
+    return nn.Sequential(*stem, _stages(widths, 1, norm, pool=True), _head(widths[-1], net.classes))
+
+
+MODELS: dict[str, Callable[[Net], nn.Module]] = {
+    **{f"convnet{d}": _convnet(d) for d in range(1, 7)},
+    "resnet10": _resnet(1),
+    "resnet18": _resnet(2),
+    "resnet10-imagenet": _resnet_imagenet(1),
+    "resnet18-imagenet": _resnet_imagenet(2),
+    "resnetap10": _resnet_ap,
+}
+
+
+def register_model(name: str, build: Callable[[Net], nn.Module]) -> None:
+    """Adds a network: ``build(net)`` returns an ``nn.Module`` from images [B, C, H, W] to logits [B, classes].
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in MODELS:
+        raise ValueError(f"model {name!r} exists; choose another name")
+    MODELS[name] = build

@@ -1,0 +1,54 @@
+"""Stacks of models: ``dict[str, Tensor]`` whose tensors share a leading model axis K."""
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+
+
+def stack(models: Sequence[Params]) -> Params:
+    """K dictionaries of [...] to one of [K, ...]. Raises ValueError when their names or shapes differ."""
+    first = models[0]
+    for other in models[1:]:
+        if other.keys() != first.keys() or any(other[n].shape != first[n].shape for n in first):
+            raise ValueError("models of a stack must have the same names and shapes")
+    return {n: torch.stack([m[n] for m in models]) for n in first}
+
+
+def unstack(params: Params) -> list[Params]:
+    """One dictionary of [K, ...] to K of [...]."""
+    return [select(params, k) for k in range(size(params))]
+
+
+def select(params: Params, index) -> Params:
+    """The models at ``index`` (an integer drops the model axis; a list or slice keeps it)."""
+    return {n: t[index] for n, t in params.items()}
+
+
+def size(params: Params) -> int:
+    """K, the number of models in the stack (1 when there is no tensor, as for the buffers of a net without any)."""
+    return len(next(iter(params.values()))) if params else 1
+
+
+def clone(params: Params) -> Params:
+    return {n: t.clone() for n, t in params.items()}
+
+
+def to(params: Params, device: torch.device | str) -> Params:
+    return {n: t.to(device) for n, t in params.items()}
+
+
+def lerp(a: Params, b: Params, alpha: Tensor) -> Params:
+    """(1 − α)·a + α·b for α [A]: tensors [A, ...]; equal to ``a`` at α = 0 and to ``b`` at α = 1, bit for bit.
+
+    Integer buffers (BatchNorm's batch counter) are taken from ``a``.
+    """
+    def one(x: Tensor, y: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            return x.expand(len(alpha), *x.shape).clone()
+        w = alpha.to(x).reshape(-1, *[1] * x.ndim)
+        return torch.where(w == 0, x, torch.where(w == 1, y, x * (1 - w) + y * w))
+    return {n: one(a[n], b[n]) for n in a}

@@ -1,0 +1,125 @@
+"""What every committed notebook keeps to, so that JupyterLab, papermill, nbval and GitHub show the same."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lmcnb.cli.notebook import Notebook, tidied
+from lmcnb.cli.runner import complaints, load_profile, prepare
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = [Notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+PROFILES = sorted(path.stem for path in (ROOT / "notebooks" / "profiles").glob("*.yaml"))
+ABSOLUTE = re.compile(r"(?<![\w.])/(work|home|root|Users|tmp|content)/|\b[CD]:\\")
+
+pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="there are no notebooks yet")
+each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+each_profile = pytest.mark.parametrize("profile", PROFILES)
+
+
+def code_cells(notebook: Notebook) -> list:
+    return [cell for cell in notebook.node.cells if cell.cell_type == "code"]
+
+
+def trees(notebook: Notebook) -> Iterator[ast.AST]:
+    """Every syntax node of a notebook's code, without its magics."""
+    for cell in code_cells(notebook):
+        lines = [line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))]
+        yield from ast.walk(ast.parse("\n".join(lines)))
+
+
+@each_notebook
+def test_is_named_in_reading_order(notebook: Notebook) -> None:
+    assert re.fullmatch(r"\d\d_[a-z0-9_]+", notebook.stem)
+
+
+@each_notebook
+def test_begins_with_a_title(notebook: Notebook) -> None:
+    first = notebook.node.cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+
+
+@each_notebook
+def test_has_one_cell_of_literal_parameters(notebook: Notebook) -> None:
+    assert len(notebook.tagged("parameters")) == 1
+    assert notebook.parameters, "the parameters cell assigns nothing"
+
+
+@each_notebook
+def test_holds_no_injected_cell(notebook: Notebook) -> None:
+    assert not notebook.tagged("injected-parameters"), "commit the notebook run with its defaults"
+
+
+@each_notebook
+def test_plans_what_it_computes(notebook: Notebook) -> None:
+    named = {node.id for node in trees(notebook) if isinstance(node, ast.Name)}
+    named |= {node.attr for node in trees(notebook) if isinstance(node, ast.Attribute)}
+    assert "lab" not in named or notebook.tagged("plan"), "it uses the lab and has no cell tagged `plan`"
+
+
+@each_notebook
+def test_runs_on_the_plain_kernel(notebook: Notebook) -> None:
+    assert notebook.node.metadata.kernelspec.name == "python3"
+
+
+@each_notebook
+def test_was_executed_in_order(notebook: Notebook) -> None:
+    cells = [cell for cell in code_cells(notebook) if cell.source.strip()]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+
+
+@each_notebook
+def test_is_tidy(notebook: Notebook) -> None:
+    text = notebook.path.read_text(encoding="utf-8")
+    assert tidied(text) == text, f"run `lmcnb tidy {notebook.stem}`"
+
+
+@each_notebook
+def test_outputs_are_small(notebook: Notebook) -> None:
+    assert sum(len(json.dumps(cell.outputs)) for cell in code_cells(notebook)) < 1_000_000
+
+
+@each_notebook
+def test_names_no_path_of_one_machine(notebook: Notebook) -> None:
+    texts = [cell.source for cell in notebook.node.cells]
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            shown = {k: v for k, v in output.get("data", {}).items() if not k.startswith("image/")}
+            texts += [output.get("text", ""), *map(str, shown.values())]
+    assert not [line for text in texts for line in text.splitlines() if ABSOLUTE.search(line)]
+
+
+@each_notebook
+def test_uses_public_names_only(notebook: Notebook) -> None:
+    attributes = [node.attr for node in trees(notebook) if isinstance(node, ast.Attribute)]
+    imported = [name for node in trees(notebook) for name in imported_names(node)]
+    parts = [part for name in imported for part in name.split(".")]
+    assert not [name for name in attributes + parts if re.match(r"_(?!_)", name)]
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+@each_profile
+def test_profile_fits_the_notebooks(profile: str) -> None:
+    for job in prepare(ROOT, [], profile):
+        assert not complaints(job)
+
+
+@pytest.mark.skipif("smoke" not in PROFILES, reason="there is no smoke profile yet")
+def test_smoke_is_what_the_notebooks_are_committed_with() -> None:
+    sections = load_profile(ROOT, "smoke")
+    for notebook in NOTEBOOKS:
+        defaults = {name: parameter.default for name, parameter in notebook.parameters.items()}
+        assert defaults | sections[notebook.stem] == defaults
+        assert defaults.get("profile", "smoke") == "smoke"
