@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -171,7 +172,7 @@ def _cifar(name: str) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as f:
             arrays = {k: f[k] for k in f.files}
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a readable npz ({error}); delete it and pack it again") from error
     constants = (CIFAR10_MEAN, CIFAR10_STD) if name == "cifar10" else (None, None)
     return pack(arrays, name, *constants)

@@ -133,6 +133,12 @@ class Lab:
         """A distilled set, on the lab's device."""
         return Job(self, "", lambda _: None).distilled(spec)
 
+    def record(self, specs: Iterable[Stage]) -> dict:
+        """How the artifacts behind ``specs`` came about: devices, versions, commits, and compute seconds in all."""
+        entries = [e for s in _closure(specs) if (e := self._find(s)) is not None]
+        seen = {n: sorted({e.meta[n] for e in entries}) for n in ("device", "torch", "python", "commit")}
+        return {**seen, "entries": len(entries), "seconds": round(sum(e.meta["seconds"] for e in entries), 1)}
+
     def status(self, specs: Iterable[Stage]) -> list[Row]:
         """For every stage that ``specs`` need, upstream included: how much is done, what remains and its likely cost."""
         needed = _closure(specs)

@@ -1,0 +1,217 @@
+"""IDC's class sweep (pixel gradients of every class's matching loss) against the loop of the public code.
+
+Full size: ConvNet-3 of width 128, 10 classes, 64 real and 40 decoded synthetic images each (10 stored, factor 2),
+random pixels. Compared, on the same images, draws and network:
+
+- "plain": as IDC's released code does it. For each class `torch.autograd.grad` of the cross-entropy with respect to the
+  convolutions' weights on real images, again with `create_graph=True` on decoded and augmented synthetic ones, the sum
+  of squared differences, `.backward()`. That also works out gradients of the weights, which nobody reads.
+- "plain, pixels only": the same, but `.backward(inputs=[pixels])`.
+- "eager", "compiled": `lmcnb.IDC.sweep` (one class at a time on a CPU, all at once on a GPU).
+- "limit": the FLOPs that the sweep cannot do without, at the speed of a large matrix product.
+
+GFLOP/s counts those FLOPs alone, so it shows how near to the limit each is. Differences are to "plain": in float32 at
+full size, and in float64 on a narrow network, the largest of any class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import lmcnb
+from benchmarks._shared import (
+    DEVICE,
+    Case,
+    Timing,
+    about,
+    apart,
+    conv_gflops,
+    layer_flops,
+    matmul_gflops,
+    peak_memory,
+    plain_module,
+    random_data,
+    side_by_side,
+)
+
+GOAL_RATIO, GOAL_EQUAL = 8.0, 1e-5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One sweep to do: a method, a network and its parameters, real images, pixels [classes, ipc, C, H, W]."""
+
+    idc: lmcnb.IDC
+    net: lmcnb.Net
+    train: lmcnb.data.Images
+    params: lmcnb.Params
+    pixels: Tensor
+
+    def double(self) -> Problem:
+        """The same in float64 throughout."""
+        train = replace(self.train, x=self.train.x.double() / 255)
+        params = {n: p.double() for n, p in self.params.items()}
+        return replace(self, train=train, params=params, pixels=self.pixels.double())
+
+
+def problem(width: int, classes: int = 10, real: int = 64, ipc: int = 10, seed: int = 0) -> Problem:
+    """A sweep on CIFAR-shaped noise with a freshly initialised ConvNet-3."""
+    train = random_data(classes * max(real, 4 * ipc), classes, 3, 32, classes).train
+    net = lmcnb.Net.of(train, "convnet3", width)
+    pixels = torch.rand(classes, ipc, *train.shape, generator=lmcnb.seeded("pixels", seed)).to(DEVICE)
+    params = lmcnb.initialise(net, seed, DEVICE)[0]
+    return Problem(lmcnb.IDC(ipc=ipc, factor=2, real_batch=real), net, train, params, pixels)
+
+
+def ours(p: Problem, compiled: bool) -> Tensor:
+    """The package's sweep: gradient [classes, ipc, C, H, W]."""
+    return p.idc.sweep(p.train, p.net, p.params, p.pixels, lmcnb.seeded("sweep"), compiled)[0]
+
+
+def plain(p: Problem, module: nn.Module, pixels_only: bool) -> Tensor:
+    """The textbook's sweep, with the package's random numbers."""
+    real, pick, draws = p.idc._draw(p.train, lmcnb.seeded("sweep"))
+    grads = []
+    for c in range(p.train.classes):
+        pixels = p.pixels[c].clone().requires_grad_()
+        prepare = partial(augment, draws={n: d[c, 0] for n, d in draws.items()})
+        x = p.train.x[real[c]]
+        x = (x if x.is_floating_point() else x.float() / 255) - p.train.mean[:, None, None]
+        target = gradients(module, prepare(x / p.train.std[:, None, None]), c, create_graph=False)
+        x = decode(pixels, p.idc.factor)[pick[c]] - p.train.mean[:, None, None]
+        found = gradients(module, prepare(x / p.train.std[:, None, None]), c, create_graph=True)
+        loss = sum((a - b).square().sum() for a, b in zip(target, found, strict=True))
+        loss.backward(inputs=[pixels] if pixels_only else None)
+        grads.append(pixels.grad)
+        module.zero_grad()
+    return torch.stack(grads)
+
+
+def gradients(module: nn.Module, x: Tensor, label: int, create_graph: bool) -> tuple[Tensor, ...]:
+    """Of the mean cross-entropy of one class's images, with respect to the convolutions' weights."""
+    weights = [m.weight for m in module.modules() if isinstance(m, nn.Conv2d)]
+    loss = F.cross_entropy(module(x), torch.full((len(x),), label, device=x.device))
+    return torch.autograd.grad(loss, weights, create_graph=create_graph)
+
+
+def decode(images: Tensor, factor: int) -> Tensor:
+    """Cut every image into factor² tiles and blow each up to its size."""
+    size = images.shape[-1]
+    rows = [part.chunk(factor, -1) for part in images.chunk(factor, -2)]
+    return F.interpolate(torch.cat([tile for row in rows for tile in row]), size=(size, size), mode="bilinear")
+
+
+def augment(x: Tensor, draws: dict[str, Tensor]) -> Tensor:
+    """Brightness, saturation, contrast, a crop by slicing and a cutout, the same for the whole batch."""
+    size, (brightness, saturation, contrast) = x.shape[-1], draws["colour"]
+    x = x + (brightness - 0.5)
+    grey = x.mean(1, keepdim=True)
+    x = (x - grey) * (saturation * 2) + grey
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * (contrast + 0.5) + mean
+    reach = size // 8
+    right, down = (draws["affine"][:, 2] * size / 2).round().int().tolist()
+    top, left = reach + down, reach + right
+    x = F.pad(x, (reach, reach, reach, reach))[..., top : top + size, left : left + size]
+    top, left = draws["cutout"].tolist()
+    mask = torch.ones(size, size, dtype=x.dtype, device=x.device)
+    mask[max(0, top) : top + size // 2, max(0, left) : left + size // 2] = 0
+    return x * mask
+
+
+def sweep_flops(p: Problem) -> float:
+    """What a sweep cannot do without, in convolutions and matrix products.
+
+    A convolution's forward pass is F. A real image needs 3 F: forward, gradient of inputs, gradient of weights. A
+    synthetic one needs 7 F: these three, the second derivative of the gradient of weights (two: by inputs and by
+    outputs' gradients), of the gradient of inputs (one: the weights are constants), and the way back to the pixels. The
+    first convolution saves the gradient of its inputs; of the linear layer no gradient of weights is asked.
+    """
+    (_, first), *rest = layer_flops(p.net)
+    real = 2 * first + sum((3 if conv else 2) * f for conv, f in rest)
+    synthetic = 5 * first + sum((7 if conv else 4) * f for conv, f in rest)
+    decoded = min(p.idc.synthetic_batch, p.idc.ipc * p.idc.factor**2)
+    return p.train.classes * (p.idc.real_batch * real + decoded * synthetic)
+
+
+def variants(p: Problem, compiled: bool) -> dict[str, Case]:
+    """Every way to do the sweep; ``compiled`` includes the compiled one."""
+    module = plain_module(p.net, p.params)
+    found: dict[str, Case] = {
+        "plain": partial(plain, p, module, False),
+        "plain, pixels only": partial(plain, p, module, True),
+        "eager": partial(ours, p, False),
+    }
+    return found | ({"compiled": partial(ours, p, True)} if compiled else {})
+
+
+def sized(quick: bool) -> Problem:
+    return problem(8, classes=3, real=8, ipc=2) if quick else problem(128)
+
+
+def cases(quick: bool) -> dict[str, Case]:
+    """What :func:`run` times, and the memory benchmark calls one by one."""
+    return variants(sized(quick), compiled=not quick)
+
+
+def worst(found: Tensor, reference: Tensor) -> tuple[float, float]:
+    """The largest of all classes' relative differences: in L2, and in the largest absolute value."""
+    each = [apart(a, b) for a, b in zip(found, reference, strict=True)]
+    return max(e[0] for e in each), max(e[1] for e in each)
+
+
+def equality(p: Problem, compiled: bool) -> dict[str, tuple[float, float]]:
+    """:func:`worst` of every variant against "plain", without TF32, which would hide what is compared."""
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        found = {name: case() for name, case in variants(p, compiled).items()}
+    return {name: worst(grad, found["plain"]) for name, grad in found.items()}
+
+
+def run(quick: bool) -> dict[str, Any]:
+    p = sized(quick)
+    timings = side_by_side(cases(quick), repeats=1 if quick else 3)
+    single = equality(p, compiled=not quick)
+    double = equality(problem(8, classes=3, real=8, ipc=2).double(), False) if quick else equality(
+        problem(16).double(), True)
+    memory: Callable[[str], float | None] = lambda name: None if quick else peak_memory("idc_sweep", name, quick)
+    flops, speed = sweep_flops(p), matmul_gflops(512 if quick else 2048)
+    rows = [row(name, t, timings["plain"].median, flops) | errors(single[name], double[name])
+            | {"peak MiB": memory(name)} for name, t in timings.items()]
+    limit = flops / speed / 1e9
+    rows.append({"variant": "limit", "seconds": limit, "plain / this": timings["plain"].median / limit,
+                 "GFLOP/s": speed})
+    return {"title": title(p), "rows": rows, **about(), "gflop": flops / 1e9, "matmul_gflops": speed,
+            "conv_gflops": conv_gflops(p.net.width), "goals": goals(rows)}
+
+
+def row(name: str, timing: Timing, plain_seconds: float, flops: float) -> dict[str, Any]:
+    return {"variant": name, "seconds": timing.median, "plain / this": plain_seconds / timing.median,
+            "GFLOP/s": flops / timing.median / 1e9, "first call s": timing.first}
+
+
+def errors(single: tuple[float, float], double: tuple[float, float]) -> dict[str, float]:
+    names = ("L2 float32", "max float32", "L2 float64", "max float64")
+    return dict(zip(names, (*single, *double), strict=True))
+
+
+def title(p: Problem) -> str:
+    return (f"IDC's class sweep, ConvNet-3 of width {p.net.width}, {p.train.classes} classes, {p.idc.real_batch} real "
+            f"and {p.idc.ipc * p.idc.factor ** 2} synthetic images each")
+
+
+def goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the sweep should reach, and whether its fastest variant did."""
+    best = max((r for r in rows if r["variant"] in ("eager", "compiled")), key=lambda r: r["plain / this"])
+    return [
+        {"goal": f"at least {GOAL_RATIO:g} × plain", "found": best["plain / this"],
+         "met": best["plain / this"] >= GOAL_RATIO},
+        {"goal": f"gradients equal to {GOAL_EQUAL:g} in float64", "found": best["max float64"],
+         "met": best["max float64"] <= GOAL_EQUAL},
+    ]

@@ -1,0 +1,201 @@
+"""One function a figure, and one way to save them: PNG, PDF and a JSON with everything that was drawn."""
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .places import figures_dir
+from .pruning import sparsity_after
+from .statistics import Claim, estimate
+
+COLOURS = {"dense": "#222222", "imp": "#c44e52", "idc": "#1f77b4", "dm": "#2a9d8f", "herding": "#b8860b",
+           "random images": "#8c6bb1", "random mask": "#8a8a8a"}
+LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "dm": "distilled, DM",
+          "random images": "random real subset", "random mask": "random mask, same layers"}
+
+
+def style() -> None:
+    """The package's look, for the whole session."""
+    sns.set_theme(context="paper", style="ticks", font_scale=1.05, rc={
+        "axes.spines.right": False, "axes.spines.top": False, "figure.dpi": 110, "savefig.dpi": 200,
+        "axes.titlesize": "medium", "axes.titleweight": "bold", "legend.frameon": False, "pdf.fonttype": 42,
+        "axes.formatter.useoffset": False, "svg.hashsalt": "lmcnb"})
+
+
+def colour(way: str) -> str:
+    return COLOURS.get(way, "#7f4f24")
+
+
+def label(way: str) -> str:
+    return LABELS.get(way, way)
+
+
+def save(figure: Figure, name: str, profile: str, payload: Mapping, claims: Sequence[Claim] = ()) -> Path:
+    """Writes <name>.png, .pdf and .json into the figures folder of ``profile``; the same inputs give the same bytes.
+
+    ``payload`` holds what was drawn and how it came about (plain numbers, lists, texts); NaN becomes null.
+    Returns the PNG's path.
+    """
+    folder = figures_dir(profile)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None}, bbox_inches="tight")
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None},
+                   bbox_inches="tight")
+    record = {"figure": name, "profile": profile, **payload, "claims": [c.as_dict() for c in claims]}
+    (folder / f"{name}.json").write_text(json.dumps(plain(record), indent=1, allow_nan=False) + "\n")
+    return folder / f"{name}.png"
+
+
+def plain(value):
+    """Lists, texts and numbers rounded to 6 significant digits, for JSON; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value
+
+
+def caption(figure: Figure, text: str) -> None:
+    """A line below the figure that says what it was run on."""
+    figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 150)), ha="center", va="top", fontsize="small",
+                color="#444444")
+
+
+def percent_sparse(round: int) -> str:
+    return f"{100 * sparsity_after(round):.0f}%"
+
+
+def surface(ax, alphas, rounds: Sequence[int], heights: np.ndarray, *, zlim: tuple[float, float], dark: Sequence[int],
+            way: str, zlabel: str = "train loss (nats)") -> None:
+    """Train loss over α and pruning round, one curve a round; the ``dark`` rounds are those of the overlay."""
+    grid_a, grid_r = np.meshgrid(alphas, rounds)
+    ax.plot_surface(grid_a, grid_r, heights, cmap="viridis", vmin=zlim[0], vmax=zlim[1], alpha=0.75, linewidth=0,
+                    antialiased=True, rcount=len(rounds), ccount=len(alphas))
+    for r, row in zip(rounds, heights):
+        strong = r in dark
+        ax.plot(alphas, [r] * len(alphas), row, color=colour("dense" if r == 0 else way) if strong else "#555555",
+                linewidth=2 if strong else 0.5, zorder=10)
+    ax.set(xlabel="α", ylabel="pruning round", zlim=zlim, title=label(way))
+    ax.set_zlabel(zlabel, labelpad=4)
+    ax.view_init(elev=24, azim=-58)
+    ax.set_box_aspect((1, 1.15, 0.75), zoom=1.0)
+
+
+def overlay(ax: Axes, alphas, curves: Mapping[tuple[str, int], np.ndarray], ylabel: str = "train loss (nats)") -> None:
+    """Mean paths by (way, round), each over its initialisations [n, A], with the 95% band of their shape.
+
+    The band is that of the rise over the path's own ends: what initialisations share in level is not instability.
+    """
+    for (way, round), rows in curves.items():
+        rows = np.asarray(rows)
+        mean, rise = rows.mean(0), rows - rows[:, [0, -1]].mean(1, keepdims=True)
+        half = np.array([estimate(c).high - estimate(c).mean for c in rise.T]) if len(rows) > 1 else 0 * mean
+        name = "dense" if way == "dense" else f"{label(way).split(' (')[0]}, {percent_sparse(round)}"
+        line = ax.plot(alphas, mean, color=colour(way), linestyle={0: "-", 4: "-", 9: "--"}.get(round, ":"), label=name)
+        ax.fill_between(alphas, mean - half, mean + half, color=line[0].get_color(), alpha=0.12, linewidth=0)
+    ax.set(xlabel="α, position between the two trained networks", ylabel=ylabel, title="rounds 0, 4 and 9")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.3 * (high - low))  # room for the legend above the curves
+    ax.legend(fontsize="x-small", ncol=2, loc="upper center")
+
+
+def barrier_dots(ax: Axes, values: Mapping[tuple[str, int], Sequence[float]], xlabel: str, threshold: float | None = None
+                 ) -> None:
+    """Barriers by (way, round): a small dot for each initialisation, mean and 95% interval (Student's t)."""
+    keys = list(values)
+    for y, key in enumerate(reversed(keys)):
+        way, _ = key
+        points = np.asarray(values[key], dtype=float)
+        e = estimate(points)
+        ax.plot(points, [y] * len(points), "o", color=colour(way), alpha=0.35, markersize=4, markeredgewidth=0)
+        if e.n > 1:
+            ax.plot([e.low, e.high], [y, y], color=colour(way), linewidth=1.6)
+        ax.plot(e.mean, y, "D", color=colour(way), markersize=5)
+    ax.axvline(0, color="#999999", linewidth=0.8)
+    if threshold is not None:
+        ax.axvline(threshold, color="#999999", linewidth=0.8, linestyle=":")
+    names = [label(w) if w == "dense" else f"{label(w)}, {percent_sparse(r)}" for w, r in keys]
+    ax.set_yticks(range(len(keys)), names[::-1], fontsize="x-small")
+    ax.set(xlabel=xlabel, ylim=(-0.6, len(keys) - 0.4))
+
+
+def stability(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[tuple[str, int], np.ndarray],
+              loss_barriers: Mapping[tuple[str, int], Sequence[float]],
+              error_barriers: Mapping[tuple[str, int], Sequence[float]], note: str, dark: Sequence[int] = (0, 4, 9)
+              ) -> Figure:
+    """Figure 3 of B and what it needs to be judged: surfaces, overlay, and every way's barriers with intervals.
+
+    Args:
+        alphas: [A]. surfaces: train loss [rounds + 1, A] of one initialisation for two ways.
+        curves: train loss [n, A] by (way, round). loss_barriers, error_barriers: n values by (way, round), the latter
+            in points of test error. note: the caption: data, network, recipe, n.
+    """
+    rows = [np.asarray(s) for s in surfaces.values()]
+    low, high = min(r.min() for r in rows), max(r.max() for r in rows)
+    with matplotlib.rc_context({"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}):
+        figure = plt.figure(figsize=(11.5, 8))
+        top = figure.add_gridspec(1, 3, left=0.0, right=0.99, top=0.97, bottom=0.56, wspace=0.12)
+        for place, (way, rows) in zip(top, surfaces.items()):
+            surface(figure.add_subplot(place, projection="3d"), alphas, range(len(rows)), np.asarray(rows),
+                    zlim=(low, high), dark=dark, way=way)
+        overlay(figure.add_subplot(top[2]), alphas, curves)
+        low_row = figure.add_gridspec(1, 2, left=0.22, right=0.99, top=0.46, bottom=0.07, wspace=0.06)
+        left = figure.add_subplot(low_row[0])
+        barrier_dots(left, loss_barriers, "train-loss barrier (nats), chord")
+        right = figure.add_subplot(low_row[1], sharey=left)
+        barrier_dots(right, error_barriers, "test-error barrier (points), Frankle; dotted: stable below 2", threshold=2)
+        right.tick_params(labelleft=False)
+    caption(figure, note)
+    return figure
+
+
+def images_grid(sets: Mapping[str, np.ndarray], columns: int = 10) -> Figure:
+    """Rows of images by name: each array [n, C, H, W] in 0…1; the first ``columns`` of them are shown."""
+    figure, axes = plt.subplots(len(sets), columns, figsize=(columns * 0.8, len(sets) * 0.9), squeeze=False)
+    for row, (name, images) in zip(axes, sets.items()):
+        for ax, image in zip(row, np.asarray(images)[:columns]):
+            picture = np.moveaxis(np.clip(image, 0, 1), 0, -1)
+            ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        for ax in row:
+            ax.set_axis_off()
+        row[0].set_title(name, loc="left", fontsize="small")
+    return figure
+
+
+def rounds(alphas, heights: Mapping[str, np.ndarray], barriers: Mapping[str, np.ndarray], note: str) -> Figure:
+    """Quickstart: a panel a way with the path of every pruning round, and the barrier against sparsity.
+
+    Args:
+        alphas: [A]. heights: train loss [rounds + 1, A] by way. barriers: nats [rounds + 1] by way.
+    """
+    figure, axes = plt.subplots(1, len(heights) + 1, figsize=(10.5, 3.2), layout="constrained")
+    for ax, (way, rows) in zip(axes, heights.items()):
+        for r, row in enumerate(rows):
+            ax.plot(alphas, row, color=plt.cm.viridis(r / max(1, len(rows) - 1)), linewidth=1.3)
+        ax.set(xlabel="α", title=label(way))
+        ax.sharey(axes[0])
+    axes[0].set_ylabel("train loss (nats)")
+    count = len(next(iter(heights.values())))
+    scale = plt.cm.ScalarMappable(plt.Normalize(0, count - 1), "viridis")
+    figure.colorbar(scale, ax=axes[len(heights) - 1], label="pruning round")
+    for way, values in barriers.items():
+        sparse = [100 * sparsity_after(r) for r in range(len(values))]
+        axes[-1].plot(sparse, values, "o-", markersize=4, color=colour(way), label=label(way))
+    axes[-1].axhline(0, color="#999999", linewidth=0.8)
+    axes[-1].set(xlabel="sparsity (%)", ylabel="barrier (nats, chord)", title="how far each path rises")
+    axes[-1].legend()
+    caption(figure, note)
+    return figure

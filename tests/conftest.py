@@ -1,0 +1,38 @@
+"""Shared fixtures: the bundled digits, and settings that make every run the same."""
+
+import os
+import warnings
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from hypothesis import settings
+
+from lmcnb import Dataset, Images, load
+
+matplotlib.use("Agg")
+warnings.filterwarnings("ignore", message="There is a performance drop")  # vmap's, of affine_grid
+settings.register_profile("lmcnb", deadline=None, derandomize=True, database=None, max_examples=30)
+settings.load_profile("lmcnb")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load("digits")
+
+
+@pytest.fixture(scope="session")
+def few(digits: Dataset) -> Images:
+    """192 digits to train on: six batches of 32."""
+    return digits.train.subset(slice(0, 192))
+
+
+@pytest.fixture
+def cifar10() -> Dataset:
+    """The real CIFAR-10, where it is at hand."""
+    root = os.environ.get("LMCNB_DATA")
+    if not root or not (Path(root) / "cifar10.npz").exists():
+        pytest.skip("no cifar10.npz in LMCNB_DATA")
+    return load("cifar10")

@@ -1,0 +1,212 @@
+"""Data sets: what is in them, and what is said when they are not there or not well."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import made_up
+from PIL import Image
+
+from lmcnb import Dataset, Images, Net, load, pack
+from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, normalise
+
+
+def arrays(train: int = 6, test: int = 4, size: int = 4, channels: int = 3) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {f"{k}_{s}": rng.integers(0, 256, (n, size, size, channels), np.uint8) if k == "x" else np.arange(n) % 2
+            for s, n in (("train", train), ("test", test)) for k in "xy"}
+
+
+def test_the_digits_come_with_their_shapes_classes_and_splits(digits: Dataset):
+    assert (len(digits.train), len(digits.test), digits.classes) == (1297, 500, 10)
+    assert digits.train.x.dtype == torch.uint8 and digits.train.shape == (1, 8, 8)
+    assert int(digits.train.x.max()) == 255
+    assert all(len(i) > 100 for i in digits.train.by_class)
+
+
+def test_the_digits_splits_share_no_mean_but_that_of_the_training_images(digits: Dataset):
+    assert torch.equal(digits.test.mean, digits.train.mean)
+    x = digits.train.normalised()
+    assert abs(float(x.mean())) < 1e-5 and abs(float(x.std()) - 1) < 1e-5
+
+
+def test_by_class_lists_each_image_once_under_its_label(digits: Dataset):
+    index = torch.cat(digits.train.by_class)
+    assert torch.equal(index.sort().values, torch.arange(len(digits.train)))
+    assert all((digits.train.y[i] == c).all() for c, i in enumerate(digits.train.by_class))
+
+
+def test_normalised_is_pixels_less_mean_over_std(digits: Dataset):
+    some = digits.train.normalised(torch.tensor([3, 5]))
+    by_hand = (digits.train.x[[3, 5]] / 255 - digits.train.mean.item()) / digits.train.std.item()
+    torch.testing.assert_close(some, by_hand)
+
+
+def test_float_pixels_are_not_divided_by_255():
+    x = torch.rand(2, 1, 3, 3)
+    torch.testing.assert_close(normalise(x, torch.tensor([0.5]), torch.tensor([0.25])), (x - 0.5) / 0.25)
+
+
+def test_a_fingerprint_changes_with_one_pixel_one_label_and_the_normalisation():
+    images = made_up()
+    x, y = images.x.clone(), images.y.clone()
+    x[7, 0, 3, 3] ^= 1
+    y[7] ^= 1
+    others = [Images(x, images.y, images.mean, images.std, 2), Images(images.x, y, images.mean, images.std, 2),
+              Images(images.x, images.y, images.mean + 0.1, images.std, 2)]
+    prints = {i.fingerprint for i in (images, *others)}
+    assert len(prints) == 4
+    assert made_up().fingerprint == images.fingerprint
+
+
+def test_a_fingerprint_changes_with_the_shape_of_the_same_bytes():
+    images = made_up(channels=1, size=8)
+    turned = Images(images.x.view(40, 1, 4, 16), images.y, images.mean, images.std, 2)
+    assert turned.fingerprint != images.fingerprint
+
+
+def test_a_dataset_fingerprint_holds_both_splits():
+    a, b = made_up(seed=0), made_up(seed=1)
+    assert len({Dataset("x", *p).fingerprint for p in ((a, b), (b, a), (a, a))}) == 3
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"x": torch.zeros(4, 8, 8)}, r"\[N, C, H, W\]"),
+    ({"y": torch.zeros(3, dtype=torch.int64)}, "4, 1, 8, 8.*3 labels"),
+    ({"mean": torch.zeros(3)}, "1 channels.*mean has 3"),
+    ({"y": torch.tensor([0, 1, 2, 3])}, r"labels must lie in 0…1; found 0…3"),
+    ({"y": torch.tensor([0, 1, -1, 0])}, "labels must lie in 0…1"),
+])
+def test_images_that_do_not_fit_together_are_refused(change: dict, message: str):
+    values = {"x": torch.zeros(4, 1, 8, 8), "y": torch.tensor([0, 1, 0, 1]), "mean": torch.zeros(1),
+              "std": torch.ones(1), "classes": 2}
+    with pytest.raises(ValueError, match=message):
+        Images(**{**values, **change})
+
+
+def test_soft_labels_count_their_likeliest_class():
+    soft = Images(torch.zeros(2, 1, 8, 8), torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.zeros(1), torch.ones(1), 2)
+    assert soft.hard.tolist() == [1, 0]
+    assert [i.tolist() for i in soft.by_class] == [[1], [0]]
+
+
+def test_an_unknown_data_set_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"'cifar'; known: cifar10, cifar100, digits, folder:PATH"):
+        load("cifar")
+
+
+def test_without_file_and_network_cifar_says_both_ways_to_get_it(tmp_path: Path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no network")
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"(?s)LMCNB_DATA.*cifar10\.npz.*network"):
+        load("cifar10")
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_download_is_packed_once_and_read_back(tmp_path: Path, monkeypatch):
+    calls, source = [], arrays(10, 4, 32)
+
+    class Part:
+        def __init__(self, root, train, download):
+            calls.append(train)
+            split = "train" if train else "test"
+            self.data, self.targets = source[f"x_{split}"], list(source[f"y_{split}"])
+    monkeypatch.setattr("torchvision.datasets.CIFAR100", Part)
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
+    first, again = load("cifar100"), load("cifar100")
+    assert calls == [True, False]
+    assert first.fingerprint == again.fingerprint
+    assert torch.equal(first.train.x, torch.from_numpy(source["x_train"].transpose(0, 3, 1, 2).copy()))
+    assert first.test.y.tolist() == source["y_test"].tolist()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200, -30], ids=["empty", "header", "half", "tail cut"])
+def test_a_cut_npz_is_named(tmp_path: Path, monkeypatch, keep: int):
+    path = tmp_path / "cifar10.npz"
+    np.savez(path, **arrays())
+    path.write_bytes(path.read_bytes()[:keep])
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"cifar10\.npz is not a readable npz"):
+        load("cifar10")
+
+
+def test_a_flipped_byte_in_an_npz_is_noticed(tmp_path: Path, monkeypatch):
+    np.savez(tmp_path / "cifar10.npz", **arrays(50))
+    raw = bytearray((tmp_path / "cifar10.npz").read_bytes())
+    raw[600] ^= 255
+    (tmp_path / "cifar10.npz").write_bytes(raw)
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"cifar10\.npz is not a readable npz"):
+        load("cifar10")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"x_train": None}, "x_train"), ({"x_train": np.zeros((6, 4, 4, 3), np.float32)}, "uint8.*float32"),
+    ({"x_test": np.zeros((4, 16), np.uint8)}, "uint8"), ({"y_train": np.arange(5) % 2}, "5 labels"),
+])
+def test_wrong_arrays_are_refused(change: dict, message: str):
+    values = {k: v for k, v in {**arrays(), **change}.items() if v is not None}
+    with pytest.raises(ValueError, match=message):
+        pack(values, "mine")
+
+
+def test_pack_measures_mean_and_std_on_the_training_images():
+    values = arrays()
+    packed = pack(values, "mine")
+    pixels = values["x_train"].astype(float) / 255
+    np.testing.assert_allclose(packed.test.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(packed.test.std, pixels.std((0, 1, 2), ddof=1), rtol=1e-6)
+
+
+def write_folder(root: Path, test: str = "test", sizes: tuple[int, ...] = (6, 6)) -> None:
+    for split in ("train", test):
+        for label, name in enumerate(("cat", "dog")):
+            (root / split / name).mkdir(parents=True)
+            for i, size in enumerate(sizes):
+                pixels = np.full((size, size, 3), 100 * label + i, np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path, test: str):
+    write_folder(tmp_path, test)
+    data = load(f"folder:{tmp_path}")
+    assert data.train.shape == (3, 6, 6) and data.train.y.tolist() == [0, 0, 1, 1] == data.test.y.tolist()
+    assert data.train.x[:, 0, 0, 0].tolist() == [0, 1, 100, 101]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="train"):
+        load(f"folder:{tmp_path}")
+
+
+def test_pictures_of_several_sizes_are_refused(tmp_path: Path):
+    write_folder(tmp_path, sizes=(6, 7))
+    with pytest.raises(ValueError, match="one size"):
+        load(f"folder:{tmp_path}")
+
+
+def test_other_classes_in_the_test_folder_are_refused(tmp_path: Path):
+    write_folder(tmp_path)
+    (tmp_path / "test" / "dog").rename(tmp_path / "test" / "fox")
+    with pytest.raises(ValueError, match="fox.*cat.*dog"):
+        load(f"folder:{tmp_path}")
+
+
+def test_a_network_is_fitted_to_images_and_refuses_oblong_ones():
+    assert Net.of(made_up(channels=3, size=16), width=5) == Net(channels=3, size=16, classes=2, width=5)
+    oblong = Images(torch.zeros(2, 1, 8, 9), torch.tensor([0, 1]), torch.zeros(1), torch.ones(1), 2)
+    with pytest.raises(ValueError, match="square; got 8 × 9"):
+        Net.of(oblong)
+
+
+def test_real_cifar10_has_its_counts_and_the_papers_constants(cifar10: Dataset):
+    assert (len(cifar10.train), len(cifar10.test), cifar10.classes) == (50_000, 10_000, 10)
+    assert [len(i) for i in cifar10.train.by_class] == [5000] * 10
+    pixels = cifar10.train.x.float().div(255)
+    torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.tensor(CIFAR10_MEAN), atol=1e-3, rtol=0)
+    torch.testing.assert_close(cifar10.train.std, torch.tensor(CIFAR10_STD))
+    assert torch.equal(cifar10.test.mean, torch.tensor(CIFAR10_MEAN))

@@ -1,0 +1,104 @@
+"""Settings: validated, frozen, and with keys that never change by accident."""
+
+import pytest
+from pydantic import ValidationError
+
+from lmcnb import DM, IDC, Net, Recipe, Spec
+from lmcnb.lab import Distil, Stage, Ticket, Train
+from lmcnb.spec import canonical, choose, digest
+
+NET = Net(name="convnet3", channels=1, size=8, width=4)
+
+
+class Pair(Spec):
+    first: int = 1
+    second: str = "b"
+
+
+def test_an_unknown_setting_lists_the_known_ones():
+    with pytest.raises(ValidationError, match=r"Recipe has no setting 'epoch'; it has: epochs, batch, lr"):
+        Recipe(epoch=3)
+
+
+WRONG = [{"lr": 0}, {"lr": -1}, {"epochs": 0}, {"batch": 0}, {"momentum": 1}, {"cutmix": 1.5},
+         {"schedule": "cosine"}, {"lr": "fast"}, {"augment": "cifra"}]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_a_wrong_value_is_refused_by_name(wrong: dict):
+    with pytest.raises(ValidationError, match="cifra" if "augment" in wrong else next(iter(wrong))):
+        Recipe(**wrong)
+
+
+def test_a_spec_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Recipe().lr = 1
+
+
+def test_but_changes_one_setting_and_validates_it():
+    assert Recipe().but(lr=0.1) == Recipe(lr=0.1)
+    with pytest.raises(ValidationError):
+        Recipe().but(lr=-1)
+    with pytest.raises(ValidationError, match="no setting 'rate'"):
+        Recipe().but(rate=1)
+
+
+def test_the_key_does_not_depend_on_the_order_of_writing():
+    assert Pair(first=2, second="c").key == Pair(second="c", first=2).key
+    assert canonical({"b": 1, "a": [1, 2]}) == canonical({"a": [1, 2], "b": 1}) == '{"a":[1,2],"b":1}'
+
+
+def test_every_value_and_the_kind_are_part_of_the_key():
+    class Other(Spec):
+        first: int = 1
+        second: str = "b"
+    keys = {Pair().key, Pair(first=2).key, Pair(second="c").key, Other().key}
+    assert len(keys) == 4
+
+
+def test_equal_numbers_of_different_types_share_a_key():
+    assert Recipe(epochs=3).key == Recipe(epochs=3.0).key
+
+
+def test_a_method_keeps_its_own_settings_in_the_key_of_a_stage():
+    keys = {Distil(net=NET, method=m).key for m in (IDC(), IDC(outer=3), DM(), DM(iterations=3))}
+    assert len(keys) == 4
+
+
+def test_a_stage_read_back_from_its_json_is_the_same_stage():
+    ticket = Ticket(net=NET, recipe=Recipe(), round=2, source=Distil(net=NET, method=IDC(outer=3)))
+    spec = Train(net=NET, recipe=Recipe(epochs=2), mask=ticket)
+    assert Ticket(**ticket.model_dump(mode="json")) == ticket
+    assert spec.but() == spec and isinstance(spec, Stage)
+
+
+def test_nan_has_no_canonical_text():
+    with pytest.raises(ValueError):
+        canonical({"x": float("nan")})
+
+
+def test_choose_lists_what_is_known():
+    assert choose("model", "b", {"a": 1, "b": 2}) == 2
+    with pytest.raises(ValueError, match=r"unknown model 'c'; known: a, b"):
+        choose("model", "c", {"b": 2, "a": 1})
+
+
+def test_digest_is_sha256():
+    assert digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+TICKET = Ticket(net=NET, recipe=Recipe(), round=2, source=Distil(net=NET, method=IDC()))
+TRAIN = Train(net=NET, recipe=Recipe(), mask=Ticket(net=NET, recipe=Recipe(), round=1))
+
+
+@pytest.mark.parametrize(("spec", "key"), [
+    (NET, "3e65b72edb60049a623d0cbdd92a2b0c889aead7ef5de2ece4f77a4eaaba99e1"),
+    (Recipe(), "95313fa349301b99f0f5d08b0364ab69934f3865f978b489c69fa87e2d564768"),
+    (IDC(), "a6d3239acde0a3306691df7c9165a3a10f9f9da0d7ae21212c631fb7bb30c4d2"),
+    (DM(), "ace9b6b483013d80704991bde595a0e06b123e4ab07ae50dd1c074993c8f19ef"),
+    (TICKET, "a7369098b47be75f0d24ebb5b0400c20622a9c3e552d1652fcde1f9e97fd715d"),
+    (TRAIN, "aa6c27c083adc12a7e8e88226d850926dd761eaaaf6fae0413554f344f3f2c06"),
+], ids=lambda v: type(v).__name__)
+def test_the_keys_of_stored_results_have_not_changed(spec: Spec, key: str):
+    """If this fails, every result in every store is orphaned: rename or reorder nothing without need."""
+    assert spec.key == key
