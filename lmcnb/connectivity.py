@@ -1,8 +1,9 @@
 """Linear mode connectivity: the straight path between two trained networks, and how high it rises."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -141,10 +142,10 @@ def recalibrate(net: Net, params: Params, buffers: Params, images: Images, batch
 
 
 def with_residuals(trained: Params, init: Params, masks: Masks, recipe: Recipe, images: int) -> Params:
-    """Trained subnetworks as the released code interpolates them: masks dropped, pruned weights at what is left of init.
+    """Trained subnetworks as the released code interpolates them: masks dropped, pruned weights decayed.
 
-    There a pruned weight is multiplied by 0 in the forward pass and sees weight decay alone, so after training it is its
-    initial value times :func:`residual`. Stacked [K, ...] throughout.
+    There a pruned weight is multiplied by 0 in the forward pass and sees weight decay alone, so after training it is
+    its initial value times :func:`residual`. Stacked [K, ...] throughout.
     """
     factor = residual(recipe, images)
     return {n: torch.where(masks[n], p, init[n] * factor) if n in masks else p for n, p in trained.items()}

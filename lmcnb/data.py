@@ -4,10 +4,10 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import torch
@@ -199,7 +199,7 @@ def _download_cifar(name: str, path: Path) -> None:
 
 def _folder(root: Path) -> Dataset:
     splits = {"train": root / "train", "test": root / "test" if (root / "test").is_dir() else root / "val"}
-    for split, folder in splits.items():
+    for folder in splits.values():
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {folder}: folder:PATH needs PATH/train/<class>/* and "
                                     f"PATH/test/<class>/* (or PATH/val/<class>/*)")

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -112,8 +112,8 @@ def overlay(ax: Axes, alphas, curves: Mapping[tuple[str, int], np.ndarray], ylab
     ax.legend(fontsize="x-small", ncol=2, loc="upper center")
 
 
-def barrier_dots(ax: Axes, values: Mapping[tuple[str, int], Sequence[float]], xlabel: str, threshold: float | None = None
-                 ) -> None:
+def barrier_dots(ax: Axes, values: Mapping[tuple[str, int], Sequence[float]], xlabel: str,
+                 threshold: float | None = None) -> None:
     """Barriers by (way, round): a small dot for each initialisation, mean and 95% interval (Student's t)."""
     keys = list(values)
     for y, key in enumerate(reversed(keys)):
@@ -147,7 +147,7 @@ def stability(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[tuple[
     low, high = min(r.min() for r in rows), max(r.max() for r in rows)
     with matplotlib.rc_context({"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}):
         figure = plt.figure(figsize=(11.5, 8))
-        top = figure.add_gridspec(1, 3, left=0.0, right=0.99, top=0.97, bottom=0.56, wspace=0.12)
+        top = figure.add_gridspec(1, 3, left=-0.02, right=0.99, top=0.97, bottom=0.56, wspace=0.22)
         for place, (way, rows) in zip(top, surfaces.items()):
             surface(figure.add_subplot(place, projection="3d"), alphas, range(len(rows)), np.asarray(rows),
                     zlim=(low, high), dark=dark, way=way)
@@ -185,8 +185,7 @@ def rounds(alphas, heights: Mapping[str, np.ndarray], barriers: Mapping[str, np.
     for ax, (way, rows) in zip(axes, heights.items()):
         for r, row in enumerate(rows):
             ax.plot(alphas, row, color=plt.cm.viridis(r / max(1, len(rows) - 1)), linewidth=1.3)
-        ax.set(xlabel="α", title=label(way))
-        ax.sharey(axes[0])
+        ax.set(xlabel="α", title=label(way), ylim=(0, 1.05 * max(float(np.max(h)) for h in heights.values())))
     axes[0].set_ylabel("train loss (nats)")
     count = len(next(iter(heights.values())))
     scale = plt.cm.ScalarMappable(plt.Normalize(0, count - 1), "viridis")
@@ -194,6 +193,8 @@ def rounds(alphas, heights: Mapping[str, np.ndarray], barriers: Mapping[str, np.
     for way, values in barriers.items():
         sparse = [100 * sparsity_after(r) for r in range(len(values))]
         axes[-1].plot(sparse, values, "o-", markersize=4, color=colour(way), label=label(way))
+    top = max(float(np.max(v)) for v in barriers.values())
+    axes[-1].set_ylim(-0.05 * max(top, 0.05), max(1.3 * top, 0.05))  # noise of a flat path must not look like a hill
     axes[-1].axhline(0, color="#999999", linewidth=0.8)
     axes[-1].set(xlabel="sparsity (%)", ylabel="barrier (nats, chord)", title="how far each path rises")
     axes[-1].legend()

@@ -1,7 +1,7 @@
 """Stacks of models: ``dict[str, Tensor]`` whose tensors share a leading model axis K."""
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor

@@ -1,8 +1,9 @@
 """Finding sparse subnetworks. IMP and distilled pruning are one function; they differ only in the data it trains on."""
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Iterator, Literal, Sequence
+from typing import Literal
 
 from . import masks as _masks
 from .data import Images

@@ -1,8 +1,9 @@
 """Intervals and verdicts: what a handful of initialisations can and cannot tell."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Sequence
+from typing import Literal
 
 import numpy as np
 from scipy import stats

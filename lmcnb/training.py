@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Callable, Literal, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class Recipe(Spec):
     cutmix: float = Field(0.5, ge=0, le=1)
 
     def model_post_init(self, _) -> None:
-        self.augmentation  # an unknown name fails here, before any work
+        _ = self.augmentation  # an unknown name fails here, before any work
 
     @property
     def augmentation(self) -> Augment:
@@ -99,7 +100,7 @@ def order(seed: int | str, start: int, stop: int, images: int, batch: int) -> Te
 
 
 def draws(recipe: Recipe, seed: int | str, start: int, stop: int, images: Images) -> Draws:
-    """All that is random in steps start … stop − 1 (within one segment) of one model: see :func:`lmcnb.augment.draw`."""
+    """All that is random in steps start … stop − 1 (within one segment) of one model: see :mod:`lmcnb.augment`."""
     segment = start - start % SEGMENT
     whole = draw(recipe.augmentation, SEGMENT, recipe.batch, images.shape[-1], seeded("augment", seed, segment))
     part = {n: t[start - segment:stop - segment] for n, t in whole.items()}

@@ -1,7 +1,7 @@
 """ipywidgets explorers. Each follows a static figure that shows the same, and only indexes what has been computed."""
 from __future__ import annotations
 
-from typing import Mapping
+from collections.abc import Mapping
 
 import ipywidgets as widgets
 import numpy as np
@@ -37,12 +37,12 @@ def path_explorer(alphas: np.ndarray, paths: Paths) -> widgets.Widget:
         with area:
             area.clear_output(wait=True)
             figure, ax = plt.subplots(figsize=(5.5, 3))
-            for key, other in paths.items():
+            for other in paths.values():
                 ax.plot(alphas, other[quantity.value], color="#dddddd", linewidth=0.8, zorder=0)
             ax.plot(alphas, values, color=colour(way))
             ax.plot(alphas[alpha.value], values[alpha.value], "o", color=colour(way))
             ax.set(xlabel="α", ylabel=quantity.value.replace("_", " "),
-                   title=f"{quantity.value.replace('_', ' ')} at α = {alphas[alpha.value]:.2f}: {values[alpha.value]:.3f}")
+                   title=f"{values[alpha.value]:.3f} at α = {alphas[alpha.value]:.2f}")
             display(figure)
             plt.close(figure)
     for control in (which, quantity, alpha):

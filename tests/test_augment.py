@@ -92,7 +92,7 @@ def test_one_kind_of_geometry_is_drawn_for_each_batch():
 
 def test_all_kinds_of_geometry_are_composed_without_one_of():
     affine = draws_of(Augment(geometry=("crop", "rotate"), one_of=False))["affine"]
-    assert bool((affine[..., 0, 1] != 0).all()) and 0.5 < float((affine[..., 2] != 0).float().mean())
+    assert bool((affine[..., 0, 1] != 0).all()) and float((affine[..., 2] != 0).float().mean()) > 0.5
 
 
 @given(st.integers(0, 99))
@@ -181,7 +181,7 @@ def test_cutmix_swaps_a_box_whose_area_is_what_is_not_kept():
         assert sorted(d["partner"].tolist()) == list(range(6))
         mixed += bottom > top
     assert mixed > 20
-    assert not torch.equal(draws["partner"][0], draws["partner"][1])
+    assert len(draws["partner"].unique(dim=0)) > 40
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])

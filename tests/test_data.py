@@ -14,8 +14,9 @@ from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, normalise
 
 def arrays(train: int = 6, test: int = 4, size: int = 4, channels: int = 3) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    return {f"{k}_{s}": rng.integers(0, 256, (n, size, size, channels), np.uint8) if k == "x" else np.arange(n) % 2
-            for s, n in (("train", train), ("test", test)) for k in "xy"}
+    counts = {"train": train, "test": test}
+    pixels = {f"x_{s}": rng.integers(0, 256, (n, size, size, channels), np.uint8) for s, n in counts.items()}
+    return pixels | {f"y_{s}": np.arange(n) % 2 for s, n in counts.items()}
 
 
 def test_the_digits_come_with_their_shapes_classes_and_splits(digits: Dataset):
@@ -53,7 +54,8 @@ def test_a_fingerprint_changes_with_one_pixel_one_label_and_the_normalisation():
     x, y = images.x.clone(), images.y.clone()
     x[7, 0, 3, 3] ^= 1
     y[7] ^= 1
-    others = [Images(x, images.y, images.mean, images.std, 2), Images(images.x, y, images.mean, images.std, 2),
+    others = [Images(x, images.y, images.mean, images.std, 2),
+              Images(images.x, y, images.mean, images.std, 2),
               Images(images.x, images.y, images.mean + 0.1, images.std, 2)]
     prints = {i.fingerprint for i in (images, *others)}
     assert len(prints) == 4
@@ -86,7 +88,8 @@ def test_images_that_do_not_fit_together_are_refused(change: dict, message: str)
 
 
 def test_soft_labels_count_their_likeliest_class():
-    soft = Images(torch.zeros(2, 1, 8, 8), torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.zeros(1), torch.ones(1), 2)
+    y = torch.tensor([[0.2, 0.8], [0.9, 0.1]])
+    soft = Images(torch.zeros(2, 1, 8, 8), y, torch.zeros(1), torch.ones(1), 2)
     assert soft.hard.tolist() == [1, 0]
     assert [i.tolist() for i in soft.by_class] == [[1], [0]]
 

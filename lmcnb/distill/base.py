@@ -1,8 +1,8 @@
 """What every distillation method shares: the distilled set, its decoding, its starting images."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 import torch.nn.functional as F

@@ -1,8 +1,9 @@
 """DM: dataset condensation with distribution matching (Zhao & Bilen, 2023)."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Callable, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -70,7 +71,7 @@ class DM(Method):
 
 @lru_cache(maxsize=8)
 def matcher(net: Net, factor: int, compiled: bool) -> Callable:
-    """``match(params, buffers, x, real, draws)``: gradient for x [c, ipc, C, H, W] and the loss, all classes at once."""
+    """``match(params, buffers, x, real, draws)``: gradient for x [c, ipc, C, H, W] and the loss."""
     embed, augment = features(net), AUGMENTS["dsa_matching"]
 
     def means(params, buffers, x, draws) -> Tensor:

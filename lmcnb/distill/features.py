@@ -1,7 +1,7 @@
 """What distillation reads from inside a network: features before the classifier, gradients of the convolutions."""
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F

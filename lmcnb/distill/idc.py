@@ -1,8 +1,9 @@
 """IDC: dataset condensation by efficient synthetic-data parameterization (Kim et al., 2022), as the papers use it."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Callable, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -21,8 +22,8 @@ class IDC(Method):
     """Gradient matching on images that each hold factor² smaller ones. Defaults: B's CIFAR-10 settings.
 
     For ``outer`` freshly initialised networks, ``inner`` times: one matching step of every class (squared distance
-    between the convolutions' gradients on ``real_batch`` real images and on up to ``synthetic_batch`` decoded ones, under
-    one shared augmentation), then ``net_steps`` SGD steps of the network on real data.
+    between the convolutions' gradients on ``real_batch`` real images and on up to ``synthetic_batch`` decoded ones,
+    under one shared augmentation), then ``net_steps`` SGD steps of the network on real data.
 
     Args:
         lr_image: SGD rate of the pixels at 10 images per class; scaled by ipc / 10. momentum: of the pixels.
@@ -52,8 +53,7 @@ class IDC(Method):
             state = {"pixels": pixels, "velocity": torch.zeros_like(pixels), "outer": torch.tensor(0)}
         pixels, velocity = state["pixels"].clone(), state["velocity"].clone()
         for outer in range(int(state["outer"]), self.outer):
-            for pixels, velocity in self._outer(train, net, f"{seed}/{outer}", pixels, velocity):
-                pass
+            pixels, velocity = self._match_one_network(train, net, f"{seed}/{outer}", pixels, velocity)
             pixels = pixels.clamp(0, 1)
             if checkpoint:
                 checkpoint({"pixels": pixels, "velocity": velocity, "outer": torch.tensor(outer + 1)})
@@ -65,7 +65,8 @@ class IDC(Method):
         """Real images the whole distillation looks at."""
         return self.outer * self.inner * (classes * self.real_batch + self.net_steps * self.recipe.batch)
 
-    def _outer(self, train: Images, net: Net, seed: str, pixels: Tensor, velocity: Tensor):
+    def _match_one_network(self, train: Images, net: Net, seed: str, pixels: Tensor, velocity: Tensor
+                           ) -> tuple[Tensor, Tensor]:
         network = self._network(train, net, seed)
         generator = seeded("idc", seed)
         for _ in range(self.inner):
@@ -74,7 +75,7 @@ class IDC(Method):
             if self.net_steps:
                 network = fit(net, {}, {}, train, self._recipe(train), [f"idc/{seed}"], strategy=self._strategy(
                     train, net, network), state=network, stop=network.step + self.net_steps)
-            yield pixels, velocity
+        return pixels, velocity
 
     def _network(self, train: Images, net: Net, seed: str) -> State:
         params, buffers = (stack([t]) for t in initialise(net, seeded("net", seed).initial_seed(), train.x.device))

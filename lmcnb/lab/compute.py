@@ -1,9 +1,10 @@
-"""How each stage is computed: specs in, plain numbers and tensors out. Kernels do the work; nothing here touches disk."""
+"""How each stage is computed: specs in, plain numbers and tensors out. Kernels do the work, the store the files."""
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +15,7 @@ from ..distill import Distilled
 from ..models import initialise
 from ..params import Params, select, size, stack, to
 from ..pruning import prune_round
+from ..spec import canonical, digest
 from ..strategies import choose
 from ..training import Recipe, State, evaluate, fit, seeded
 from .stages import Assess, Connect, Distil, RandomMask, Ticket, Train
@@ -37,6 +39,7 @@ class Job:
     lab: Lab
     key: str
     advance: Callable[[float], None]
+    notes: dict[str, str] = field(default_factory=dict)
 
     def distilled(self, spec: Distil) -> Distilled:
         entry = self.lab.get(spec)
@@ -76,7 +79,7 @@ def assess(job: Job, specs: Sequence[Assess]) -> list[Result]:
 def ticket(job: Job, specs: Sequence[Ticket]) -> list[Result]:
     spec = specs[0]
     init, step = _origin(job, specs)
-    before = [_ticket(job, s.previous()) for s in specs]
+    before = [ticket_mask(job, s.previous()) for s in specs]
     masks = stack([m for m, _ in before])
     start = _start(init, masks, [own for _, own in before])
     data = job.distilled(spec.source).decoded() if spec.source else job.lab.dataset(spec.dataset).train
@@ -105,7 +108,7 @@ def _ticket_result(job: Job, spec: Ticket, done, k: int) -> Result:
 
 def random_mask(job: Job, specs: Sequence[RandomMask]) -> list[Result]:
     (spec,) = specs
-    like = {n: m[None] for n, m in _ticket(job, spec.like)[0].items()}
+    like = {n: m[None] for n, m in ticket_mask(job, spec.like)[0].items()}
     shuffle = _masks.random_layerwise if spec.kind == "layerwise" else _masks.random_global
     masks = shuffle(like, [seeded("mask", spec.seed, spec.like.init, spec.kind)])
     values = {"sparsity": float(_masks.sparsity(masks)),
@@ -116,7 +119,7 @@ def random_mask(job: Job, specs: Sequence[RandomMask]) -> list[Result]:
 def train(job: Job, specs: Sequence[Train]) -> list[Result]:
     spec, data = specs[0], job.lab.dataset(specs[0].dataset)
     init, step = _origin(job, [s.mask if isinstance(s.mask, Ticket) else s for s in specs])
-    found = [_ticket(job, s.mask) if s.mask else _ticket(job, _dense(s)) for s in specs]
+    found = [ticket_mask(job, s.mask) if s.mask else ticket_mask(job, _dense(s)) for s in specs]
     masks = stack([m for m, _ in found])
     start = _start(init, masks, [own for _, own in found])
     seeds = [f"train/{s.seed}/{s.init}" for s in specs]
@@ -143,7 +146,7 @@ def _end(job: Job, spec: Connect, trained: Train) -> tuple[Params, Params]:
     params, buffers = (stack([d]) for d in job.lab.model(trained))
     if spec.masks == "released" and trained.mask is not None:
         (init, _), _ = _origin(job, [trained])
-        masks = stack([_ticket(job, trained.mask)[0]])
+        masks = stack([ticket_mask(job, trained.mask)[0]])
         images = len(job.lab.dataset(spec.dataset).train)
         params = with_residuals(params, init, masks, trained.recipe, images)
     return params, buffers
@@ -171,14 +174,14 @@ def _origin(job: Job, specs: Sequence) -> tuple[tuple[Params, Params], int]:
     return (stack([p for p, _ in models]), stack([b for _, b in models])), points[0].stop or 0
 
 
-def _ticket(job: Job, spec: Ticket | RandomMask) -> tuple[_masks.Masks, tuple[Params, Params] | None]:
+def ticket_mask(job: Job, spec: Ticket | RandomMask) -> tuple[_masks.Masks, tuple[Params, Params] | None]:
     """One mask, and the parameters and buffers it does not rewind (None when all are)."""
     params, _ = initialise(spec.net, spec.init, "cpu")
     like = {n: params[n][None] for n in spec.net.prunable}
     if spec.dense:
         return to(select(_masks.ones(like, spec.net.prunable), 0), job.lab.device), None
     tensors = job.lab.get(spec).tensors
-    packed, own, buffers = (_prefixed(tensors, p) for p in ("mask/", "params/", "buffers/"))
+    packed, own, buffers = (prefixed(tensors, p) for p in ("mask/", "params/", "buffers/"))
     masks = to(select(_masks.unpack({n: packed[n] for n in like}, like), 0), job.lab.device)
     return masks, (to(own, job.lab.device), to(buffers, job.lab.device)) if own else None
 
@@ -190,11 +193,12 @@ def _start(init, masks: _masks.Masks, own: list) -> tuple[Params, Params]:
     return _masks.masked(params, masks), stack([o[1] for o in own])
 
 
-def _prefixed(tensors: Params, prefix: str) -> Params:
+def prefixed(tensors: Params, prefix: str) -> Params:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _fit(job: Job, spec, params, buffers, data: Images, recipe: Recipe, seeds, masks, stop=None, step: int = 0) -> State:
+def _fit(job: Job, spec, params, buffers, data: Images, recipe: Recipe, seeds, masks, stop=None, step: int = 0
+         ) -> State:
     options = _fit_options(job, spec, params, buffers, data, recipe, masks)
     if options.get("state") is None:
         options["state"] = State.start(params, buffers)
@@ -210,10 +214,11 @@ def _fit_options(job: Job, spec, params, buffers, data: Images, recipe: Recipe, 
     start = State.start(params, buffers)
     if saved:
         tensors, note = saved
-        parts = (to(_prefixed(tensors, p), job.lab.device) for p in ("params/", "buffers/", "momentum/"))
+        parts = (to(prefixed(tensors, p), job.lab.device) for p in ("params/", "buffers/", "momentum/"))
         state, strategy = State(*parts, int(note["step"]), tensors["losses"]), note["strategy"]
     else:
-        state, strategy = None, choose(spec.net, recipe, data, start, masks or {}, recipe.steps(len(data)))
+        state, strategy = None, _strategy(job, spec, recipe, data, start, masks or {})
+    job.notes["strategy"] = strategy
     last, k = [time.monotonic(), state.step if state else 0], size(params)
 
     def on_segment(now: State, total: int) -> None:
@@ -223,6 +228,20 @@ def _fit_options(job: Job, spec, params, buffers, data: Images, recipe: Recipe, 
             job.lab.store.save_checkpoint(job.key, _state_tensors(now), {"step": str(now.step), "strategy": strategy})
             last[0] = time.monotonic()
     return {"state": state, "strategy": strategy, "on_segment": on_segment}
+
+
+def _strategy(job: Job, spec, recipe: Recipe, data: Images, start: State, masks: Params) -> str:
+    """Measured once for a store and then kept, so that the same run on the same machine gives the same bits again."""
+    work = [spec.net.canonical(), recipe.but(lr=1, schedule="constant").canonical(), size(start.params), len(data),
+            str(data.x.dtype), bool(masks), device_name(job.lab.device)]
+    return job.lab.store.remember("strategies", digest(canonical(work)), lambda: choose(
+        spec.net, recipe, data, start, masks, recipe.steps(len(data))))
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def _state_tensors(state: State) -> Params:

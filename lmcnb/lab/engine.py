@@ -6,10 +6,10 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Iterable, Sequence
 
 import torch
 from tqdm.auto import tqdm
@@ -21,7 +21,7 @@ from ..params import Params, to
 from ..places import store_root
 from ..spec import canonical, digest
 from ..strategies import stack_size
-from .compute import COMPUTE, Job, _prefixed, _ticket, cost
+from .compute import COMPUTE, Job, cost, device_name, prefixed, ticket_mask
 from .stages import Distil, RandomMask, Stage, Ticket, Train
 from .store import Entry, Store
 
@@ -114,7 +114,7 @@ class Lab:
         results = COMPUTE[type(specs[0])](job, specs)
         seconds = (time.perf_counter() - begun) / len(specs)
         for spec, key, result in zip(specs, keys, results):
-            meta = provenance(self.device) | {"seconds": seconds, "cost": cost(self, spec)}
+            meta = provenance(self.device) | job.notes | {"seconds": seconds, "cost": cost(self, spec)}
             self._entries[key] = self.store.put(type(spec).__name__, key, spec.canonical(), result.values,
                                                 result.tensors, meta)
         self.store.drop_checkpoint(job.key)
@@ -123,11 +123,11 @@ class Lab:
     def model(self, spec: Train) -> tuple[Params, Params]:
         """Parameters and buffers of one training, on the lab's device."""
         tensors = self.get(spec).tensors
-        return tuple(to(_prefixed(tensors, p), self.device) for p in ("params/", "buffers/"))
+        return tuple(to(prefixed(tensors, p), self.device) for p in ("params/", "buffers/"))
 
     def mask(self, spec: Ticket | RandomMask) -> Masks:
         """The mask of a ticket: bool tensors without a model axis, by layer."""
-        return _ticket(Job(self, "", lambda _: None), spec)[0]
+        return ticket_mask(Job(self, "", lambda _: None), spec)[0]
 
     def distilled(self, spec: Distil) -> Distilled:
         """A distilled set, on the lab's device."""
@@ -140,7 +140,7 @@ class Lab:
         return {**seen, "entries": len(entries), "seconds": round(sum(e.meta["seconds"] for e in entries), 1)}
 
     def status(self, specs: Iterable[Stage]) -> list[Row]:
-        """For every stage that ``specs`` need, upstream included: how much is done, what remains and its likely cost."""
+        """For every stage that ``specs`` need, upstream included: how much is done, what remains, its likely cost."""
         needed = _closure(specs)
         rows = []
         for name in dict.fromkeys(type(s).__name__ for s in needed):
@@ -153,10 +153,16 @@ class Lab:
         """Cost of what is left, at the pace of this stage's networks measured so far on this kind of device."""
         if not left:
             return 0.0
-        measured = [m for m in self.store.metas(stage) if m.get("device") == device_name(self.device)]
-        units = sum(m["cost"] for m in measured)
-        pace = sum(m["seconds"] for m in measured) / units if units else None
+        # Units are training images for every stage, so another stage's pace is better than none.
+        pace = self._pace([stage]) or self._pace([s.__name__ for s in COMPUTE])
         return pace * sum(cost(self, s) for s in left) if pace is not None else None
+
+    def _pace(self, stages: list[str]) -> float | None:
+        """Seconds a cost unit took in these stages on this kind of device; None where nothing was measured."""
+        here = device_name(self.device)
+        measured = [m for s in stages for m in self.store.metas(s) if m.get("device") == here]
+        units = sum(m["cost"] for m in measured)
+        return sum(m["seconds"] for m in measured) / units if units else None
 
 
 def _closure(specs: Iterable[Stage]) -> list[Stage]:
@@ -175,12 +181,6 @@ def _closure(specs: Iterable[Stage]) -> list[Stage]:
 @lru_cache(maxsize=4)
 def _dataset(name: str, device: str) -> Dataset:
     return load(name, device)
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
 
 
 @cache

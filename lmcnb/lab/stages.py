@@ -142,7 +142,7 @@ class Ticket(Stage):
 
 
 class RandomMask(Stage):
-    """A random mask with ``like``'s number of weights: "layerwise" keeps its per-layer sparsities, "global" does not."""
+    """A random mask with ``like``'s number of weights: "layerwise" keeps its layers' sparsities, "global" does not."""
 
     like: Ticket
     kind: Literal["layerwise", "global"] = "layerwise"

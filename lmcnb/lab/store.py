@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ class StoreError(OSError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One computed artifact: ``result`` (plain numbers), ``tensors`` (read when asked for) and ``meta`` (how it came)."""
+    """One computed artifact: ``result`` (plain numbers), ``tensors`` (read when asked for), ``meta`` (provenance)."""
 
     folder: Path
     spec: dict[str, Any]
@@ -108,13 +109,26 @@ class Store:
             return None
         try:
             with safe_open(path, "pt") as f:
-                return {n: f.get_tensor(n) for n in f.keys()}, f.metadata() or {}
+                return {n: f.get_tensor(n) for n in f.keys()}, f.metadata() or {}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError) as error:
             log.warning("checkpoint %s is damaged (%s): its stage starts over", path, error)
             return None
 
     def drop_checkpoint(self, key: str) -> None:
         (self.root / "checkpoints" / f"{key}.safetensors").unlink(missing_ok=True)
+
+    def remember(self, kind: str, key: str, choose: Callable[[], str]) -> str:
+        """A small choice made once for this store: what was chosen before, else ``choose()``."""
+        path = self.root / kind / f"{key}.txt"
+        if path.exists() and (text := path.read_text().strip()):
+            return text
+        chosen = choose()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(chosen)
+        except OSError as error:
+            raise self._explained(error) from error
+        return chosen
 
     def metas(self, stage: str) -> list[dict[str, Any]]:
         """meta.json of every entry of a stage, for cost estimates."""
@@ -128,8 +142,8 @@ class Store:
 
     def _explained(self, error: Exception) -> Exception:
         if isinstance(error, OSError) or "space" in str(error).lower():
-            code = getattr(error, "errno", None)
-            reason = "no space left on the disk" if code == errno.ENOSPC or "space" in str(error).lower() else str(error)
+            full = getattr(error, "errno", None) == errno.ENOSPC or "space" in str(error).lower()
+            reason = "no space left on the disk" if full else str(error)
             return StoreError(f"cannot write to the store at {self.root}: {reason}. Free some space or set LMCNB_STORE "
                               f"to another folder; what is already there stays valid and is not computed again")
         return error

@@ -22,6 +22,8 @@ class Study(Spec):
 
     Args:
         net: the network; ``Net.of(data.train, "convnet3", width=32)`` fits one to a data set.
+        distil_net: the network sets are distilled with, by default ``net``. Gradient matching needs one without
+            BatchNorm: for a ResNet take a ConvNet (CIFAR) or ResNetAP-10 (ImageNet-10), as the papers do.
         recipe: training on real data, of IMP's rounds and of the final subnetworks alike.
         prune_steps: SGD steps of a round on a distilled set: the same for sets of any size.
         sets: distillation methods by name. reference: whose layer densities the random masks keep.
@@ -30,6 +32,7 @@ class Study(Spec):
 
     dataset: str = "digits"
     net: Net
+    distil_net: Net | None = None
     recipe: Recipe
     prune_steps: int = Field(600, ge=1)
     sets: Sets
@@ -43,12 +46,14 @@ class Study(Spec):
         return "dense", "imp", *self.sets, "random mask"
 
     def distil(self, name: str, seed: int = 0) -> Distil:
-        """The distilled set of a method of ``sets``, made with the study's network."""
-        return Distil(dataset=self.dataset, net=self.net, method=choose("distilled set", name, self.sets), seed=seed)
+        """The distilled set of a method of ``sets``."""
+        method = choose("distilled set", name, self.sets)
+        return Distil(dataset=self.dataset, net=self.distil_net or self.net, method=method, seed=seed)
 
     def assess(self, name: str, recipe: Recipe, networks: int = 3) -> Assess:
         """Test accuracy of networks trained on that set with ``recipe``."""
-        return Assess(dataset=self.dataset, net=self.net, source=self.distil(name), recipe=recipe, networks=networks)
+        return Assess(dataset=self.dataset, net=self.distil_net or self.net, source=self.distil(name), recipe=recipe,
+                      networks=networks)
 
     def mask(self, way: str, init: int, round: int) -> Ticket | RandomMask | None:
         """The mask that ``way`` finds for initialisation ``init`` in ``round`` rounds; None where nothing is pruned.

@@ -1,0 +1,130 @@
+"""A path of 11 α on 10,000 images against 11 plain compiled forward passes.
+
+ConvNet-3 of width 32 on 32 × 32 colour noise, batches of 500. Compared, with the same images and weights:
+
+- "plain": for each α, the interpolated weights are copied into one `nn.Module` in eval mode, compiled once by
+  `torch.compile`, and the cross-entropy and errors of its logits are summed over all batches.
+- "evaluate": `lmcnb.interpolate` and `lmcnb.evaluate` on all images, strategy "auto".
+- "paths": `lmcnb.paths` with half of the images as its training split and half as its test split.
+
+The quick size is small enough that nothing compiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import lmcnb
+from benchmarks._shared import (
+    DEVICE,
+    Case,
+    about,
+    layer_flops,
+    peak_memory,
+    plain_module,
+    random_data,
+    side_by_side,
+)
+
+GOAL_RATIO, BATCH = 1.3, 500
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The path to walk: from model ``a`` to model ``b``, on the images of both splits."""
+
+    net: lmcnb.Net
+    data: lmcnb.Dataset
+    a: tuple[lmcnb.Params, lmcnb.Params]
+    b: tuple[lmcnb.Params, lmcnb.Params]
+    alphas: Tensor
+
+    @property
+    def images(self) -> lmcnb.data.Images:
+        """Both splits as one."""
+        splits = self.data.train, self.data.test
+        x, y = (torch.cat([getattr(s, field) for s in splits]) for field in ("x", "y"))
+        return lmcnb.data.Images(x, y, splits[0].mean, splits[0].std, splits[0].classes)
+
+
+def problem(images: int, width: int, points: int) -> Problem:
+    """A path between two networks at their starts: time does not depend on what they learnt."""
+    data = random_data(images // 2, images // 2, 3, 32)
+    net = lmcnb.Net.of(data.train, "convnet3", width)
+    a, b = (lmcnb.initialise(net, seed, DEVICE) for seed in (0, 1))
+    return Problem(net, data, a, b, lmcnb.alpha_grid(points))
+
+
+@torch.no_grad()
+def plain(p: Problem, images: lmcnb.data.Images, compiled: bool) -> Tensor:
+    """float64 [A, 2]: mean cross-entropy and share of errors at every α."""
+    module = plain_module(p.net, p.a[0]).eval()
+    forward = torch.compile(module) if compiled else module
+    mean, std = images.mean[:, None, None], images.std[:, None, None]
+    sums = torch.zeros(len(p.alphas), 2, dtype=torch.float64, device=DEVICE)
+    for row, alpha in zip(sums, p.alphas.tolist(), strict=True):
+        for name, weight in module.named_parameters():
+            weight.copy_((1 - alpha) * p.a[0][name] + alpha * p.b[0][name])
+        for x, y in zip(images.x.split(BATCH), images.y.split(BATCH), strict=True):
+            logits = forward((x.float() / 255 - mean) / std)
+            row[0] += F.cross_entropy(logits, y, reduction="sum")
+            row[1] += (logits.argmax(1) != y).sum()
+    return sums.cpu() / len(images)
+
+
+def evaluated(p: Problem, images: lmcnb.data.Images) -> Tensor:
+    """As :func:`plain`, by `lmcnb.evaluate`."""
+    scores = lmcnb.evaluate(p.net, *lmcnb.interpolate(p.a, p.b, p.alphas), images, batch=BATCH)
+    return torch.stack([scores.loss, scores.error], 1)
+
+
+def walked(p: Problem) -> Tensor:
+    """As :func:`plain`, by `lmcnb.paths`: the mean over its two splits, which are equally large."""
+    a, b = (tuple(lmcnb.stack([part]) for part in model) for model in (p.a, p.b))
+    path = lmcnb.paths(p.net, a, b, p.data.train, p.data.test, p.alphas)
+    loss, error = path.train_loss + path.test_loss, path.train_error + path.test_error
+    return torch.stack([loss[0], error[0]], 1) / 2
+
+
+def sized(quick: bool) -> Problem:
+    return problem(400, 8, 3) if quick else problem(10_000, 32, 11)
+
+
+def cases(quick: bool) -> dict[str, Case]:
+    """What :func:`run` times, and the memory benchmark calls one by one."""
+    p = sized(quick)
+    images = p.images
+    return {
+        "plain": partial(plain, p, images, not quick),
+        "evaluate": partial(evaluated, p, images),
+        "paths": partial(walked, p),
+    }
+
+
+def run(quick: bool) -> dict[str, Any]:
+    p = sized(quick)
+    timings = side_by_side(cases(quick), repeats=1 if quick else 5)
+    reference = timings["plain"]
+    gflop = 1e-9 * sum(f for _, f in layer_flops(p.net)) * len(p.images) * len(p.alphas)
+    rows = []
+    for name, timing in timings.items():
+        off = (timing.result - reference.result).abs()
+        rows.append({
+            "variant": name, "seconds": timing.median, "this / plain": timing.median / reference.median,
+            "GFLOP/s": gflop / timing.median, "first call s": timing.first,
+            "loss off by": float(off[:, 0].max()), "errors off by": round(float(off[:, 1].max()) * len(p.images)),
+            "peak MiB": None if quick else peak_memory("path", name, quick),
+        })
+    title = f"A path of {len(p.alphas)} α on {len(p.images)} images, ConvNet-3 of width {p.net.width}"
+    goals = [
+        {"goal": f"{row['variant']}: within {GOAL_RATIO:g} × plain", "found": row["this / plain"],
+         "met": row["this / plain"] <= GOAL_RATIO}
+        for row in rows[1:]
+    ]
+    return {"title": title, "rows": rows, **about(), "gflop": gflop, "goals": goals}

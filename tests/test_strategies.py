@@ -1,0 +1,123 @@
+"""However a stack is executed, the result is the same."""
+
+import pytest
+import torch
+from helpers import BATCHNORM, NET, QUICK, apart, double, identical, made_up, random_masks, start
+
+from lmcnb import AUGMENTS, STRATEGIES, Images, Net, State, evaluate, fit, select, strategies
+from lmcnb.strategies import choose, stack_size, tiny
+
+DATA = made_up(64, 10)
+
+
+def both(net: Net, augment: str, exact: bool, sparse: bool, steps: int) -> tuple[State, State]:
+    params, buffers = start(net, 0, 1, 2)
+    data, masks = DATA, random_masks(net, params) if sparse else None
+    if exact:
+        data, params, buffers = double(data), double(params), double(buffers)
+    recipe = QUICK.but(augment=augment, cutmix=0.7, epochs=10)
+    return tuple(fit(net, params, buffers, data, recipe, [3, 4, 5], masks, strategy=s, stop=steps)
+                 for s in ("loop", "vmap"))
+
+
+@pytest.mark.parametrize("augment", sorted(AUGMENTS))
+@pytest.mark.parametrize("net", [NET, BATCHNORM], ids=lambda n: n.name)
+def test_stacked_equals_looped_in_float64(net: Net, augment: str):
+    loop, vmap = both(net, augment, exact=True, sparse=True, steps=3)
+    for part in ("params", "buffers", "momentum"):
+        assert apart(getattr(loop, part), getattr(vmap, part)) < 1e-10
+    torch.testing.assert_close(loop.losses, vmap.losses, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "masked"])
+@pytest.mark.parametrize("net", [NET, BATCHNORM], ids=lambda n: n.name)
+def test_stacked_equals_looped_in_float32(net: Net, sparse: bool):
+    loop, vmap = both(net, "cifar", exact=False, sparse=sparse, steps=4)
+    for part in ("params", "buffers"):
+        assert apart(getattr(loop, part), getattr(vmap, part)) < 1e-5
+    assert apart(loop.params, start(net, 0, 1, 2)[0]) > 1e-3
+
+
+@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+def test_a_model_in_a_stack_ends_as_it_would_alone(strategy: str):
+    params, buffers = double(start(NET, 0, 1, 2)[0]), {}
+    together = fit(NET, params, buffers, double(DATA), QUICK, ["a", "b", "c"], strategy=strategy)
+    alone = fit(NET, select(params, [1]), buffers, double(DATA), QUICK, ["b"], strategy=strategy)
+    assert apart(select(together.params, [1]), alone.params) < 1e-12
+    if strategy == "loop":
+        assert identical(select(together.params, [1]), alone.params)
+
+
+def test_models_with_one_init_and_two_seeds_part_and_with_one_seed_do_not():
+    state = fit(NET, *start(NET, 0, 0, 0), DATA, QUICK, [1, 1, 2], strategy="vmap")
+    assert apart(select(state.params, 0), select(state.params, 1)) < 1e-6
+    assert apart(select(state.params, 0), select(state.params, 2)) > 1e-3
+
+
+@pytest.mark.parametrize("net", [NET, BATCHNORM], ids=lambda n: n.name)
+def test_evaluation_is_the_same_looped_and_stacked(net: Net):
+    params, buffers = start(net, 0, 1)
+    loop, vmap = (evaluate(net, params, buffers, DATA, strategy=s, batch=48) for s in ("loop", "vmap"))
+    torch.testing.assert_close(loop.loss, vmap.loss, rtol=1e-6, atol=1e-6)
+    assert torch.equal(loop.error, vmap.error)
+    assert not torch.equal(loop.loss[0], loop.loss[1])
+
+
+def test_the_compiled_step_equals_the_loop():
+    net = Net(name="convnet1", channels=1, size=8, width=2)
+    params, buffers = start(net, 0)
+    masks = random_masks(net, params)
+    recipe = QUICK.but(augment="flip_crop")
+    loop, compiled = (fit(net, params, buffers, DATA, recipe, [0], masks, strategy=s) for s in ("loop", "compiled"))
+    assert apart(loop.params, compiled.params) < 1e-5 and apart(loop.momentum, compiled.momentum) < 1e-5
+    assert all((compiled.params[n][~m] == 0).all() for n, m in masks.items())
+
+
+def test_recipes_that_differ_in_length_rate_and_schedule_share_one_step(few: Images):
+    strategies._step.cache_clear()
+    for recipe in (QUICK, QUICK.but(epochs=3, lr=0.01, schedule="constant"), QUICK.but(momentum=0.5)):
+        fit(NET, *start(NET, 0), few, recipe, [0], strategy="loop", stop=1)
+    assert strategies._step.cache_info().misses == 2
+
+
+def test_auto_takes_the_fastest_it_measured(few: Images, monkeypatch):
+    times = {"loop": 2e-3, "vmap": 1e-3}
+    monkeypatch.setattr(strategies, "_chosen", {})
+    monkeypatch.setattr(strategies, "measure", lambda *a: times[a[5]])
+    state = State.start(*start(NET, 0, 1))
+    assert choose(NET, QUICK, few, state, {}, 100) == "vmap"
+    times["vmap"] = 1.0
+    assert choose(NET, QUICK, few, state, {}, 100) == "vmap"  # remembered
+    assert choose(NET, QUICK, few, State.start(*start(NET, 0, 1, 2)), {}, 100) == "loop"
+
+
+def test_compiling_is_tried_only_where_the_work_can_repay_it(few: Images, monkeypatch):
+    tried = []
+
+    def measure(*a):
+        tried.append(a[5])
+        return {"loop": 1e-2}.get(a[5], 1e-3)
+    monkeypatch.setattr(strategies, "_chosen", {})
+    monkeypatch.setattr(strategies, "measure", measure)
+    state = State.start(*start(NET, 0))
+    assert choose(NET, QUICK, few, state, {}, 100) == "loop" and tried == ["loop"]
+    assert choose(NET, QUICK, few, state, {}, 100_000) == "compiled"
+    assert choose(NET, QUICK, few, state, {}, 10) == "compiled"
+
+
+def test_measuring_changes_nothing(few: Images):
+    params, buffers = start(BATCHNORM, 0, 1)
+    state = State.start(params, buffers)
+    assert strategies.measure(BATCHNORM, QUICK, few, state, {}, "vmap", repeats=1) > 0
+    assert identical(state.params, params) and identical(state.buffers, buffers) and state.step == 0
+
+
+def test_evaluation_refuses_an_unknown_strategy():
+    with pytest.raises(ValueError, match="unknown strategy 'fast'; known: auto, loop, vmap, compiled"):
+        evaluate(NET, *start(NET, 0), DATA, strategy="fast")
+
+
+def test_small_networks_are_stacked_on_a_cpu_and_large_ones_are_not():
+    assert tiny(NET) and stack_size(NET, torch.device("cpu")) > 1
+    assert stack_size(Net(), torch.device("cpu")) == 1 and stack_size(Net(), torch.device("cuda")) > 1
+    assert set(STRATEGIES) == {"loop", "vmap", "compiled", "compiled_vmap", "graph"}
