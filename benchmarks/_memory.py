@@ -1,8 +1,9 @@
-"""Peak memory of one case of one benchmark: ``python -m benchmarks._memory BENCHMARK CASE QUICK``, prints MiB.
+"""``python -m benchmarks._memory BENCHMARK CASE QUICK``: peak memory of one case of one benchmark, in MiB.
 
-A fresh process calls the case once to warm up (compile, allocate what stays), gives free memory back to the system,
-resets the system's record of the peak, and calls it again. The number is that call's peak above what was resident
-before it. ``getrusage``'s ru_maxrss would not do: it cannot be reset, and a child inherits its parent's.
+A fresh process calls the case once to warm up (compile, allocate what stays), gives free memory back to the
+system, resets the system's record of the peak, and calls it again. The number is that call's peak above what
+was resident before it. `getrusage`'s ru_maxrss would not do: it cannot be reset, and a child inherits its
+parent's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks share: random images, timing side by side, peak memory, and what the machine can do at most."""
+"""What the benchmarks share: random images, timing side by side, peak memory, the machine's arithmetic limit."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import lmcnb
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+torch.backends.cudnn.allow_tf32 = False  # float32 means float32, for every variant alike
 
 Case = Callable[[], Any]
 
@@ -93,7 +94,7 @@ def _wait() -> None:
 
 
 def peak_memory(benchmark: str, case: str, quick: bool) -> float:
-    """MiB that one call of ``benchmarks.<benchmark>.cases(quick)[case]`` needs, measured in a process of its own."""
+    """MiB that a call of `benchmarks.<benchmark>.cases(quick)[case]` needs, measured in its own process."""
     command = [sys.executable, "-m", "benchmarks._memory", benchmark, case, str(int(quick))]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -107,7 +108,7 @@ def apart(found: Tensor, reference: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def layer_flops(net: lmcnb.Net) -> list[tuple[bool, float]]:
-    """For each layer in order, whether it is a convolution and its FLOPs for one image (a multiply-add is two)."""
+    """For each layer in order: is it a convolution, and its FLOPs for one image (a multiply-add is two)."""
     found: list[tuple[bool, float]] = []
 
     def count(layer: nn.Module, _: Any, out: Tensor) -> None:

@@ -124,22 +124,28 @@ def run(quick: bool) -> dict[str, Any]:
 
 def compared(s: Setting, quick: bool) -> list[dict[str, Any]]:
     """Rows of one setting."""
-    chosen = strategies.choose(s.net, s.recipe, s.train, s.state, {}, 1 if quick else LONG)
     mine = {name: case for name, case in cases(quick).items() if name.startswith(f"{s.name} / ")}
     timings = side_by_side(mine, repeats=1 if quick else 3)
     reference = timings[f"{s.name} / plain"]
+    chosen = strategies.choose(s.net, s.recipe, s.train, s.state, {}, 1 if quick else LONG)
     measured: Callable[[str], float] = partial(strategies.measure, s.net, s.recipe, s.train, s.state, {})
     rows = []
     for name, timing in timings.items():
         variant = name.partition(" / ")[2]
         step = 1e3 * timing.median / s.steps
-        rows.append({
-            "setting": f"{s.name}, K = {s.k}", "variant": variant, "step ms": step,
-            "plain / this": reference.median / timing.median, "first call s": timing.first,
-            "measured ms": None if variant == "plain" else 1e3 * measured(variant),
-            "chosen": variant == chosen, "difference L2": apart(timing.result, reference.result)[0],
-            "peak MiB": None if quick else peak_memory("stack_training", name, quick),
-        })
+        rows.append(
+            {
+                "setting": f"{s.name}, K = {s.k}",
+                "variant": variant,
+                "step ms": step,
+                "plain / this": reference.median / timing.median,
+                "first call s": timing.first,
+                "measured ms": None if variant == "plain" else 1e3 * measured(variant),
+                "chosen": variant == chosen,
+                "difference L2": apart(timing.result, reference.result)[0],
+                "peak MiB": None if quick else peak_memory("stack_training", name, quick),
+            }
+        )
     return rows
 
 
@@ -149,8 +155,14 @@ def reached(s: Setting, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     best = min(row["step ms"] for row in rows if row["variant"] != "plain")
     over = chosen["step ms"] / best
     return [
-        {"goal": f"{s.name}: the chosen strategy within {GOAL_CHOICE - 1:.0%} of the best", "found": over,
-         "met": over <= GOAL_CHOICE},
-        {"goal": f"{s.name}: never slower than plain", "found": chosen["plain / this"],
-         "met": chosen["plain / this"] >= 1},
+        {
+            "goal": f"{s.name}: the chosen strategy within {GOAL_CHOICE - 1:.0%} of the best",
+            "found": over,
+            "met": over <= GOAL_CHOICE,
+        },
+        {
+            "goal": f"{s.name}: never slower than plain",
+            "found": chosen["plain / this"],
+            "met": chosen["plain / this"] >= 1,
+        },
     ]

@@ -160,14 +160,21 @@ def apply(augment: Augment, x: Tensor, draws: Draws) -> Tensor:
         x = _colour(x, draws["colour"])
     if augment.warps:
         affine = draws["affine"].to(x.dtype).expand(len(x), 2, 3)
-        grid = F.affine_grid(affine, list(x.shape), align_corners=False)
-        x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        x = F.grid_sample(x, _grid(affine, *x.shape[-2:]), mode="bilinear", padding_mode="zeros", align_corners=False)
     if augment.cutout:
         x = x * ~_inside(draws["cutout"], draws["cutout"] + x.shape[-1] // 2, x.shape[-1])
     if augment.cutmix:
         low, high = draws["box"][None, 0::2], draws["box"][None, 1::2]
         x = torch.where(_inside(low, high, x.shape[-1]), x[draws["partner"]], x)
     return x
+
+
+def _grid(affine: Tensor, height: int, width: int) -> Tensor:
+    """F.affine_grid (align_corners=False) as one matrix product, which vmap can batch: [B, H, W, 2]."""
+    ys, xs = ((2 * torch.arange(n, device=affine.device, dtype=affine.dtype) + 1) / n - 1 for n in (height, width))
+    places = torch.stack([xs.expand(height, width), ys[:, None].expand(height, width),
+                          torch.ones(height, width, device=affine.device, dtype=affine.dtype)], -1).flatten(0, 1)
+    return (places @ affine.transpose(-1, -2)).unflatten(-2, (height, width))
 
 
 def _colour(x: Tensor, u: Tensor) -> Tensor:

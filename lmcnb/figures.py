@@ -154,7 +154,7 @@ def stability(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[tuple[
         overlay(figure.add_subplot(top[2]), alphas, curves)
         low_row = figure.add_gridspec(1, 2, left=0.22, right=0.99, top=0.46, bottom=0.07, wspace=0.06)
         left = figure.add_subplot(low_row[0])
-        barrier_dots(left, loss_barriers, "train-loss barrier (nats), chord")
+        barrier_dots(left, loss_barriers, "train-loss barrier (nats), midpoint")
         right = figure.add_subplot(low_row[1], sharey=left)
         barrier_dots(right, error_barriers, "test-error barrier (points), Frankle; dotted: stable below 2", threshold=2)
         right.tick_params(labelleft=False)

@@ -61,7 +61,7 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
     if strategy == "auto":
         strategy = choose(net, recipe, data, state, masks, steps)
     shape = _shape(net, recipe, data, size(state.params), bool(masks))
-    return _runner(_step(net, _neutral(recipe), strategy, shape), strategy, data)
+    return _runner(_step(net, _neutral(recipe), strategy, shape), strategy, (data.x, data.y, data.mean, data.std))
 
 
 def _neutral(recipe: Recipe) -> Recipe:
@@ -73,9 +73,8 @@ def _shape(net: Net, recipe: Recipe, data: Images, k: int, masked: bool) -> tupl
     return (k, len(data), data.x.dtype, data.y.ndim, str(data.x.device), masked, torch.get_num_threads())
 
 
-def _runner(step: Callable, strategy: str, data: Images) -> Callable:
-    inputs = (data.x, data.y, data.mean, data.std)
-
+@lru_cache(maxsize=8)  # a captured graph serves every later segment and every later fit on the same images
+def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> Callable:
     def one(params, buffers, momentum, masks, batches, rates):
         losses = []
         for s, lr in enumerate(rates.unbind()):
@@ -177,7 +176,7 @@ def measure(net: Net, recipe: Recipe, data: Images, state: State, masks: Params,
     k, device = size(state.params), data.x.device
     one = draws(recipe, 0, 0, 2, data)
     shape = _shape(net, recipe, data, k, bool(masks))
-    run = _runner(_step(net, _neutral(recipe), strategy, shape), strategy, data)
+    run = _runner(_step(net, _neutral(recipe), strategy, shape), strategy, (data.x, data.y, data.mean, data.std))
     models = 1 if strategy in ("loop", "compiled") else k  # looped models cost the same each
     stacks = [select(d, slice(0, models)) for d in (state.params, state.buffers, state.momentum, masks)]
     batches = {n: t.expand(models, *t.shape).to(device) for n, t in one.items()}

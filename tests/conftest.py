@@ -1,7 +1,6 @@
 """Shared fixtures: the bundled digits, and settings that make every run the same."""
 
 import os
-import warnings
 from pathlib import Path
 
 import matplotlib
@@ -12,10 +11,13 @@ from hypothesis import settings
 from lmcnb import Dataset, Images, load
 
 matplotlib.use("Agg")
-warnings.filterwarnings("ignore", message="There is a performance drop")  # vmap's, of affine_grid
 settings.register_profile("lmcnb", deadline=None, derandomize=True, database=None, max_examples=30)
 settings.load_profile("lmcnb")
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "ignore:There is a performance drop")  # vmap's, of affine_grid
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,8 @@ def test_the_compiled_step_equals_the_loop():
     params, buffers = start(net, 0)
     masks = random_masks(net, params)
     recipe = QUICK.but(augment="flip_crop")
-    loop, compiled = (fit(net, params, buffers, DATA, recipe, [0], masks, strategy=s) for s in ("loop", "compiled"))
+    loop, compiled = (fit(net, params, buffers, DATA, recipe, [0], masks, strategy=s)
+                      for s in ("loop", "compiled"))
     assert apart(loop.params, compiled.params) < 1e-5 and apart(loop.momentum, compiled.momentum) < 1e-5
     assert all((compiled.params[n][~m] == 0).all() for n, m in masks.items())
 

@@ -1,4 +1,4 @@
-"""The command line: run | params | status | report | bench | tidy.
+"""The command line: run | params | status | report | claims | bench | tidy.
 
 Nothing heavy is imported before a command needs it: `lmcnb --help` answers at once.
 """
@@ -14,6 +14,7 @@ import click
 
 from lmcnb import places
 from lmcnb.cli import bench as benchmarks
+from lmcnb.cli import claims as verdicts
 from lmcnb.cli import report as site
 from lmcnb.cli import runner
 from lmcnb.cli.notebook import find_notebooks, tidied
@@ -132,6 +133,18 @@ def report(executed: Path | None, out: Path | None) -> None:
     root = _root()
     index = site.build(executed or root / "executed", out or root / "report", root / "notebooks")
     click.echo(f"{index}")
+
+
+@main.command()
+@click.option("--write", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Page to update.")
+def claims(write: Path | None) -> None:
+    """Print every claim with its verdict, from the figures; --write README.md puts the table there."""
+    table = verdicts.markdown(verdicts.read_claims(places.figures_dir("laptop")))
+    if write is None:
+        click.echo(table)
+        return
+    write.write_text(verdicts.inserted(write.read_text(encoding="utf-8"), table), encoding="utf-8")
+    click.echo(f"{write}: the table of claims is up to date")
 
 
 @main.command()

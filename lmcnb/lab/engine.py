@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -52,6 +53,7 @@ class Lab:
         self.stack, self.progress = stack, progress
         self._keys: dict[Stage, str] = {}
         self._entries: dict[str, Entry] = {}
+        self._progress: tqdm | None = None
 
     def dataset(self, name: str) -> Dataset:
         return _dataset(name, str(self.device))
@@ -73,14 +75,28 @@ class Lab:
 
         A stage that is killed resumes from its last checkpoint in the next call. Equal specs are computed once.
         """
-        unique = list(dict.fromkeys(specs))
-        missing = [s for s in unique if self._find(s) is None]
+        missing = [s for s in dict.fromkeys(specs) if self._find(s) is None]
         if missing:
-            upstream = list(dict.fromkeys(u for s in missing for u in s.upstream()))
-            if upstream:
-                self.map(upstream)
-            self._compute(missing)
+            with self._bar(missing):
+                upstream = list(dict.fromkeys(u for s in missing for u in s.upstream()))
+                if upstream:
+                    self.map(upstream)
+                self._compute(missing)
         return [self._find(s) for s in specs]
+
+    @contextmanager
+    def _bar(self, missing: list[Stage]) -> Iterator[None]:
+        """One progress bar, with the time left, for everything that the outermost call has to compute."""
+        if self._progress is not None:
+            yield
+            return
+        total = sum(cost(self, s) for s in _closure(missing) if not self.store.has(type(s).__name__, self.key(s)))
+        form = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left"
+        with tqdm(total=total, disable=not self.progress, bar_format=form, leave=False) as self._progress:
+            try:
+                yield
+            finally:
+                self._progress = None
 
     def _find(self, spec: Stage) -> Entry | None:
         key = self.key(spec)
@@ -95,16 +111,14 @@ class Lab:
         groups: dict[str, list[Stage]] = defaultdict(list)
         for spec in specs:
             groups[spec.group()].append(spec)
-        total = sum(cost(self, s) for s in specs)
-        label = f"{type(specs[0]).__name__} × {len(specs)}"
-        bar_format = "{l_bar}{bar}| {elapsed} passed, {remaining} left"
-        with tqdm(total=total, desc=label, disable=not self.progress, bar_format=bar_format, leave=False) as bar:
-            for group in groups.values():
-                most = (self.stack or stack_size(group[0].net, self.device)) if group[0].stacked else 1
-                for start in range(0, len(group), most):
-                    self._chunk(group[start:start + most], bar)
+        for group in groups.values():
+            most = (self.stack or stack_size(group[0].net, self.device)) if group[0].stacked else 1
+            for start in range(0, len(group), most):
+                self._chunk(group[start:start + most])
 
-    def _chunk(self, specs: list[Stage], bar: tqdm) -> None:
+    def _chunk(self, specs: list[Stage]) -> None:
+        bar = self._progress
+        bar.set_description(f"{type(specs[0]).__name__} × {len(specs)}")
         keys, begun, shown = [self.key(s) for s in specs], time.perf_counter(), [0.0]
 
         def advance(units: float) -> None:

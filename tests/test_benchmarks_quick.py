@@ -1,0 +1,50 @@
+"""The benchmarks at their quick sizes: that they run and compare the same thing, not how fast it is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmcnb.cli.bench import find_benchmarks, load, show
+
+ROOT = Path(__file__).resolve().parent.parent
+PATHS = find_benchmarks(ROOT, [])
+NAMES = sorted(PATHS)
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    return {name: load(name, PATHS[name])(True) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_says_what_was_measured_on_what(results: dict[str, Any], name: str) -> None:
+    result = results[name]
+    assert result["title"] and result["rows"] and result["torch"] and result["device"]
+    assert result["threads"] >= 1
+    assert all(isinstance(goal["met"], bool) and goal["goal"] for goal in result["goals"])
+    assert all(row["variant"] in show(name, result) for row in result["rows"])
+
+
+def test_the_class_sweep_has_the_plain_loops_gradients(results: dict[str, Any]) -> None:
+    rows = {row["variant"]: row for row in results["idc_sweep"]["rows"]}
+    assert rows["eager"]["max float64"] < 1e-12
+    assert rows["eager"]["L2 median"] < 1e-5
+    assert results["idc_sweep"]["goals"][1]["met"]
+
+
+def test_a_stack_ends_where_the_plain_loop_ends(results: dict[str, Any]) -> None:
+    rows = results["stack_training"]["rows"]
+    assert all(row["difference L2"] < 1e-5 for row in rows)
+    assert sum(row["chosen"] for row in rows) == len({row["setting"] for row in rows}) == 2
+
+
+def test_a_path_measures_what_the_plain_passes_measure(results: dict[str, Any]) -> None:
+    assert all(row["loss off by"] < 1e-5 and row["errors off by"] <= 1 for row in results["path"]["rows"])
+
+
+def test_memory_is_measured_in_a_process_of_its_own() -> None:
+    load("path", PATHS["path"])  # makes `benchmarks` importable
+    from benchmarks._shared import peak_memory
+
+    assert 0 < peak_memory("path", "plain", quick=True) < 2000

@@ -1,0 +1,234 @@
+"""Distillation: each piece against the plain loop it stands for, and whole methods resumed, seeded and refused."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import BATCHNORM, NET, QUICK, apart, double, made_up, module
+
+from lmcnb import DM, IDC, METHODS, Dataset, Herding, Images, Net, RandomReal, decode, initialise, seeded
+from lmcnb.augment import AUGMENTS, apply
+from lmcnb.distill.base import Method, choose_real, mix, real_pixels
+from lmcnb.distill.coresets import herd
+from lmcnb.distill.dm import matcher as dm_matcher
+from lmcnb.distill.features import class_gradients, features
+from lmcnb.distill.idc import matcher as idc_matcher
+
+DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
+THREE = NET.but(classes=3)
+AP = Net(name="resnetap10", channels=1, size=32, classes=3, width=2)
+IDC_TINY = IDC(ipc=2, factor=2, outer=3, inner=2, net_steps=3, real_batch=6, synthetic_batch=5, lr_image=1,
+               recipe=QUICK.but(batch=8))
+DM_TINY = DM(ipc=2, iterations=5, real_batch=6, checkpoint_every=2)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize("size", [8, 9])
+def test_decoding_upsamples_each_tile_all_first_tiles_first(factor: int, size: int):
+    images = torch.rand(4, 3, size, size)
+    padded = F.pad(images, (0, -size % factor) * 2, value=0.5)
+    side, expected = padded.shape[-1] // factor, []
+    for row in range(factor):
+        for column in range(factor):
+            for image in padded:
+                tile = image[:, row * side:(row + 1) * side, column * side:(column + 1) * side]
+                expected.append(F.interpolate(tile[None], (size, size), mode="bilinear", align_corners=False)[0])
+    torch.testing.assert_close(decode(images, factor), torch.stack(expected))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_a_decoded_set_has_the_label_of_each_tile(factor: int):
+    images = torch.arange(6.0).div(6).view(6, 1, 1, 1).expand(6, 1, 6, 6)  # two of each of three classes
+    found = RandomReal(ipc=2, factor=factor).result(DATA, images.view(3, 2, 1, 6, 6), 0)
+    decoded = found.decoded()
+    assert len(decoded) == 6 * factor ** 2 and found.ipc == 2
+    assert torch.equal((decoded.x[:, 0, 3, 3] * 6 + 0.01).long() // 2, decoded.y)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_mix_tiles_shrunken_real_images_of_the_class(factor: int):
+    pixels = mix(DATA.train, 2, factor, seed=0)
+    assert pixels.shape == (3, 2, 1, 8, 8) and float(pixels.min()) >= 0 and float(pixels.max()) <= 1
+    index, side = choose_real(DATA.train, 2 * factor ** 2, seeded("start", 0)), -(-8 // factor)
+    assert (DATA.train.y[index] == torch.arange(3)[:, None]).all()
+    assert all(len(set(row.tolist())) == 2 * factor ** 2 for row in index)
+    for c in range(3):
+        for i in range(2):
+            canvas = torch.zeros(1, side * factor, side * factor)
+            for t in range(factor ** 2):
+                real = DATA.train.x[index[c, i * factor ** 2 + t]] / 255
+                small = F.interpolate(real[None], (side, side), mode="nearest")[0]
+                row, column = t // factor * side, t % factor * side
+                canvas[:, row:row + side, column:column + side] = small
+            assert torch.equal(pixels[c, i], canvas[:, :8, :8])
+
+
+@pytest.mark.parametrize("net", [THREE, AP], ids=lambda n: n.name)
+def test_class_gradients_equal_one_autograd_call_a_class(net: Net):
+    params = double(initialise(net, 0)[0])
+    x, y = torch.randn(3, 4, 1, net.size, net.size).double(), torch.arange(3)[:, None].expand(3, 4)
+    found = class_gradients(net)(params, x, y)
+    model = module(net, params, {})
+    weights = [m.weight for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(found) == len(weights)
+    for c in range(3):
+        expected = torch.autograd.grad(F.cross_entropy(model(x[c]), y[c]), weights)
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine[c], theirs, atol=1e-10, rtol=1e-10)
+
+
+def test_batchnorm_is_refused_before_any_matching():
+    with pytest.raises(ValueError, match="resnet10 has BatchNorm: distil with a convnet or resnetap10"):
+        class_gradients(BATCHNORM)
+    with pytest.raises(ValueError, match="BatchNorm"):
+        IDC_TINY.distill(DATA, BATCHNORM.but(classes=3), 0)
+
+
+@pytest.mark.parametrize("distance", ["l2", "l1"])
+def test_the_idc_match_equals_a_plain_loop_over_classes(distance: str):
+    method, train = IDC_TINY.but(distance=distance), double(DATA.train)
+    params, pixels = double(initialise(THREE, 0)[0]), mix(DATA.train, 2, 2, 0).double()
+    real, pick, draws = method._draw(train, seeded(1))
+    assert pick.shape == (3, 5) and (train.y[real] == torch.arange(3)[:, None]).all()
+    match = idc_matcher(THREE, 2, distance, False)
+    grads, losses = match(params, pixels, real_pixels(train, real), pick, torch.arange(3)[:, None], draws, train.mean,
+                          train.std)
+    sweep = method.sweep(train, THREE, params, pixels, seeded(1))
+    torch.testing.assert_close(sweep[0], grads, atol=1e-10, rtol=1e-9)  # one class at a time or all at once
+    model = module(THREE, params, {})
+    weights = [m.weight for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    for c in range(3):
+        own, given = pixels[c].clone().requires_grad_(), {n: d[c] for n, d in draws.items()}
+
+        def gradient(x: torch.Tensor, c=c, given=given):
+            x = apply(AUGMENTS["match"], (x - 0.5) / 0.25, given)
+            loss = F.cross_entropy(model(x), torch.full((len(x),), c))
+            return torch.autograd.grad(loss, weights, create_graph=True)
+        target = [g.detach() for g in gradient(train.x[real[c]])]
+        apart_by = [a - b for a, b in zip(target, gradient(decode(own, 2)[pick[c]]), strict=True)]
+        loss = sum(d.square().sum() if distance == "l2" else d.abs().sum() for d in apart_by)
+        torch.testing.assert_close(losses[c], loss.detach(), atol=1e-10, rtol=1e-10)
+        torch.testing.assert_close(grads[c], torch.autograd.grad(loss, own)[0], atol=1e-10, rtol=1e-8)
+
+
+def test_an_idc_update_equals_one_optimiser_that_holds_all_classes():
+    method, classes, sweeps = IDC(ipc=2, lr_image=0.3, momentum=0.6), 4, 5
+    gradients = torch.randn(sweeps, classes, 2, 1, 3, 3, generator=seeded(0)).double()
+    start = torch.randn(classes, 2, 1, 3, 3, generator=seeded(1)).double()
+    pixels = torch.nn.Parameter(start.clone())
+    optimiser = torch.optim.SGD([pixels], lr=0.3 * 2 / 10, momentum=0.6)
+    seen = torch.empty(sweeps, classes, 2, 1, 3, 3).double()
+    for s in range(sweeps):
+        for c in range(classes):
+            seen[s, c] = pixels.detach()[c]  # what the class looks like at its turn
+            pixels.grad = torch.zeros_like(pixels)
+            pixels.grad[c] = gradients[s, c]
+            optimiser.step()
+    mine, velocity = start, torch.zeros_like(start)
+    for s in range(sweeps):
+        torch.testing.assert_close(mine, seen[s], atol=1e-12, rtol=1e-12)
+        mine, velocity = method.update(mine, velocity, gradients[s])
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_dm_gradient_equals_plain_autograd(factor: int):
+    params, buffers = double(initialise(THREE, 0)[0]), {}
+    x, real = torch.randn(3, 2, 1, 8, 8).double(), torch.randn(3, 6, 1, 8, 8).double()
+    draws = {"affine": torch.eye(2, 3).expand(3, 1, 2, 3).clone(), "colour": torch.full((3, 1, 3), 0.5),
+             "cutout": torch.tensor([[[0, 0]], [[-8, -8]], [[3, 2]]])}
+    draws["colour"][1] = torch.tensor([0.9, 0.2, 0.7])
+    grad, value = dm_matcher(THREE, factor, False)(params, buffers, x, real, draws)
+    model, total = module(THREE, params, {})[:-1], 0
+    leaf = x.clone().requires_grad_()
+    for c in range(3):
+        given = {n: d[c] for n, d in draws.items()}
+        mean = [model(apply(AUGMENTS["dsa_matching"], i, given)).mean(0) for i in (real[c], decode(leaf[c], factor))]
+        total = total + (mean[0].detach() - mean[1]).square().sum()
+    torch.testing.assert_close(value, total.detach(), atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(grad, torch.autograd.grad(total, leaf)[0], atol=1e-10, rtol=1e-8)
+
+
+@pytest.mark.parametrize("net", [THREE, BATCHNORM.but(classes=3)], ids=lambda n: n.name)
+def test_features_are_the_input_of_the_last_layer(net: Net):
+    params, buffers = initialise(net, 0)
+    x = torch.randn(5, 1, 8, 8)
+    found = features(net)(params, {n: b.clone() for n, b in buffers.items()}, x)
+    weight, bias = (params[n] for n in list(params)[-2:])
+    model = module(net, params, buffers).train()
+    torch.testing.assert_close(found @ weight.T + bias, model(x).detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_herding_chooses_as_a_brute_force_search_does():
+    points, chosen = torch.randn(12, 3, generator=seeded(0)), []
+    for _ in range(6):
+        rest = [i for i in range(12) if i not in chosen]
+        chosen.append(min(rest, key=lambda i: float((points[[*chosen, i]].mean(0) - points.mean(0)).norm())))
+    assert herd(points, 6).tolist() == chosen
+    assert sorted(herd(points, 12).tolist()) == list(range(12))
+
+
+def test_one_large_outer_drift_stays_in_range_and_moves_the_pixels():
+    found = IDC_TINY.but(lr_image=500).distill(DATA, THREE, 0)
+    assert float(found.images.min()) == 0 and float(found.images.max()) == 1
+    assert not torch.equal(found.images.view(3, 2, 1, 8, 8), mix(DATA.train, 2, 2, 0))
+
+
+def test_matching_brings_the_gradients_together():
+    method = IDC_TINY.but(outer=1, inner=1, net_steps=0, lr_image=5)
+    params, pixels = initialise(THREE, 0)[0], mix(DATA.train, 2, 2, 0)
+    velocity, losses = torch.zeros_like(pixels), []
+    for _ in range(20):
+        grad, loss = method.sweep(DATA.train, THREE, params, pixels, seeded(0))  # one batch, one augmentation
+        pixels, velocity = method.update(pixels, velocity, grad)
+        losses.append(float(loss.sum()))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("method", [IDC_TINY, IDC_TINY.but(pretrain_epochs=1), DM_TINY], ids=["idc", "pretrained", "dm"])
+def test_distillation_resumes_to_the_same_bytes(method: Method):
+    kept = []
+    whole = method.distill(DATA, THREE, 0, checkpoint=lambda t: kept.append({n: v.clone() for n, v in t.items()}))
+    assert len(kept) == 3
+    for state in kept:
+        again = method.distill(DATA, THREE, 0, state=state)
+        assert torch.equal(again.images, whole.images) and torch.equal(again.labels, whole.labels)
+    torch.manual_seed(99)
+    assert torch.equal(method.distill(DATA, THREE, 0).images, whole.images)
+
+
+@pytest.mark.parametrize("method", [IDC_TINY, DM_TINY, RandomReal(ipc=2), Herding(ipc=2, recipe=QUICK)],
+                         ids=lambda m: m.kind)
+def test_every_method_gives_a_set_of_its_size_that_depends_on_the_seed_alone(method: Method):
+    before = torch.random.get_rng_state()
+    first, again, other = (method.distill(DATA, THREE, s) for s in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(first.images, again.images) and not torch.equal(first.images, other.images)
+    assert first.images.shape == (6, 1, 8, 8) and first.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert first.images.dtype == torch.float32 and float(first.images.min()) >= 0 and float(first.images.max()) <= 1
+    assert torch.equal(first.mean, DATA.train.mean) and first.factor == method.factor
+
+
+def test_chosen_sets_hold_real_images_of_their_class():
+    for method in (RandomReal(ipc=3), Herding(ipc=3, recipe=QUICK)):
+        found = method.distill(DATA, THREE, 0)
+        for image, label in zip(found.images, found.labels, strict=True):
+            same = (DATA.train.x.float() / 255 == image).flatten(1).all(1)
+            assert DATA.train.y[same].tolist() == [int(label)]
+        assert len(found.images.unique(dim=0)) == 9
+
+
+def test_data_points_count_the_real_images_looked_at():
+    assert IDC_TINY.data_points(3) == 3 * 2 * (3 * 6 + 3 * 8)
+    assert RandomReal(ipc=2).distill(DATA, THREE, 0).data_points == 0
+    assert DM_TINY.distill(DATA, THREE, 0).data_points == 5 * 6 * 3
+
+
+@pytest.mark.parametrize("method", [IDC(ipc=6, factor=2), DM(ipc=21), RandomReal(ipc=21), Herding(ipc=21)],
+                         ids=lambda m: m.kind)
+def test_more_images_than_a_class_has_are_refused_by_name(method: Method):
+    with pytest.raises(ValueError, match=rf"ipc {method.ipc} .*smallest class of made up has 20: lower ipc"):
+        method.distill(DATA, THREE, 0)
+
+
+def test_the_methods_are_listed_under_their_kind():
+    assert {name: cls().kind for name, cls in METHODS.items()} == {n: n for n in METHODS}
+    assert apart({"x": torch.ones(1)}, {"x": torch.zeros(1)}) == 1 and isinstance(DATA.train, Images)

@@ -1,0 +1,77 @@
+"""The README's code runs as it stands, given what it leaves to the reader."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import lmcnb
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+class MyNet(nn.Module):
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+                                  nn.Flatten(), nn.Linear(16, classes))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for k in range(8):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{k}.png")
+    return tmp_path
+
+
+def test_the_table_of_claims_is_that_of_the_figures():
+    from lmcnb.cli.claims import inserted, markdown, read_claims
+
+    table = markdown(read_claims(Path(__file__).parents[1] / "figures"))
+    assert inserted(README, table) == README, "run: lmcnb claims --write README.md"
+
+
+def test_bring_your_own_data_network_and_mask(folder, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (80, 8, 8, 3), dtype=np.uint8)
+    given = {"x": x, "y": np.arange(80) % 4, "xt": x[:8], "yt": np.arange(8) % 4, "MyNet": MyNet}
+    given["my_masks"] = {n: torch.rand(s) < 0.5 for n, s in (("body.0.weight", (4, 3, 3, 3)), ("body.5.weight", (4, 16)))}
+    try:
+        exec(BLOCKS[0].replace("folder:PATH", f"folder:{folder}"), given)
+    finally:
+        lmcnb.MODELS.pop("mine", None)
+    trained, masks = given["trained"], given["both"][2]
+    assert all(bool((trained.params[n][~m] == 0).all()) for n, m in masks.items())
+    assert not torch.equal(trained.params["body.0.weight"][0], trained.params["body.0.weight"][1])
+    assert "tensor" in capsys.readouterr().out
+
+
+def test_bring_your_own_distillation_method(tmp_path):
+    data = lmcnb.load("digits")
+    pixels = torch.stack([data.train.x[i[:2]].float() / 255 for i in data.train.by_class])
+    given = {"lmcnb": lmcnb, "Literal": Literal, "pixels": pixels}
+    try:
+        exec(BLOCKS[1], given)
+        net = lmcnb.Net.of(data.train, "convnet2", 4)
+        recipe = lmcnb.Recipe(epochs=1, augment="none", cutmix=0)
+        study = lmcnb.Study(net=net, recipe=recipe, prune_steps=3, sets={"mine": {"kind": "medoids", "ipc": 2}},
+                            reference="mine")
+        lab = lmcnb.Lab(device="cpu", store=tmp_path, progress=False)
+        assert torch.equal(lab.distilled(study.distil("mine")).images, pixels.flatten(0, 1))
+        assert lab.get(study.mask("mine", init=0, round=1)).result["sparsity"] == pytest.approx(0.2, abs=1e-3)
+    finally:
+        lmcnb.METHODS.pop("medoids", None)
