@@ -4,8 +4,10 @@ The choice changes the time, not the result (beyond the last bits of float32): a
 """
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+import types
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 STRATEGIES = ("loop", "vmap", "compiled", "compiled_vmap", "graph")
 COMPILE_SECONDS = 40.0  # compiling is only worth trying when the eager work left takes longer than this
 _chosen: dict[tuple, str] = {}
+_numbers = itertools.count()
 
 
 @lru_cache(maxsize=32)
@@ -31,7 +34,7 @@ def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
     if strategy in ("vmap", "compiled_vmap", "graph"):
         step = torch.vmap(step, in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
     if strategy in ("compiled", "compiled_vmap"):
-        step = _compile(step)
+        step = compiled(step)
     return step
 
 
@@ -40,12 +43,18 @@ def _score(net: Net, strategy: str, shape: tuple) -> Callable:
     score = make_score(net)
     if strategy == "vmap":
         return torch.vmap(score, in_dims=(0, 0, None, None))
-    return _compile(score) if strategy == "compiled" else score
+    return compiled(score) if strategy == "compiled" else score
 
 
-def _compile(function: Callable) -> Callable:
-    # A fresh code object a call would share dynamo's recompile limit; dynamic=False keeps shapes static and fast.
-    return torch.compile(function, fullgraph=True, dynamic=False)
+def compiled(function: Callable) -> Callable:
+    """``torch.compile`` for static shapes, without graph breaks, and with a cache of its own.
+
+    Dynamo counts recompilations by code object and gives up after a few. Closures of one factory share theirs, so the
+    fifth network or recipe of a long study would fail: each gets a renamed copy.
+    """
+    code = function.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
+    own = types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
+    return torch.compile(own, fullgraph=True, dynamic=False)
 
 
 def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, steps: int, strategy: str) -> Callable:
@@ -168,9 +177,12 @@ def choose(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
     return best
 
 
-def measure(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str, repeats: int = 3
+def measure(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str, repeats: int = 5
             ) -> float:
-    """Seconds a step of the whole stack takes under one strategy, on throw-away copies (median after a warm-up)."""
+    """Seconds a step of the whole stack takes under one strategy, on throw-away copies.
+
+    The least of several after a warm-up: what else the machine does can only add.
+    """
     from .training import draws
 
     k, device = size(state.params), data.x.device
@@ -185,7 +197,7 @@ def measure(net: Net, recipe: Recipe, data: Images, state: State, masks: Params,
         start = time.perf_counter()
         run(*(clone(d) for d in stacks), batches, rates)[3].cpu()  # .cpu() waits for the device
         times.append(time.perf_counter() - start)
-    return sorted(times[1:])[repeats // 2] / 2 * (k / models)
+    return min(times[1:]) / 2 * (k / models)
 
 
 def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> Callable:

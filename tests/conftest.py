@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lmcnb import Dataset, Images, load
+from lmcnb import Dataset, Images, Lab, load
+from lmcnb.lab import compute
 
 matplotlib.use("Agg")
 settings.register_profile("lmcnb", deadline=None, derandomize=True, database=None, max_examples=30)
@@ -38,3 +39,15 @@ def cifar10() -> Dataset:
     if not root or not (Path(root) / "cifar10.npz").exists():
         pytest.skip("no cifar10.npz in LMCNB_DATA")
     return load("cifar10")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab("cpu", tmp_path / "store", progress=False)
+
+
+@pytest.fixture
+def looped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One strategy for all, so that results are equal to the last bit."""
+    monkeypatch.setattr(compute, "choose", lambda *_: "loop")
+    monkeypatch.setattr("lmcnb.strategies.choose", lambda *_: "loop")

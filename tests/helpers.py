@@ -3,11 +3,23 @@
 import torch
 from torch import Tensor, nn
 
-from lmcnb import MODELS, Images, Net, Params, Recipe, initialise, stack
+from lmcnb import IDC, MODELS, Images, Lab, Net, Params, RandomReal, Recipe, Study, initialise, stack
+from lmcnb.lab import Ticket, Train
 
 NET = Net(name="convnet3", channels=1, size=8, width=4)
 BATCHNORM = Net(name="resnet10", channels=1, size=8, width=4)
 QUICK = Recipe(epochs=1, batch=32, lr=0.05, augment="flip_crop", cutmix=0.5)
+RECIPE = Recipe(epochs=0.5, batch=64, lr=0.05, augment="flip_crop")  # ten steps of the digits
+SETS = {"idc": IDC(ipc=2, outer=2, inner=2, net_steps=2, real_batch=8, synthetic_batch=8),
+        "random images": RandomReal(ipc=2, factor=2)}
+STUDY = Study(net=NET, recipe=RECIPE, prune_steps=10, sets=SETS, points=3, train_images=200, test_images=100)
+TRAIN = Train(net=NET, recipe=RECIPE)
+IMP = Ticket(net=NET, recipe=RECIPE, round=1)
+
+
+def another(lab: Lab, **options) -> Lab:
+    """A new session on the same store."""
+    return Lab("cpu", lab.store.root, progress=False, **options)
 
 
 def start(net: Net, *seeds: int) -> tuple[Params, Params]:

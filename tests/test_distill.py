@@ -15,7 +15,7 @@ from lmcnb.distill.idc import matcher as idc_matcher
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
 THREE = NET.but(classes=3)
-AP = Net(name="resnetap10", channels=1, size=32, classes=3, width=2)
+AP = Net(name="resnetap10", channels=1, size=64, classes=3, width=2)
 IDC_TINY = IDC(ipc=2, factor=2, outer=3, inner=2, net_steps=3, real_batch=6, synthetic_batch=5, lr_image=1,
                recipe=QUICK.but(batch=8))
 DM_TINY = DM(ipc=2, iterations=5, real_batch=6, checkpoint_every=2)
@@ -183,7 +183,10 @@ def test_matching_brings_the_gradients_together():
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("method", [IDC_TINY, IDC_TINY.but(pretrain_epochs=1), DM_TINY], ids=["idc", "pretrained", "dm"])
+RESUMED = {"idc": IDC_TINY, "pretrained": IDC_TINY.but(pretrain_epochs=1), "dm": DM_TINY}
+
+
+@pytest.mark.parametrize("method", RESUMED.values(), ids=RESUMED)
 def test_distillation_resumes_to_the_same_bytes(method: Method):
     kept = []
     whole = method.distill(DATA, THREE, 0, checkpoint=lambda t: kept.append({n: v.clone() for n, v in t.items()}))

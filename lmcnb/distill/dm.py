@@ -13,6 +13,7 @@ from ..augment import AUGMENTS, apply, draw
 from ..data import Dataset, Images, normalise
 from ..models import Net, initialise
 from ..params import Params
+from ..strategies import compiled as compile_apart
 from ..training import seeded
 from .base import Distilled, Method, decode, mix, real_pixels
 from .features import features
@@ -88,4 +89,4 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
             value = (target - means(params, buffers, tiles.flatten(1, 2), draws)).square().sum()
             return value, value
         return torch.func.grad(loss, has_aux=True)(x)
-    return torch.compile(match, fullgraph=True, dynamic=False) if compiled else match
+    return compile_apart(match) if compiled else match

@@ -13,6 +13,8 @@ from ..augment import AUGMENTS, apply, draw
 from ..data import Dataset, Images, normalise
 from ..models import Net, initialise
 from ..params import Params, select, stack
+from ..strategies import choose
+from ..strategies import compiled as compile_apart
 from ..training import Recipe, State, fit, seeded
 from .base import Distilled, Method, decode, mix, real_pixels
 from .features import class_gradients
@@ -89,8 +91,6 @@ class IDC(Method):
         return self.recipe.but(epochs=max(1, self.inner * self.net_steps) * self.recipe.batch / len(train))
 
     def _strategy(self, train: Images, net: Net, network: State) -> str:
-        from ..strategies import choose
-
         return choose(net, self.recipe, train, network, {}, self.outer * self.inner * self.net_steps)
 
     def update(self, pixels: Tensor, velocity: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,4 +162,4 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool) -> Callable:
             each = sum(d.square().sum(1) if distance == "l2" else d.abs().sum(1) for d in apart)
             return each.sum(), each
         return torch.func.grad(loss, has_aux=True)(pixels)
-    return torch.compile(match, fullgraph=True, dynamic=False) if compiled else match
+    return compile_apart(match) if compiled else match

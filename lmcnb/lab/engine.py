@@ -81,7 +81,7 @@ class Lab:
                 upstream = list(dict.fromkeys(u for s in missing for u in s.upstream()))
                 if upstream:
                     self.map(upstream)
-                self._compute(missing)
+                self._compute([s for s in missing if self._find(s) is None])  # some were upstream of others
         return [self._find(s) for s in specs]
 
     @contextmanager

@@ -79,6 +79,9 @@ class Train(Stage):
     def blank(self) -> dict[str, Any]:
         return {"mask": None, "init": 0, "seed": 0}
 
+    def group(self) -> str:
+        return super().group() + _way_back(self.mask)
+
     @model_validator(mode="after")
     def _same_network(self):
         if self.mask is not None and self.mask.net != self.net:
@@ -132,12 +135,19 @@ class Ticket(Stage):
         point = self.rewind_to and self.rewind_to.but(init=0)
         return {"init": 0, "seed": 0, "rewind_to": point, "base": None}
 
+    def group(self) -> str:
+        return super().group() + _way_back(self.previous() if self.round > 1 else None)
+
     @model_validator(mode="after")
     def _base_is_before(self):
         if self.base is not None and not 0 < self.base.round < max(self.round, self.base.round + 1):
             raise ValueError("base must have at least one round")
         if self.base is not None and self.round <= self.base.round:
             raise ValueError(f"round ({self.round}) counts the base's rounds too: it must exceed {self.base.round}")
+        for name, other in (("base", self.base), ("rewind_to", self.rewind_to)):
+            if other is not None and (other.net, other.init) != (self.net, self.init):
+                raise ValueError(f"{name} is of another network or init ({other.net.canonical()}, init {other.init}) "
+                                 f"than the ticket ({self.net.canonical()}, init {self.init})")
         return self
 
 
@@ -147,6 +157,13 @@ class RandomMask(Stage):
     like: Ticket
     kind: Literal["layerwise", "global"] = "layerwise"
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _same_network(self):
+        if self.like.net != self.net:
+            raise ValueError(f"like is a mask of another network ({self.like.net.canonical()}) than net "
+                             f"({self.net.canonical()})")
+        return self
 
     @property
     def init(self) -> int:
@@ -179,6 +196,14 @@ class Connect(Stage):
 
     def upstream(self) -> list[Stage]:
         return [self.a, self.b]
+
+
+def _way_back(mask: Ticket | RandomMask | None) -> str:
+    """From what a mask's subnetwork starts: a stack has one answer for all of its models."""
+    if not isinstance(mask, Ticket):
+        return "/full/None"
+    point = mask.rewind_to and mask.rewind_to.but(init=0).canonical()
+    return f"/{'full' if mask.dense else mask.rewind}/{point}"
 
 
 Train.model_rebuild()

@@ -59,7 +59,7 @@ class Store:
             return None
         try:
             return self._read(folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("entry %s of the store is damaged (%s): it will be computed again", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
             return None

@@ -1,0 +1,235 @@
+"""The lab: every artifact once, the same alone and in a stack, and nothing computed ever lost."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, apart, identical, start
+from pydantic import ValidationError
+
+from lmcnb import Lab, StoreError, fit, masked, ones, prune_round, stack
+from lmcnb.lab import Connect, Distil, RandomMask, Stage, Ticket, Train, compute, engine
+from lmcnb.params import select
+from lmcnb.training import State
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
+    """Every spec that is computed, in order."""
+    seen: list[Stage] = []
+    for stage, function in list(compute.COMPUTE.items()):
+        def counted(job, specs, function=function):
+            seen.extend(specs)
+            return function(job, specs)
+        monkeypatch.setitem(compute.COMPUTE, stage, counted)
+    return seen
+
+
+def test_a_study_runs_end_to_end_once_and_a_warm_store_computes_nothing(lab: Lab, computed: list):
+    pairs = [("dense", 0), ("imp", 2), ("idc", 2), ("random images", 1), ("random mask", 2), ("imp", 1), ("dense", 0)]
+    specs: list[Stage] = [STUDY.connect(way, 0, r) for way, r in pairs]
+    specs += [STUDY.assess("idc", RECIPE, networks=2), STUDY.train("imp", 0, 1, 0)]
+    before = lab.status(specs)
+    assert all(row.done == 0 and row.seconds is None for row in before)
+    entries = lab.map(specs)
+    assert [e.spec for e in entries] == [json.loads(s.canonical()) for s in specs]
+    assert entries[0] is entries[6] or entries[0] == entries[6]
+    assert [s.key for s in computed] == list(dict.fromkeys(s.key for s in computed))
+    assert Counter(type(s).__name__ for s in computed) == {r.stage: r.remaining for r in before}
+    assert all((r.remaining, r.seconds) == (0, 0.0) for r in lab.status(specs))
+    assert sum(r.done for r in lab.status(specs)) == len(computed) == lab.record(specs)["entries"]
+    computed.clear()
+    again = another(lab).map(specs)
+    assert computed == [] and [e.result for e in again] == [e.result for e in entries]
+    assert identical(again[1].tensors, entries[1].tensors)
+    assert set(entries[0].tensors) == {"alphas", "train_loss", "train_error", "test_loss", "test_error"}
+    barriers = entries[0].result["barrier"]
+    assert set(barriers["test_loss"]) == {"frankle", "chord", "midpoint"} and len(barriers) == 4
+    assert len(entries[7].result["accuracy"]) == 2 and entries[7].result["images"] == 80
+
+
+def test_a_stage_asked_for_beside_its_upstream_is_computed_once(lab: Lab, computed: list):
+    specs = [IMP.at(2), IMP, TRAIN.but(mask=IMP.at(2)), TRAIN.but(mask=IMP)]
+    entries = lab.map(specs)
+    assert Counter(s.key for s in computed) == {s.key: 1 for s in specs}
+    assert [e.spec for e in entries] == [json.loads(s.canonical()) for s in specs]
+
+
+def test_what_is_left_is_computed_and_what_is_done_is_not(lab: Lab, computed: list):
+    lab.map([TRAIN.but(seed=s) for s in (0, 1)])
+    computed.clear()
+    specs = [TRAIN.but(seed=s) for s in (2, 0, 3, 1, 2)]
+    assert [(r.done, r.remaining) for r in lab.status(specs)] == [(2, 2)]
+    assert lab.status(specs)[0].seconds > 0
+    lab.map(specs)
+    assert sorted(s.seed for s in computed) == [2, 3]
+
+
+@pytest.mark.parametrize("most", [2, 16])
+def test_a_stack_computes_what_each_spec_would_alone(lab: Lab, most: int, tmp_path: Path, looped: None):
+    """Dense, sparse, random, rewound and partly rewound ones side by side."""
+    early = TRAIN.but(stop=3)
+    masks = [None, IMP, RandomMask(net=NET, like=IMP), IMP.but(rewind="weights"), IMP.but(rewind_to=early),
+             IMP.but(init=1)]
+    specs = [TRAIN.but(mask=m, init=m.init if m else 0, seed=7) for m in masks]
+    together = another(lab, stack=most).map(specs)
+    for spec, entry in zip(specs, together, strict=True):
+        alone = Lab("cpu", tmp_path / "other", stack=1, progress=False).get(spec)
+        assert identical(entry.tensors, alone.tensors)
+
+
+def test_tickets_of_one_stack_are_those_found_alone(lab: Lab, tmp_path: Path, looped: None):
+    early = TRAIN.but(stop=3)
+    weights = IMP.but(rewind="weights")
+    specs = [IMP.but(seed=1, init=1), IMP, IMP.at(2), IMP.but(round=2, base=weights), IMP.but(rewind_to=early),
+             IMP.but(init=1, rewind_to=early.but(init=1))]
+    together = another(lab, stack=16).map(specs)
+    for spec, entry in zip(specs, together, strict=True):
+        alone = Lab("cpu", tmp_path / "other", stack=1, progress=False).get(spec)
+        assert identical(entry.tensors, alone.tensors)
+
+
+def test_keys_differ_with_the_data_the_settings_and_what_is_upstream(lab: Lab, digits, monkeypatch):
+    keys = {lab.key(s) for s in (TRAIN, TRAIN.but(seed=1), TRAIN.but(mask=IMP), TRAIN.but(mask=IMP.but(seed=1)))}
+    assert len(keys) == 4 and another(lab).key(TRAIN) in keys
+    fewer = type(digits)("digits", digits.train.subset(slice(0, 1296)), digits.test)
+    monkeypatch.setattr(engine, "_dataset", lambda *_: fewer)
+    assert another(lab).key(TRAIN) not in keys
+    monkeypatch.setattr(Train, "version", 99)
+    assert another(lab).key(TRAIN) != another(lab).key(TRAIN.but(seed=1))
+
+
+def test_a_training_is_what_fit_gives(lab: Lab, digits):
+    entry = another(lab, stack=1).get(TRAIN.but(init=3, seed=5))
+    state = fit(NET, *start(NET, 3), digits.train, RECIPE, ["train/5/3"], strategy="loop")
+    assert identical(lab.model(TRAIN.but(init=3, seed=5))[0], select(state.params, 0))
+    assert entry.result["train_loss_last_steps"] == pytest.approx(float(state.losses.mean()))
+
+
+def test_each_round_removes_a_fifth_and_counts_the_images_seen(lab: Lab):
+    left, before = 364, None
+    for r in (1, 2, 3):
+        left -= round(0.2 * left)
+        mask, result = lab.mask(IMP.at(r)), lab.get(IMP.at(r)).result
+        assert sum(int(m.sum()) for m in mask.values()) == left
+        assert result["sparsity"] == pytest.approx(1 - left / 364) and result["data_points"] == 640 * r
+        assert before is None or not any((mask[n] & ~before[n]).any() for n in mask)
+        before = mask
+
+
+def test_a_hybrid_ticket_goes_on_from_its_base(lab: Lab):
+    base = STUDY.mask("idc", 0, 2)
+    hybrid = Ticket(net=NET, recipe=RECIPE, round=4, base=base)
+    assert hybrid.previous().previous() == base
+    masks = [lab.mask(t) for t in (base, hybrid.at(3), hybrid)]
+    assert [sum(int(m.sum()) for m in ms.values()) for ms in masks] == [233, 186, 149]
+    assert not any((b[n] & ~a[n]).any() for a, b in zip(masks, masks[1:], strict=False) for n in a)
+    assert lab.get(hybrid).result["data_points"] == 20 * 64 + 2 * 640
+    with pytest.raises(ValidationError, match=r"round \(2\) counts the base's rounds too: it must exceed 2"):
+        hybrid.at(2)
+
+
+def test_rewinding_only_weights_keeps_the_rest_trained(lab: Lab, digits):
+    ticket = Ticket(net=BATCHNORM, recipe=RECIPE.but(batch=16, epochs=0.05), round=1, rewind="weights")
+    init = start(BATCHNORM, 0)
+    done = prune_round(BATCHNORM, init, init, ones(init[0], BATCHNORM.prunable), digits.train, ticket.recipe,
+                       ["prune/0/0/1"], rewind="weights", strategy="loop")
+    begun = lab.model(Train(net=BATCHNORM, recipe=ticket.recipe, mask=ticket, stop=0))
+    assert identical(begun[0], select(done.start[0], 0)) and identical(begun[1], select(done.start[1], 0))
+    full = lab.model(Train(net=BATCHNORM, recipe=ticket.recipe, mask=ticket.but(rewind="full"), stop=0))
+    assert identical(full[0], select(masked(init[0], done.masks), 0)) and identical(full[1], select(init[1], 0))
+
+
+def test_rewinding_to_a_step_starts_there_and_goes_on_from_there(lab: Lab, digits):
+    early = TRAIN.but(stop=4)
+    ticket, mask = IMP.but(rewind_to=early), None
+    mask = stack([lab.mask(ticket)])
+    point = stack([lab.model(early)[0]]), stack([lab.model(early)[1]])
+    begun = lab.model(TRAIN.but(mask=ticket, stop=4))[0]
+    assert identical(begun, select(masked(point[0], mask), 0))
+    from_there = State.start(masked(point[0], mask), point[1])
+    from_there.step = 4
+    state = fit(NET, *point, digits.train, RECIPE, ["train/0/0"], mask, state=from_there, strategy="loop")
+    assert state.losses.shape == (1, 6)
+    assert apart(lab.model(TRAIN.but(mask=ticket))[0], select(state.params, 0)) < 1e-6
+
+
+def test_random_masks_keep_the_densities_of_what_they_are_like(lab: Lab):
+    like, layerwise, everywhere = (lab.get(s) for s in (IMP, RandomMask(net=NET, like=IMP),
+                                                        RandomMask(net=NET, like=IMP, kind="global")))
+    assert layerwise.result["density"] == like.result["density"] != everywhere.result["density"]
+    assert like.result["sparsity"] == layerwise.result["sparsity"] == everywhere.result["sparsity"]
+    assert not identical(layerwise.tensors, like.tensors)
+
+
+def test_paths_as_released_drop_the_masks_and_held_ones_do_not(lab: Lab):
+    recipe = RECIPE.but(weight_decay=0.5)
+    ends = [Train(net=NET, recipe=recipe, mask=IMP, seed=s) for s in (0, 1)]
+    held = Connect(net=NET, a=ends[0], b=ends[1], points=3, train_images=100, test_images=100)
+    a, b = (lab.get(s).tensors for s in (held, held.but(masks="released")))
+    assert all(float((a[q] - b[q]).abs().min()) > 1e-5 for q in ("train_loss", "test_loss"))
+    dense = STUDY.connect("dense", 0, 0)
+    assert identical(lab.get(dense).tensors, lab.get(dense.but(masks="released")).tensors)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: Train(net=NET.but(width=5), recipe=RECIPE, mask=IMP), "mask is of another network.*width"),
+    (lambda: RandomMask(net=BATCHNORM, like=IMP), "like is a mask of another network.*convnet3.*resnet10"),
+    (lambda: Ticket(net=BATCHNORM, recipe=RECIPE, round=2, base=IMP), "base is of another network"),
+    (lambda: IMP.but(round=2, base=IMP.but(init=1)), "base is of another network or init.*init 1.*init 0"),
+    (lambda: IMP.but(rewind_to=TRAIN.but(init=1, stop=2)), "rewind_to is of another network or init"),
+    (lambda: TRAIN.but(mask=IMP, init=1), "mask was found from init 0, the network starts from 1"),
+    (lambda: Ticket(net=NET, recipe=RECIPE, round=1, rate=1), "rate"),
+    (lambda: IMP.but(rounds=2), "no setting 'rounds'"),
+    (lambda: Distil(net=NET, method={"kind": "mtt"}), "unknown distillation method 'mtt'; known: dm, herding, idc"),
+    (lambda: Distil(net=NET, method={"kind": "dm", "outer": 1}), "DM has no setting 'outer'"),
+    (lambda: STUDY.mask("idc2", 0, 1), "unknown way 'idc2'.*known: dense, imp, idc, random images, random mask"),
+    (lambda: STUDY.distil("dm"), "unknown distilled set 'dm'; known: idc, random images"),
+])
+def test_wrong_specs_are_refused_by_name(make: Callable, message: str):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_study_asks_for_what_its_ways_say():
+    assert STUDY.mask("dense", 0, 3) is None is STUDY.mask("imp", 0, 0)
+    assert STUDY.mask("random mask", 1, 2).like == STUDY.mask("idc", 1, 2)
+    assert STUDY.short_recipe("idc").steps(10 * 2 * 4) == 10 == STUDY.mask("idc", 0, 1).recipe.steps(80)
+    path = STUDY.connect("imp", 2, 1, (4, 5), bn="recalibrate", points=5)
+    assert (path.a.seed, path.b.seed, path.a.init, path.bn, path.points, path.train_images) == (4, 5, 2, "recalibrate",
+                                                                                               5, 200)
+
+
+def test_a_training_that_diverges_names_lr_and_loses_nothing(lab: Lab):
+    wild = TRAIN.but(recipe=RECIPE.but(lr=1e6, epochs=2))
+    with pytest.raises(FloatingPointError, match=r"seed train/0/0.*lower lr \(now 1000000.0\)"):
+        lab.map([IMP, TRAIN, wild])
+    fresh = another(lab)
+    assert [(r.stage, r.done, r.remaining) for r in fresh.status([IMP, TRAIN, wild])] == [("Ticket", 1, 0),
+                                                                                          ("Train", 1, 1)]
+    assert not list(lab.store.root.glob("checkpoints/*")) and not list(lab.store.root.glob("aside/*"))
+
+
+def test_a_full_disk_names_the_store_and_keeps_what_is_there(lab: Lab, monkeypatch):
+    lab.get(TRAIN)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr("lmcnb.lab.store.save_file", full)
+    with pytest.raises(StoreError, match="LMCNB_STORE"):
+        lab.get(TRAIN.but(seed=1))
+    monkeypatch.undo()
+    assert [(r.done, r.remaining) for r in another(lab).status([TRAIN, TRAIN.but(seed=1)])] == [(1, 1)]
+
+
+def test_a_damaged_entry_is_computed_again_to_the_same_bytes(lab: Lab, caplog, computed: list):
+    path = another(lab, stack=1).get(TRAIN).folder / "tensors.safetensors"
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    computed.clear()
+    with caplog.at_level(logging.WARNING):
+        another(lab, stack=1).get(TRAIN)
+    assert "damaged" in caplog.text and computed == [TRAIN] and path.read_bytes() == raw

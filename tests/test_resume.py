@@ -1,0 +1,94 @@
+"""A stage that is interrupted or killed goes on from its last checkpoint to the same bytes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import IMP, NET, RECIPE, SETS, STUDY, TRAIN, another
+
+from lmcnb import DM, Lab, Store
+from lmcnb.lab import Assess, Distil, RandomMask, compute
+
+LONG = RECIPE.but(epochs=1)
+KILLED = {
+    "training": TRAIN.but(recipe=LONG, mask=RandomMask(net=NET, like=IMP)),
+    "pruning": IMP.but(recipe=LONG),
+    "idc": Distil(net=NET, method=SETS["idc"].but(outer=3)),
+    "dm": Distil(net=NET, method=DM(ipc=2, iterations=6, real_batch=4, checkpoint_every=2)),
+    "assessing": Assess(net=NET, source=STUDY.distil("random images"), recipe=LONG.but(epochs=20), networks=2),
+}
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize("kind", KILLED)
+def test_a_stage_interrupted_after_a_checkpoint_goes_on_to_the_same_bytes(kind: str, tmp_path: Path, monkeypatch,
+                                                                          looped: None):
+    spec, save, saved = KILLED[kind], Store.save_checkpoint, []
+    monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
+    whole, broken = (Lab("cpu", tmp_path / n, stack=1, progress=False) for n in ("whole", "broken"))
+    whole.get(spec)
+    broken.map(spec.upstream())
+    monkeypatch.setattr(compute, "CHECKPOINT_SECONDS", 0)
+
+    def interrupted(self, key, tensors, note):
+        save(self, key, tensors, note)
+        saved.append(note)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(Store, "save_checkpoint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        broken.get(spec)
+    assert len(list(broken.store.root.glob("checkpoints/*"))) == 1
+    monkeypatch.setattr(Store, "save_checkpoint", lambda *_: saved.append(None))
+    resumed = another(broken, stack=1).get(spec)
+    total = len(saved)
+    assert resumed.result == whole.get(spec).result
+    assert files(broken.store.root) == files(whole.store.root)  # all entries, and no checkpoint left over
+    saved.clear()
+    Lab("cpu", tmp_path / "third", stack=1, progress=False).get(spec)
+    assert total - 2 < len(saved)  # the resumed one had less to do
+
+
+CHILD = """
+import os, signal, sys, torch
+from lmcnb import training
+from lmcnb.lab import Lab, compute, store
+torch.set_num_threads(1)
+training.SEGMENT, compute.CHECKPOINT_SECONDS, replaced = 5, 0, []
+replace = os.replace
+def killed(source, target):
+    replaced.append(target)
+    if len(replaced) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)  # the third checkpoint is written and not yet in place
+    replace(source, target)
+store.os.replace = killed
+sys.path.insert(0, sys.argv[2])
+from test_resume import LONG, TRAIN
+Lab("cpu", sys.argv[1], stack=1, progress=False).get(TRAIN.but(recipe=LONG))
+"""
+
+
+def test_a_process_killed_while_training_is_resumed_to_the_same_bytes(tmp_path: Path, monkeypatch):
+    spec, whole, starts = TRAIN.but(recipe=LONG), tmp_path / "whole", []
+    child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path / "broken"), str(Path(__file__).parent)],
+                           env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    assert child.returncode == -9, child.stderr
+    left = sorted(p.suffix for p in (tmp_path / "broken" / "checkpoints").iterdir())
+    assert left == [".partial", ".safetensors"]
+    monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
+    Lab("cpu", whole, stack=1, progress=False).get(spec)
+
+    def watched(*args, fit=compute.fit, **options):
+        starts.append(options["state"].step)
+        return fit(*args, **options)
+    monkeypatch.setattr(compute, "fit", watched)
+    Lab("cpu", tmp_path / "broken", stack=1, progress=False).get(spec)
+    assert starts == [10]
+    done = {n: b for n, b in files(tmp_path / "broken").items() if n.startswith("Train/")}
+    assert done == files(whole) and torch.get_num_threads() == 1
