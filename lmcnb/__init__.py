@@ -21,7 +21,7 @@ _NAMES = {
     "pruning": ("Round", "prune_iteratively", "prune_round", "rewound", "sparsity_after"),
     "connectivity": ("CONVENTIONS", "Path", "QUANTITIES", "alpha_grid", "barrier", "interpolate", "paths",
                      "recalibrate", "residual", "with_residuals"),
-    "statistics": ("Claim", "Estimate", "claim_below", "estimate", "verdict"),
+    "statistics": ("Claim", "Estimate", "claim_below", "claim_stable", "estimate", "verdict"),
     "spec": ("Spec",),
     "lab": ("Assess", "Connect", "Distil", "Entry", "Lab", "RandomMask", "Store", "StoreError", "Study", "Ticket",
             "Train"),

@@ -106,7 +106,7 @@ def overlay(ax: Axes, alphas, curves: Mapping[tuple[str, int], np.ndarray], ylab
         name = "dense" if way == "dense" else f"{label(way).split(' (')[0]}, {percent_sparse(round)}"
         line = ax.plot(alphas, mean, color=colour(way), linestyle={0: "-", 4: "-", 9: "--"}.get(round, ":"), label=name)
         ax.fill_between(alphas, mean - half, mean + half, color=line[0].get_color(), alpha=0.12, linewidth=0)
-    ax.set(xlabel="α, position between the two trained networks", ylabel=ylabel, title="rounds 0, 4 and 9")
+    ax.set(xlabel="α, position between the two trained networks", ylabel=ylabel, title="dense, 4 and 9 rounds")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.3 * (high - low))  # room for the legend above the curves
     ax.legend(fontsize="x-small", ncol=2, loc="upper center")
@@ -147,11 +147,12 @@ def stability(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[tuple[
     low, high = min(r.min() for r in rows), max(r.max() for r in rows)
     with matplotlib.rc_context({"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}):
         figure = plt.figure(figsize=(11.5, 8))
-        top = figure.add_gridspec(1, 3, left=-0.02, right=0.99, top=0.97, bottom=0.56, wspace=0.22)
+        top = figure.add_gridspec(1, 2, left=-0.02, right=0.63, top=0.97, bottom=0.55, wspace=0.14)
+        beside = figure.add_gridspec(1, 1, left=0.72, right=0.99, top=0.95, bottom=0.57)
         for place, (way, rows) in zip(top, surfaces.items()):
             surface(figure.add_subplot(place, projection="3d"), alphas, range(len(rows)), np.asarray(rows),
                     zlim=(low, high), dark=dark, way=way)
-        overlay(figure.add_subplot(top[2]), alphas, curves)
+        overlay(figure.add_subplot(beside[0]), alphas, curves)
         low_row = figure.add_gridspec(1, 2, left=0.22, right=0.99, top=0.46, bottom=0.07, wspace=0.06)
         left = figure.add_subplot(low_row[0])
         barrier_dots(left, loss_barriers, "train-loss barrier (nats), midpoint")

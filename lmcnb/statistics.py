@@ -65,3 +65,23 @@ def claim_below(id: str, statement: str, values: Sequence[float], note: str, thr
     """The claim that the mean of ``values`` (one for each initialisation) lies below ``threshold``."""
     e = estimate(values)
     return Claim(id, statement, e.mean, (e.low, e.high), e.n, verdict(e.low, e.high, threshold), note)
+
+
+def claim_stable(id: str, statement: str, values: Sequence[float], dense: Sequence[float], note: str,
+                 threshold: float = 2.0) -> Claim:
+    """The claim that a subnetwork is stable where the dense network is not (Frankle et al., 2020).
+
+    Args:
+        values, dense: test-error barriers in points, one for each initialisation. threshold: stable below it.
+    Supported when the subnetwork's interval lies below the threshold and the dense network's above; not supported when
+    either lies wholly on the other side.
+    """
+    mine, other = estimate(values), estimate(dense)
+    parts = {verdict(mine.low, mine.high, threshold), verdict(-other.high, -other.low, -threshold)}
+    found: Verdict = "undecided"
+    if parts == {"supported"}:
+        found = "supported"
+    elif "not supported" in parts:
+        found = "not supported"
+    note = f"points of test error; the dense network's barrier is {other}. {note}"
+    return Claim(id, statement, mine.mean, (mine.low, mine.high), mine.n, found, note)

@@ -49,7 +49,8 @@ def test_bring_your_own_data_network_and_mask(folder, capsys):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (80, 8, 8, 3), dtype=np.uint8)
     given = {"x": x, "y": np.arange(80) % 4, "xt": x[:8], "yt": np.arange(8) % 4, "MyNet": MyNet}
-    given["my_masks"] = {n: torch.rand(s) < 0.5 for n, s in (("body.0.weight", (4, 3, 3, 3)), ("body.5.weight", (4, 16)))}
+    shapes = {"body.0.weight": (4, 3, 3, 3), "body.5.weight": (4, 16)}
+    given["my_masks"] = {n: torch.rand(s) < 0.5 for n, s in shapes.items()}
     try:
         exec(BLOCKS[0].replace("folder:PATH", f"folder:{folder}"), given)
     finally:
