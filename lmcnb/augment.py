@@ -86,8 +86,10 @@ def draw(augment: Augment, steps: int, batch: int, size: int, generator: torch.G
         side = size // 2
         draws["cutout"] = torch.randint(0, size + 1 - side % 2, (steps, b, 2), generator=generator) - side // 2
     if only is not None:  # neutral values where another family was drawn
-        draws["colour"][only != 0] = 0.5
-        draws["cutout"][only != 2] = -size
+        if augment.colour:
+            draws["colour"][only != 0] = 0.5
+        if augment.cutout:
+            draws["cutout"][only != 2] = -size
     if augment.cutmix:
         draws |= _cutmix(augment.cutmix, steps, batch, size, generator)
     return draws

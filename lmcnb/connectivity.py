@@ -141,20 +141,24 @@ def recalibrate(net: Net, params: Params, buffers: Params, images: Images, batch
     return {n: torch.stack([m[n] for m in models]) for n in buffers}
 
 
-def with_residuals(trained: Params, init: Params, masks: Masks, recipe: Recipe, images: int) -> Params:
+def with_residuals(trained: Params, init: Params, masks: Masks, recipe: Recipe, images: int, from_step: int = 0
+                   ) -> Params:
     """Trained subnetworks as the released code interpolates them: masks dropped, pruned weights decayed.
 
     There a pruned weight is multiplied by 0 in the forward pass and sees weight decay alone, so after training it is
     its initial value times :func:`residual`. Stacked [K, ...] throughout.
     """
-    factor = residual(recipe, images)
+    factor = residual(recipe, images, from_step)
     return {n: torch.where(masks[n], p, init[n] * factor) if n in masks else p for n, p in trained.items()}
 
 
-def residual(recipe: Recipe, images: int) -> float:
-    """Share of its initial value that weight decay alone leaves of a weight after a whole training (SGD, momentum)."""
+def residual(recipe: Recipe, images: int, from_step: int = 0) -> float:
+    """Share of its initial value that weight decay alone leaves of a weight after a whole training (SGD, momentum).
+
+    ``from_step`` is the step of the schedule that the training starts from, for networks rewound to it.
+    """
     steps, weight, velocity = recipe.steps(images), 1.0, 0.0
-    for step in range(steps):
+    for step in range(from_step, steps):
         velocity = recipe.momentum * velocity + recipe.weight_decay * weight
         weight -= recipe.rate(step, steps) * velocity
     return weight

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lmcnb import claim_below, estimate, verdict
+from lmcnb import claim_below, claim_stable, estimate, verdict
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12).filter(lambda v: np.std(v) > 1e-6))
@@ -49,3 +49,16 @@ def test_a_claim_carries_its_evidence():
                                "n": 3, "verdict": "supported", "note": "a note"}
     assert claim_below("A1", "", [3, 3.1, 2.9], "", threshold=2).verdict == "not supported"
     assert claim_below("A1", "", [1.0], "", threshold=2).verdict == "undecided"
+
+
+@pytest.mark.parametrize(("values", "dense", "expected"), [
+    ([0.5, 0.6, 0.7], [9.0, 9.5, 10.0], "supported"),
+    ([0.5, 0.6, 0.7], [0.5, 0.6, 0.7], "not supported"),  # the dense network is stable too
+    ([9.0, 9.5, 10.0], [9.0, 9.5, 10.0], "not supported"),  # neither is
+    ([0.5, 0.6, 5.0], [9.0, 9.5, 10.0], "undecided"),
+    ([0.5, 0.6, 0.7], [1.0, 2.0, 9.0], "undecided"),
+])
+def test_stable_means_below_two_points_where_the_dense_network_is_above(values, dense, expected):
+    claim = claim_stable("A1", "stable", values, dense, "note")
+    assert (claim.verdict, claim.n) == (expected, 3)
+    assert str(estimate(dense)) in claim.note

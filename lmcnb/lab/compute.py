@@ -81,7 +81,8 @@ def ticket(job: Job, specs: Sequence[Ticket]) -> list[Result]:
     init, step = _origin(job, specs)
     before = [ticket_mask(job, s.previous()) for s in specs]
     masks = stack([m for m, _ in before])
-    start = _start(init, masks, [own for _, own in before])
+    # What a base kept of its training is no part of a ticket that rewinds everything.
+    start = _start(init, masks, [own if spec.rewind == "weights" else None for _, own in before])
     data = job.distilled(spec.source).decoded() if spec.source else job.lab.dataset(spec.dataset).train
     options = _fit_options(job, spec, *start, data, spec.recipe, masks)
     done = prune_round(spec.net, init, start, masks, data, spec.recipe, [f"prune/{s.seed}/{s.init}/{s.round}"
@@ -145,10 +146,10 @@ def connect(job: Job, specs: Sequence[Connect]) -> list[Result]:
 def _end(job: Job, spec: Connect, trained: Train) -> tuple[Params, Params]:
     params, buffers = (stack([d]) for d in job.lab.model(trained))
     if spec.masks == "released" and trained.mask is not None:
-        (init, _), _ = _origin(job, [trained])
+        (init, _), step = _origin(job, [trained.mask if isinstance(trained.mask, Ticket) else trained])
         masks = stack([ticket_mask(job, trained.mask)[0]])
         images = len(job.lab.dataset(spec.dataset).train)
-        params = with_residuals(params, init, masks, trained.recipe, images)
+        params = with_residuals(params, init, masks, trained.recipe, images, step)
     return params, buffers
 
 
