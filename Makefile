@@ -14,8 +14,9 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 setup: $(READY)
 
+# The small nets of the smoke profile gain nothing from a second thread.
 figures: $(READY)
-	$(BIN)/lmcnb run --profile $(PROFILE)
+	$(if $(filter smoke,$(PROFILE)),OMP_NUM_THREADS=1 )$(BIN)/lmcnb run --profile $(PROFILE)
 	$(BIN)/lmcnb report
 
 # One thread: workers that each start a thread a core slow each other down, and the small nets of the smoke

@@ -50,7 +50,7 @@ def barrier(alphas: Tensor, values: Tensor, convention: str = "frankle") -> Tens
 
     - "frankle": max over α of E(α) − ½(E(0) + E(1)) (Frankle et al., 2020). Stable below 2 points of error.
     - "chord": max over α of E(α) − ((1 − α)E(0) + αE(1)) (Entezari et al., 2022).
-    - "midpoint": E(½) − ½(E(0) + E(1)) (B, on the train loss).
+    - "midpoint": E(½) − ½(E(0) + E(1)) (McDermott & Parhi, 2025, on the train loss).
 
     Raises:
         ValueError: unknown convention, or alphas without 0, 1 (or ½ for "midpoint").

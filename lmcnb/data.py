@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .places import data_root
+from .places import data_root, project_root
 from .spec import choose
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -120,7 +120,7 @@ def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
         FileNotFoundError: neither a packed file nor a network, or no such folder (the message says how to get it).
     """
     if name.startswith("folder:"):
-        dataset = _folder(Path(name.removeprefix("folder:")).expanduser())
+        dataset = _folder(_located(Path(name.removeprefix("folder:")).expanduser()))
     else:
         dataset = choose("data set", name, DATASETS | {"folder:PATH": None})()
     return replace(dataset, train=dataset.train.to(device), test=dataset.test.to(device))
@@ -139,11 +139,20 @@ def pack(arrays: dict[str, np.ndarray], name: str, mean=None, std=None, note: st
         raise ValueError(f"{name}: arrays {', '.join(sorted(missing))} are missing")
     x = {s: _chw(arrays[f"x_{s}"], name) for s in ("train", "test")}
     y = {s: torch.from_numpy(np.ascontiguousarray(arrays[f"y_{s}"]).astype(np.int64)).flatten() for s in x}
-    pixels = x["train"].double() / 255 if mean is None else None
-    mean = pixels.mean((0, 2, 3)).float() if mean is None else torch.tensor(mean)
-    std = pixels.std((0, 2, 3)).float() if std is None else torch.tensor(std)
+    if (mean is None) != (std is None):
+        raise ValueError(f"{name}: give both mean and std, or neither")
+    mean, std = _moments(x["train"]) if mean is None else (torch.tensor(mean), torch.tensor(std))
     classes = int(max(y["train"].max(), y["test"].max())) + 1
     return Dataset(name, *(Images(x[s], y[s], mean, std, classes) for s in ("train", "test")), note)
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, in units of 0…1, without a float copy of all images."""
+    counts = torch.stack([torch.bincount(x[:, c].flatten(), minlength=256) for c in range(x.shape[1])]).double()
+    levels, n = torch.arange(256, dtype=torch.float64) / 255, counts.sum(1)
+    mean = (counts @ levels) / n
+    variance = (counts * (levels - mean[:, None]).square()).sum(1) / (n - 1)
+    return mean.float(), variance.sqrt().float()
 
 
 def _chw(x: np.ndarray, name: str) -> Tensor:
@@ -197,6 +206,16 @@ def _download_cifar(name: str, path: Path) -> None:
     os.replace(aside, path)
 
 
+def _located(path: Path) -> Path:
+    """A relative path from the current folder, else from the project's: notebooks run in a folder of their own."""
+    if path.is_absolute() or path.is_dir():
+        return path
+    try:
+        return project_root() / path
+    except FileNotFoundError:
+        return path
+
+
 def _folder(root: Path) -> Dataset:
     splits = {"train": root / "train", "test": root / "test" if (root / "test").is_dir() else root / "val"}
     for folder in splits.values():
@@ -210,6 +229,9 @@ def _folder(root: Path) -> Dataset:
         if found != names:
             raise ValueError(f"{folder} has classes {found}, the training folder has {names}")
         arrays |= _read_split(split, folder, names)
+        # Folders come class by class; a fixed shuffle makes "the first n images" a fair sample, as in CIFAR.
+        order = np.random.default_rng(0).permutation(len(arrays[f"y_{split}"]))
+        arrays |= {f"{part}_{split}": arrays[f"{part}_{split}"][order] for part in "xy"}
     return pack(arrays, f"folder:{root.name}")
 
 

@@ -136,7 +136,7 @@ def stability(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[tuple[
               loss_barriers: Mapping[tuple[str, int], Sequence[float]],
               error_barriers: Mapping[tuple[str, int], Sequence[float]], note: str, dark: Sequence[int] = (0, 4, 9)
               ) -> Figure:
-    """Figure 3 of B and what it needs to be judged: surfaces, overlay, and every way's barriers with intervals.
+    """Figure 3 of McDermott & Parhi (2025) with what judging it needs: every way's barriers with intervals.
 
     Args:
         alphas: [A]. surfaces: train loss [rounds + 1, A] of one initialisation for two ways.

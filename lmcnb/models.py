@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from .data import Images
@@ -23,10 +24,10 @@ class Net(Spec):
     """
 
     name: str = "convnet3"
-    channels: int = 3
-    size: int = 32
-    classes: int = 10
-    width: int | None = None
+    channels: int = Field(3, ge=1)
+    size: int = Field(32, ge=1)
+    classes: int = Field(10, ge=1)
+    width: int | None = Field(None, ge=1)
 
     @classmethod
     def of(cls, images: Images, name: str = "convnet3", width: int | None = None) -> Net:

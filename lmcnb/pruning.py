@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from . import masks as _masks
@@ -43,7 +43,7 @@ def prune_round(net: Net, init: tuple[Params, Params], start: tuple[Params, Para
         state, fit_options: where to resume the training, and the rest of :func:`lmcnb.fit`'s arguments.
     """
     if state is None:
-        state = replace(State.start(*start), step=from_step)
+        state = State.start(*start, from_step)
     trained = fit(net, *start, data, recipe, seeds, masks, state=state, **fit_options)
     left = _masks.prune(trained.params, masks, rate)
     points = (recipe.steps(len(data)) - from_step) * recipe.batch
@@ -52,7 +52,7 @@ def prune_round(net: Net, init: tuple[Params, Params], start: tuple[Params, Para
 
 def prune_iteratively(net: Net, init: tuple[Params, Params], data: Images, recipe: Recipe,
                       seeds: Sequence[int | str], rounds: int = 10, **options) -> Iterator[Round]:
-    """Iterative magnitude pruning from ``init``, round by round (Frankle & Carbin, 2019; B, algorithm of figure 1)."""
+    """Iterative magnitude pruning from ``init``, round by round (Frankle & Carbin, 2019)."""
     masks, start = _masks.ones(init[0], net.prunable), init
     for index in range(rounds):
         result = prune_round(net, init, start, masks, data, recipe, [f"{s}/round{index}" for s in seeds], **options)

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 import types
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ _numbers = itertools.count()
 @lru_cache(maxsize=32)
 def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
     """The step of one model, or of a stack for the vmapped strategies. ``shape`` keys what compile specialises on."""
-    step = make_step(net, recipe.but(epochs=1, lr=1, schedule="constant"))
+    step = make_step(net, recipe)
     if strategy in ("vmap", "compiled_vmap", "graph"):
         step = torch.vmap(step, in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
     if strategy in ("compiled", "compiled_vmap"):
@@ -55,6 +56,24 @@ def compiled(function: Callable) -> Callable:
     code = function.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
     own = types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
     return torch.compile(own, fullgraph=True, dynamic=False)
+
+
+@cache
+def can_compile() -> bool:
+    """Whether torch.compile works here; on a CPU it needs a C++ compiler. Without it everything runs, only slower."""
+    try:
+        compiled(lambda x: x + 1)(torch.ones(1))
+        return True
+    except Exception as error:  # whatever a broken tool chain raises
+        log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
+        return False
+
+
+def settled(net: Net, device: torch.device, steps: int) -> str:
+    """A strategy for one model by rule, not by measurement: for stages whose bits must not depend on the clock."""
+    if device.type == "cuda":
+        return "graph"
+    return "compiled" if steps > 1000 and not tiny(net) and can_compile() else "loop"
 
 
 def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, steps: int, strategy: str) -> Callable:
@@ -108,7 +127,11 @@ def _graph_runner(step: Callable, inputs: tuple) -> Callable:
     """Replays one captured step: inputs are copied into fixed memory, so a step costs one launch."""
     captured: list = []
 
-    def run(params, buffers, momentum, masks, batches, rates):
+    def run(*stacks_and_rates):
+        with torch.cuda.device(inputs[0].device):  # streams and graphs belong to the current device
+            return replay(*stacks_and_rates)
+
+    def replay(params, buffers, momentum, masks, batches, rates):
         losses = torch.empty(size(params), len(rates), device=rates.device)
         if not captured:
             captured.extend(_capture(step, inputs, params, buffers, momentum, masks, batches, rates))
@@ -160,19 +183,28 @@ def choose(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
     key = (net, _neutral(recipe), _shape(net, recipe, data, k, bool(masks)))
     if key in _chosen:
         return _chosen[key]
-    times = {s: measure(net, recipe, data, state, masks, s) for s in (("loop", "vmap") if k > 1 else ("loop",))}
-    best = min(times, key=times.get)
-    worth = times[best] * steps > COMPILE_SECONDS
+    times: dict[str, float] = {}
+
+    def attempt(strategy: str) -> None:
+        try:
+            times[strategy] = measure(net, recipe, data, state, masks, strategy)
+        except RuntimeError as error:  # no compiler, no memory for a whole stack, a failed capture: others remain
+            log.warning("strategy %s cannot be used here: %s", strategy, str(error).splitlines()[0])
+
+    times["loop"] = measure(net, recipe, data, state, masks, "loop")
+    if k > 1:
+        attempt("vmap")
+    worth = min(times.values()) * steps > COMPILE_SECONDS
     if data.x.device.type == "cuda":
-        times["graph"] = measure(net, recipe, data, state, masks, "graph")
-    if worth:
-        times["compiled"] = measure(net, recipe, data, state, masks, "compiled")
-        if k > 1 and times["vmap"] < 1.5 * times["loop"]:
-            times["compiled_vmap"] = measure(net, recipe, data, state, masks, "compiled_vmap")
+        attempt("graph")
+    if worth and can_compile():
+        attempt("compiled")
+        if times.get("vmap", math.inf) < 1.5 * times["loop"]:
+            attempt("compiled_vmap")
     best = min(times, key=times.get)
     log.info("strategy %s for %d × %s, batch %d: %s", best, k, net.name, recipe.batch,
              ", ".join(f"{s} {1e3 * t:.1f} ms" for s, t in times.items()))
-    if worth or k > 1:  # a cheap verdict on little work must not bind later, longer work
+    if worth:  # a cheap verdict on little work must not bind later, longer work
         _chosen[key] = best
     return best
 
@@ -201,13 +233,17 @@ def measure(net: Net, recipe: Recipe, data: Images, state: State, masks: Params,
 
 
 def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> Callable:
-    """``run(params, buffers, x, y)``: float64 [K, 2] sums of loss and errors of a stack on one batch."""
+    """``run(params, buffers, x, y)``: float64 [K, 2] sums of loss and errors of a stack on one batch.
+
+    "auto" follows a rule here: evaluation is too short to repay a measurement.
+    """
     device = next(iter(params.values())).device
     if strategy not in ("auto", "loop", "vmap", "compiled"):
         raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, vmap, compiled")
     if strategy == "auto":
         # On a GPU a stack is one launch; on a CPU vmap's grouped convolutions lose to the loop except on tiny nets.
-        strategy = "vmap" if device.type == "cuda" or tiny(net) else ("compiled" if images >= 2000 else "loop")
+        long = images >= 2000
+        strategy = "vmap" if device.type == "cuda" or tiny(net) else "compiled" if long and can_compile() else "loop"
     score = _score(net, strategy, (str(device), torch.get_num_threads()))
 
     def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:

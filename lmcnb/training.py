@@ -28,7 +28,7 @@ SEGMENT = 128  # steps drawn at once; a checkpoint falls between segments
 
 
 class Recipe(Spec):
-    """How a network is trained. The defaults are the papers' (B, released code) on real data.
+    """How a network is trained. The defaults are those of McDermott & Parhi's released code on real data.
 
     Args:
         epochs: passes over the data; batches never shrink, the last one of an epoch runs into the next.
@@ -79,9 +79,10 @@ class State:
     losses: Tensor
 
     @staticmethod
-    def start(params: Params, buffers: Params) -> State:
+    def start(params: Params, buffers: Params, step: int = 0) -> State:
+        """Before the first step, or before ``step`` of the schedule for networks rewound to it; momentum is zero."""
         zeros = {n: torch.zeros_like(p) for n, p in params.items()}
-        return State(clone(params), clone(buffers), zeros, 0, torch.zeros(size(params), 0))
+        return State(clone(params), clone(buffers), zeros, step, torch.zeros(size(params), 0))
 
 
 def seeded(*parts: object) -> torch.Generator:

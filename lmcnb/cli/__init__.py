@@ -80,8 +80,17 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
 
 @main.command()
 @selected
-def params(notebooks: Sequence[str], profile: str, settings: Sequence[str]) -> None:
+@click.option("--yaml", "as_yaml", is_flag=True, help="Values alone, for papermill -f. One notebook.")
+def params(notebooks: Sequence[str], profile: str, settings: Sequence[str], as_yaml: bool) -> None:
     """List the notebooks' parameters and their values under a profile."""
+    if as_yaml:
+        jobs = runner.prepare(_root(), notebooks, profile, settings)
+        if len(jobs) != 1:
+            raise Refused(f"--yaml writes one notebook's parameters, and {len(jobs)} are selected: name one")
+        import yaml
+
+        click.echo(yaml.safe_dump(jobs[0].namespace, sort_keys=False), nl=False)
+        return
     for job in runner.prepare(_root(), notebooks, profile, settings):
         known, values = job.notebook.parameters, job.namespace
         rows = [(name, p.kind, repr(values[name]), p.help) for name, p in known.items()]

@@ -118,7 +118,7 @@ def _page(node: Any, title: str, notebooks: Path) -> str:
 
     resources = {"metadata": {"name": title, "path": str(notebooks)}}
     body, _ = HTMLExporter(embed_images=True).from_notebook_node(node, resources=resources)
-    return body
+    return re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)  # pages link each other, not the sources
 
 
 def _thumbnail(story: Story, out: Path) -> str | None:

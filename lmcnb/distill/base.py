@@ -92,8 +92,20 @@ class Method(Spec):
         """
         raise NotImplementedError
 
+    def work(self, data: Dataset) -> int:
+        """Images the method puts through a network, roughly: for progress bars and estimates."""
+        return 1
+
+    def finite(self, pixels: Tensor, where: str) -> Tensor:
+        """The pixels. Raises FloatingPointError when some are NaN or infinite."""
+        if not bool(torch.isfinite(pixels).all()):
+            rate = getattr(self, "lr_image", None)
+            raise FloatingPointError(f"distilled pixels are no longer finite {where}: lower lr_image (now {rate})")
+        return pixels
+
     def result(self, data: Dataset, pixels: Tensor, data_points: int) -> Distilled:
         """Wraps float32 pixels [classes, ipc, C, H, W] as a :class:`Distilled`."""
+        self.finite(pixels, "at the end")
         labels = torch.arange(data.classes, device=pixels.device).repeat_interleave(self.ipc)
         train = data.train
         return Distilled(pixels.flatten(0, 1).clamp(0, 1), labels, train.mean, train.std, data.classes, self.factor,

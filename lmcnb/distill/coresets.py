@@ -9,6 +9,7 @@ from torch import Tensor
 from ..data import Dataset, Images
 from ..models import Net
 from ..params import stack
+from ..strategies import settled
 from ..training import Recipe, fit
 from .base import Distilled, Method, mix, real_pixels
 from .features import features
@@ -39,12 +40,15 @@ class Herding(Method):
 
         self.check(data)
         params, buffers = (stack([t]) for t in initialise(net, seed, data.train.x.device))
-        state = fit(net, params, buffers, data.train, self.recipe, [f"herding/{seed}"])
-        call = features(net)
+        strategy = settled(net, data.train.x.device, self.recipe.steps(len(data.train)))
+        state = fit(net, params, buffers, data.train, self.recipe, [f"herding/{seed}"], strategy=strategy)
+        call = features(net, training=False)
         model = [{n: t[0] for n, t in d.items()} for d in (state.params, state.buffers)]
         index = torch.stack([i[herd(_embed(call, model, data.train, i), self.ipc)] for i in data.train.by_class])
-        points = self.recipe.steps(len(data.train)) * self.recipe.batch
-        return self.result(data, real_pixels(data.train, index), points)
+        return self.result(data, real_pixels(data.train, index), self.work(data))
+
+    def work(self, data: Dataset) -> int:
+        return self.recipe.steps(len(data.train)) * self.recipe.batch
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from ..augment import AUGMENTS, apply, draw
 from ..data import Dataset, Images, normalise
 from ..models import Net, initialise
 from ..params import Params
+from ..strategies import can_compile
 from ..strategies import compiled as compile_apart
 from ..training import seeded
 from .base import Distilled, Method, decode, mix, real_pixels
@@ -50,12 +51,16 @@ class DM(Method):
             velocity = self.momentum * velocity + grad
             x = x - self.lr_image * velocity
             if (i + 1) % self.checkpoint_every == 0 or i + 1 == self.iterations:
+                self.finite(x, f"after iteration {i + 1} of {self.iterations}")
                 if checkpoint:
                     checkpoint({"x": x, "velocity": velocity, "iteration": torch.tensor(i + 1)})
                 if progress:
                     progress(i + 1, self.iterations)
         pixels = x * train.std[:, None, None] + train.mean[:, None, None]
-        return self.result(data, pixels, self.iterations * self.real_batch * data.classes)
+        return self.result(data, pixels, self.work(data))
+
+    def work(self, data: Dataset) -> int:
+        return self.iterations * self.real_batch * data.classes
 
     def gradient(self, train: Images, net: Net, x: Tensor, seed: str) -> tuple[Tensor, Tensor]:
         """Gradient of the loss with respect to normalised pixels x [classes, ipc, C, H, W], and the loss."""
@@ -89,4 +94,4 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
             value = (target - means(params, buffers, tiles.flatten(1, 2), draws)).square().sum()
             return value, value
         return torch.func.grad(loss, has_aux=True)(x)
-    return compile_apart(match) if compiled else match
+    return compile_apart(match) if compiled and can_compile() else match

@@ -11,9 +11,9 @@ from ..models import Net
 from ..params import Params
 
 
-def features(net: Net) -> Callable[[Params, Params, Tensor], Tensor]:
-    """``call(params, buffers, x)``: float32 [B, d], the input of the network's last linear layer, in train mode."""
-    module = net.build().train()
+def features(net: Net, training: bool = True) -> Callable[[Params, Params, Tensor], Tensor]:
+    """``call(params, buffers, x)``: float32 [B, d], the input of the network's last linear layer."""
+    module = net.build().train(training)
     last = [m for m in module.modules() if isinstance(m, nn.Linear)][-1]
     seen: list[Tensor] = []
     last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

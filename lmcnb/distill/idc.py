@@ -13,7 +13,7 @@ from ..augment import AUGMENTS, apply, draw
 from ..data import Dataset, Images, normalise
 from ..models import Net, initialise
 from ..params import Params, select, stack
-from ..strategies import choose
+from ..strategies import can_compile, settled
 from ..strategies import compiled as compile_apart
 from ..training import Recipe, State, fit, seeded
 from .base import Distilled, Method, decode, mix, real_pixels
@@ -21,7 +21,7 @@ from .features import class_gradients
 
 
 class IDC(Method):
-    """Gradient matching on images that each hold factor² smaller ones. Defaults: B's CIFAR-10 settings.
+    """Gradient matching on images that each hold factor² smaller ones. Defaults: the papers' for CIFAR-10.
 
     For ``outer`` freshly initialised networks, ``inner`` times: one matching step of every class (squared distance
     between the convolutions' gradients on ``real_batch`` real images and on up to ``synthetic_batch`` decoded ones,
@@ -56,16 +56,19 @@ class IDC(Method):
         pixels, velocity = state["pixels"].clone(), state["velocity"].clone()
         for outer in range(int(state["outer"]), self.outer):
             pixels, velocity = self._match_one_network(train, net, f"{seed}/{outer}", pixels, velocity)
-            pixels = pixels.clamp(0, 1)
+            pixels = self.finite(pixels, f"after network {outer + 1} of {self.outer}").clamp(0, 1)
             if checkpoint:
                 checkpoint({"pixels": pixels, "velocity": velocity, "outer": torch.tensor(outer + 1)})
             if progress:
                 progress(outer + 1, self.outer)
-        return self.result(data, pixels, self.data_points(data.classes))
+        return self.result(data, pixels, self.work(data))
 
     def data_points(self, classes: int) -> int:
-        """Real images the whole distillation looks at."""
+        """Real images that the matching and the networks between look at (pretraining apart)."""
         return self.outer * self.inner * (classes * self.real_batch + self.net_steps * self.recipe.batch)
+
+    def work(self, data: Dataset) -> int:
+        return self.data_points(data.classes) + int(self.outer * self.pretrain_epochs * len(data.train))
 
     def _match_one_network(self, train: Images, net: Net, seed: str, pixels: Tensor, velocity: Tensor
                            ) -> tuple[Tensor, Tensor]:
@@ -76,7 +79,7 @@ class IDC(Method):
             pixels, velocity = self.update(pixels, velocity, grad)
             if self.net_steps:
                 network = fit(net, {}, {}, train, self._recipe(train), [f"idc/{seed}"], strategy=self._strategy(
-                    train, net, network), state=network, stop=network.step + self.net_steps)
+                    train, net), state=network, stop=network.step + self.net_steps)
         return pixels, velocity
 
     def _network(self, train: Images, net: Net, seed: str) -> State:
@@ -90,8 +93,8 @@ class IDC(Method):
     def _recipe(self, train: Images) -> Recipe:
         return self.recipe.but(epochs=max(1, self.inner * self.net_steps) * self.recipe.batch / len(train))
 
-    def _strategy(self, train: Images, net: Net, network: State) -> str:
-        return choose(net, self.recipe, train, network, {}, self.outer * self.inner * self.net_steps)
+    def _strategy(self, train: Images, net: Net) -> str:
+        return settled(net, train.x.device, self.outer * self.inner * self.net_steps)
 
     def update(self, pixels: Tensor, velocity: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
         """One matching step of every class under the released code's single optimiser, in closed form.
@@ -162,4 +165,4 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool) -> Callable:
             each = sum(d.square().sum(1) if distance == "l2" else d.abs().sum(1) for d in apart)
             return each.sum(), each
         return torch.func.grad(loss, has_aux=True)(pixels)
-    return compile_apart(match) if compiled else match
+    return compile_apart(match) if compiled and can_compile() else match

@@ -46,6 +46,13 @@ class Job:
         kept = ("factor", "data_points", "classes")
         return Distilled(**to(entry.tensors, self.lab.device), **{n: entry.result[n] for n in kept})
 
+    def decoded(self, spec: Distil) -> Images:
+        """The set's images to train on: the same tensors in every round, so that a captured graph serves them all."""
+        key = self.lab.key(spec)
+        if key not in self.lab.decoded:
+            self.lab.decoded[key] = self.distilled(spec).decoded()
+        return self.lab.decoded[key]
+
 
 def distil(job: Job, specs: Sequence[Distil]) -> list[Result]:
     (spec,) = specs
@@ -69,7 +76,7 @@ def distil(job: Job, specs: Sequence[Distil]) -> list[Result]:
 
 def assess(job: Job, specs: Sequence[Assess]) -> list[Result]:
     (spec,) = specs
-    data, train = job.lab.dataset(spec.dataset), job.distilled(spec.source).decoded()
+    data, train = job.lab.dataset(spec.dataset), job.decoded(spec.source)
     params, buffers = _initialised(spec, range(1000, 1000 + spec.networks), job.lab.device)
     state = _fit(job, spec, params, buffers, train, spec.recipe, [f"assess/{i}" for i in range(spec.networks)], None)
     scores = evaluate(spec.net, state.params, state.buffers, data.test)
@@ -83,11 +90,10 @@ def ticket(job: Job, specs: Sequence[Ticket]) -> list[Result]:
     masks = stack([m for m, _ in before])
     # What a base kept of its training is no part of a ticket that rewinds everything.
     start = _start(init, masks, [own if spec.rewind == "weights" else None for _, own in before])
-    data = job.distilled(spec.source).decoded() if spec.source else job.lab.dataset(spec.dataset).train
+    data = job.decoded(spec.source) if spec.source else job.lab.dataset(spec.dataset).train
     options = _fit_options(job, spec, *start, data, spec.recipe, masks)
     done = prune_round(spec.net, init, start, masks, data, spec.recipe, [f"prune/{s.seed}/{s.init}/{s.round}"
                        for s in specs], rate=spec.rate, rewind=spec.rewind, from_step=step, **options)
-    job.lab.store.drop_checkpoint(job.key)
     return [_ticket_result(job, s, done, k) for k, s in enumerate(specs)]
 
 
@@ -202,11 +208,8 @@ def _fit(job: Job, spec, params, buffers, data: Images, recipe: Recipe, seeds, m
          ) -> State:
     options = _fit_options(job, spec, params, buffers, data, recipe, masks)
     if options.get("state") is None:
-        options["state"] = State.start(params, buffers)
-        options["state"].step = step
-    state = fit(spec.net, params, buffers, data, recipe, seeds, masks, stop=stop, **options)
-    job.lab.store.drop_checkpoint(job.key)
-    return state
+        options["state"] = State.start(params, buffers, step)
+    return fit(spec.net, params, buffers, data, recipe, seeds, masks, stop=stop, **options)
 
 
 def _fit_options(job: Job, spec, params, buffers, data: Images, recipe: Recipe, masks) -> dict:
@@ -255,9 +258,7 @@ def cost(lab: Lab, spec) -> float:
     data: Dataset = lab.dataset(spec.dataset)
     if isinstance(spec, Distil):
         method = spec.method
-        points = method.data_points(data.classes) if hasattr(method, "data_points") else (
-            method.iterations * method.real_batch * data.classes if hasattr(method, "iterations") else 0)
-        return max(1.0, float(points))
+        return max(1.0, float(method.work(data)))
     if isinstance(spec, Connect):
         images = sum(len(_first(s, n)) for s, n in ((data.train, spec.train_images), (data.test, spec.test_images)))
         return spec.points * images / 3
@@ -266,7 +267,10 @@ def cost(lab: Lab, spec) -> float:
         images = len(data.train)
         if source is not None:
             images = source.method.ipc * data.classes * source.method.factor ** 2
-        return float(spec.recipe.steps(images) * spec.recipe.batch * getattr(spec, "networks", 1))
+        steps = spec.recipe.steps(images)
+        if isinstance(spec, Train) and spec.stop is not None:
+            steps = min(steps, spec.stop)
+        return float(steps * spec.recipe.batch * getattr(spec, "networks", 1))
     return 1.0
 
 

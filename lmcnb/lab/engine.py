@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from ..data import Dataset, load
+from ..data import Dataset, Images, load
 from ..distill import Distilled
 from ..masks import Masks
 from ..params import Params, to
@@ -53,6 +53,7 @@ class Lab:
         self.stack, self.progress = stack, progress
         self._keys: dict[Stage, str] = {}
         self._entries: dict[str, Entry] = {}
+        self.decoded: dict[str, Images] = {}
         self._progress: tqdm | None = None
 
     def dataset(self, name: str) -> Dataset:
@@ -125,7 +126,9 @@ class Lab:
             shown[0] += units
             bar.update(units)
         job = Job(self, digest("".join(keys)), advance)
-        results = COMPUTE[type(specs[0])](job, specs)
+        # Barriers and curvature need full float32, and a repeated run the same bits as far as the device can give them.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            results = COMPUTE[type(specs[0])](job, specs)
         seconds = (time.perf_counter() - begun) / len(specs)
         for spec, key, result in zip(specs, keys, results):
             meta = provenance(self.device) | job.notes | {"seconds": seconds, "cost": cost(self, spec)}
@@ -199,11 +202,12 @@ def _dataset(name: str, device: str) -> Dataset:
 
 @cache
 def commit() -> str:
-    """The package's git commit, or "unknown" outside a checkout."""
+    """The package's git commit, with "-dirty" when its code differs from it, or "unknown" outside a checkout."""
+    folder = Path(__file__).parents[1]
     try:
-        run = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
-                             timeout=5)
-        return run.stdout.strip() or "unknown"
+        head, changed = (subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=5).stdout
+                         for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."]))
+        return (head.strip() + ("-dirty" if changed.strip() else "")) or "unknown"
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
 

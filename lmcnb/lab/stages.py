@@ -182,8 +182,8 @@ class Connect(Stage):
 
     Args:
         a, b: two trainings. train_images: how many training images to measure on (None: all).
-        bn: "lerp" or "recalibrate". masks: "held" (pruned weights are zero) or "released" (§ masks dropped: they are
-            what weight decay leaves of their initial values).
+        bn: "lerp" or "recalibrate". masks: "held" (pruned weights are zero) or "released" (masks dropped, as in
+            the released code: pruned weights are what weight decay leaves of their initial values).
     """
 
     a: Train

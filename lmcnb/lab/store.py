@@ -141,8 +141,8 @@ class Store:
         return found
 
     def _explained(self, error: Exception) -> Exception:
-        if isinstance(error, OSError) or "space" in str(error).lower():
-            full = getattr(error, "errno", None) == errno.ENOSPC or "space" in str(error).lower()
+        if isinstance(error, OSError) or "no space left" in str(error).lower():
+            full = getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower()
             reason = "no space left on the disk" if full else str(error)
             return StoreError(f"cannot write to the store at {self.root}: {reason}. Free some space or set LMCNB_STORE "
                               f"to another folder; what is already there stays valid and is not computed again")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from ..distill import Method
 from ..models import Net
@@ -40,6 +40,13 @@ class Study(Spec):
     points: int = Field(11, ge=2)
     train_images: int | None = None
     test_images: int | None = None
+
+    @field_validator("points")
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError(f"points must be odd, so that α = ½ is one of them; got {points}")
+        return points
 
     @property
     def ways(self) -> tuple[str, ...]:
