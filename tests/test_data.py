@@ -177,8 +177,17 @@ def write_folder(root: Path, test: str = "test", sizes: tuple[int, ...] = (6, 6)
 def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path, test: str):
     write_folder(tmp_path, test)
     data = load(f"folder:{tmp_path}")
-    assert data.train.shape == (3, 6, 6) and data.train.y.tolist() == [0, 0, 1, 1] == data.test.y.tolist()
-    assert data.train.x[:, 0, 0, 0].tolist() == [0, 1, 100, 101]
+    assert data.train.shape == (3, 6, 6)
+    assert sorted(data.train.y.tolist()) == [0, 0, 1, 1] == sorted(data.test.y.tolist())
+    pairs = dict(zip(data.train.x[:, 0, 0, 0].tolist(), data.train.y.tolist()))
+    assert pairs == {0: 0, 1: 0, 100: 1, 101: 1}
+
+
+def test_a_folder_is_shuffled_the_same_way_every_time(tmp_path: Path):
+    write_folder(tmp_path)
+    first, second = load(f"folder:{tmp_path}").train, load(f"folder:{tmp_path}").train
+    assert first.fingerprint == second.fingerprint
+    assert first.x[:, 0, 0, 0].tolist() != [0, 1, 100, 101]  # not class by class
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path):

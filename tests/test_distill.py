@@ -235,3 +235,9 @@ def test_more_images_than_a_class_has_are_refused_by_name(method: Method):
 def test_the_methods_are_listed_under_their_kind():
     assert {name: cls().kind for name, cls in METHODS.items()} == {n: n for n in METHODS}
     assert apart({"x": torch.ones(1)}, {"x": torch.zeros(1)}) == 1 and isinstance(DATA.train, Images)
+
+
+def test_a_distillation_that_diverges_names_its_rate(digits):
+    method = IDC(ipc=1, outer=1, inner=3, net_steps=1, lr_image=1e30)
+    with pytest.raises(FloatingPointError, match="lr_image"):
+        method.distill(digits, Net.of(digits.train, "convnet2", 4), 0)

@@ -82,14 +82,26 @@ def test_recipes_that_differ_in_length_rate_and_schedule_share_one_step(few: Ima
 
 
 def test_auto_takes_the_fastest_it_measured(few: Images, monkeypatch):
-    times = {"loop": 2e-3, "vmap": 1e-3}
+    times = {"loop": 2e-3, "vmap": 1e-3, "compiled": 3e-3, "compiled_vmap": 4e-3}
     monkeypatch.setattr(strategies, "_chosen", {})
+    monkeypatch.setattr(strategies, "can_compile", lambda: True)
     monkeypatch.setattr(strategies, "measure", lambda *a: times[a[5]])
-    state = State.start(*start(NET, 0, 1))
-    assert choose(NET, QUICK, few, state, {}, 100) == "vmap"
+    state, long = State.start(*start(NET, 0, 1)), 10**6
+    assert choose(NET, QUICK, few, state, {}, long) == "vmap"
     times["vmap"] = 1.0
-    assert choose(NET, QUICK, few, state, {}, 100) == "vmap"  # remembered
-    assert choose(NET, QUICK, few, State.start(*start(NET, 0, 1, 2)), {}, 100) == "loop"
+    assert choose(NET, QUICK, few, state, {}, long) == "vmap"  # remembered
+    assert choose(NET, QUICK, few, State.start(*start(NET, 0, 1, 2)), {}, long) == "loop"
+
+
+def test_a_strategy_that_fails_leaves_the_others(few: Images, monkeypatch):
+    def measure(*a) -> float:
+        if a[5] != "loop":
+            raise RuntimeError("no memory for a whole stack")
+        return 1.0
+    monkeypatch.setattr(strategies, "_chosen", {})
+    monkeypatch.setattr(strategies, "can_compile", lambda: True)
+    monkeypatch.setattr(strategies, "measure", measure)
+    assert choose(NET, QUICK, few, State.start(*start(NET, 0, 1)), {}, 10**6) == "loop"
 
 
 def test_compiling_is_tried_only_where_the_work_can_repay_it(few: Images, monkeypatch):
