@@ -48,6 +48,11 @@ class Augment(Spec):
     def warps(self) -> bool:
         return self.flip or bool(self.geometry)
 
+    @property
+    def whole_pixels(self) -> bool:
+        """Whether every warp moves whole pixels, so that reading them needs no interpolation."""
+        return set(self.geometry) <= {"crop"}
+
 
 AUGMENTS: dict[str, Augment] = {
     "none": Augment(),
@@ -162,13 +167,33 @@ def apply(augment: Augment, x: Tensor, draws: Draws) -> Tensor:
         x = _colour(x, draws["colour"])
     if augment.warps:
         affine = draws["affine"].to(x.dtype).expand(len(x), 2, 3)
-        x = F.grid_sample(x, _grid(affine, *x.shape[-2:]), mode="bilinear", padding_mode="zeros", align_corners=False)
+        # A shared draw is for matching, which differentiates the pixels: a look-up by index is slow backwards.
+        x = _moved(x, affine) if augment.whole_pixels and not augment.shared else _warped(x, affine)
     if augment.cutout:
         x = x * ~_inside(draws["cutout"], draws["cutout"] + x.shape[-1] // 2, x.shape[-1])
     if augment.cutmix:
         low, high = draws["box"][None, 0::2], draws["box"][None, 1::2]
         x = torch.where(_inside(low, high, x.shape[-1]), x[draws["partner"]], x)
     return x
+
+
+def _warped(x: Tensor, affine: Tensor) -> Tensor:
+    grid = _grid(affine, *x.shape[-2:])
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _moved(x: Tensor, affine: Tensor) -> Tensor:
+    """As :func:`_warped` for flips and shifts by whole pixels: each pixel is one look-up."""
+    height, width = x.shape[-2:]
+    down, right = ((affine[:, i, 2] * (n / 2)).round().long() for i, n in ((1, height), (0, width)))
+    ys, xs = (torch.arange(n, device=x.device) for n in (height, width))
+    rows = ys + down[:, None]
+    columns = torch.where(affine[:, 0, :1] < 0, width - 1 - xs, xs) + right[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    image = torch.arange(len(x), device=x.device)
+    found = x[image[:, None, None], :, rows[:, :, None], columns[:, None]]  # [B, H, W, C]
+    return torch.where(inside[:, None], found.permute(0, 3, 1, 2), 0)
 
 
 def _grid(affine: Tensor, height: int, width: int) -> Tensor:

@@ -215,3 +215,15 @@ def test_drawing_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     draws_of(augmentation("dsa", 0.5))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_moving_whole_pixels_is_the_bilinear_look_up(size: int):
+    """Flips and shifts are read by index; the general warp with the same matrix gives the same images."""
+    from lmcnb.augment import _moved, _warped
+
+    augment, x = Augment(flip=True, geometry=("crop",)), images(size=size)
+    for affine in draws_of(augment, size=size)["affine"]:
+        affine = affine[:1].expand(len(x), 2, 3) if len(affine) != len(x) else affine
+        assert torch.allclose(_moved(x, affine), _warped(x, affine), atol=1e-5)
+    assert augment.whole_pixels and not AUGMENTS["dsa"].whole_pixels

@@ -94,17 +94,20 @@ def ticket(job: Job, specs: Sequence[Ticket]) -> list[Result]:
     options = _fit_options(job, spec, *start, data, spec.recipe, masks)
     done = prune_round(spec.net, init, start, masks, data, spec.recipe, [f"prune/{s.seed}/{s.init}/{s.round}"
                        for s in specs], rate=spec.rate, rewind=spec.rewind, from_step=step, **options)
-    return [_ticket_result(job, s, done, k) for k, s in enumerate(specs)]
+    scores = evaluate(spec.net, done.trained.params, done.trained.buffers, job.lab.dataset(spec.dataset).test)
+    return [_ticket_result(job, s, done, scores, k) for k, s in enumerate(specs)]
 
 
-def _ticket_result(job: Job, spec: Ticket, done, k: int) -> Result:
+def _ticket_result(job: Job, spec: Ticket, done, scores, k: int) -> Result:
     masks = {n: m[k:k + 1] for n, m in done.masks.items()}
     points = done.data_points
     if spec.round > 1:
         points += job.lab.get(spec.previous()).result["data_points"]
     values = {"sparsity": float(_masks.sparsity(masks)), "data_points": points,
               "density": {n: float(d) for n, d in _masks.layer_density(masks).items()},
-              "loss": float(done.trained.losses[k, -20:].mean())}
+              "loss": float(done.trained.losses[k, -20:].mean()),
+              # Of the network whose magnitudes decided: the subnetwork of the round before, after its training.
+              "test_accuracy": float(scores.accuracy[k]), "test_loss": float(scores.loss[k])}
     tensors = {f"mask/{n}": m for n, m in _masks.pack(masks).items()}
     if spec.rewind == "weights":  # what is not rewound belongs to the ticket
         own = {n: p[k] for n, p in done.start[0].items() if n not in masks}

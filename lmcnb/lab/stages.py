@@ -104,6 +104,7 @@ class Ticket(Stage):
         base: a ticket to go on from (hybrid tickets); ``round`` counts its rounds too.
     """
 
+    version: ClassVar[int] = 2  # 2: the accuracy of every round's training is kept
     stacked: ClassVar[tuple[str, ...]] = ("init", "seed")
 
     init: int = 0
