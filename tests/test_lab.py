@@ -51,6 +51,19 @@ def test_a_study_runs_end_to_end_once_and_a_warm_store_computes_nothing(lab: Lab
     assert len(entries[7].result["accuracy"]) == 2 and entries[7].result["images"] == 80
 
 
+def test_recall_lists_what_the_store_holds_and_computes_nothing(lab: Lab, computed: list):
+    trains = [TRAIN, TRAIN.but(mask=IMP), STUDY.train("random mask", 0, 1, 0)]
+    entries = dict(zip(trains, lab.map(trains), strict=True))
+    folder = lab.store.folder("Train", lab.key(TRAIN.but(seed=9)))
+    folder.mkdir(parents=True)
+    for name in ("result.json", "meta.json", "tensors.safetensors", "spec.json"):  # under a key that is not its own
+        (folder / name).write_bytes((entries[TRAIN].folder / name).read_bytes())
+    computed.clear()
+    recalled = dict(another(lab).recall(Train))
+    assert {s: e.result for s, e in recalled.items()} == {s: e.result for s, e in entries.items()}
+    assert dict(another(lab).recall(Connect)) == {} and computed == []
+
+
 def test_a_stage_asked_for_beside_its_upstream_is_computed_once(lab: Lab, computed: list):
     specs = [IMP.at(2), IMP, TRAIN.but(mask=IMP.at(2)), TRAIN.but(mask=IMP)]
     entries = lab.map(specs)

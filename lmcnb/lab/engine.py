@@ -150,6 +150,22 @@ class Lab:
         """A distilled set, on the lab's device."""
         return Job(self, "", lambda _: None).distilled(spec)
 
+    def recall(self, stage: type[Stage]) -> list[tuple[Stage, Entry]]:
+        """Everything of one stage that the store holds, whoever computed it, as specs and entries; computes nothing.
+
+        Entries of another version, of methods unknown here and of data that is not at hand are left out.
+        """
+        found = []
+        for entry in self.store.entries(stage.__name__):
+            try:
+                spec = stage(**{n: v for n, v in entry.spec.items() if n != "kind"})
+                known = self.key(spec) == entry.folder.name
+            except (ValueError, OSError):  # not this package's, or its data is not at hand
+                continue
+            if known:
+                found.append((spec, entry))
+        return found
+
     def record(self, specs: Iterable[Stage]) -> dict:
         """How the artifacts behind ``specs`` came about: devices, versions, commits, and compute seconds in all."""
         entries = [e for s in _closure(specs) if (e := self._find(s)) is not None]

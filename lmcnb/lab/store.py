@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +129,12 @@ class Store:
         except OSError as error:
             raise self._explained(error) from error
         return chosen
+
+    def entries(self, stage: str) -> Iterator[Entry]:
+        """Every readable entry of a stage, in the order of their keys."""
+        for folder in sorted((self.root / stage).glob("*/")):
+            if (entry := self.get(stage, folder.name)) is not None:
+                yield entry
 
     def metas(self, stage: str) -> list[dict[str, Any]]:
         """meta.json of every entry of a stage, for cost estimates."""

@@ -1,81 +1,16 @@
-"""One function a figure, and one way to save them: PNG, PDF and a JSON with everything that was drawn."""
+"""Figures 3 and 4: paths over pruning rounds, overlaid and as surfaces, and the barriers with their intervals."""
 from __future__ import annotations
 
-import json
-import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .places import figures_dir
-from .pruning import sparsity_after
-from .statistics import Claim, estimate
-
-COLOURS = {"dense": "#222222", "imp": "#c44e52", "idc": "#1f77b4", "dm": "#2a9d8f", "herding": "#b8860b",
-           "random images": "#8c6bb1", "random mask": "#8a8a8a"}
-LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "dm": "distilled, DM",
-          "random images": "random real subset", "random mask": "random mask, same layers"}
-
-
-def style() -> None:
-    """The package's look, for the whole session."""
-    sns.set_theme(context="paper", style="ticks", font_scale=1.05, rc={
-        "axes.spines.right": False, "axes.spines.top": False, "figure.dpi": 110, "savefig.dpi": 200,
-        "axes.titlesize": "medium", "axes.titleweight": "bold", "legend.frameon": False, "pdf.fonttype": 42,
-        "axes.formatter.useoffset": False, "svg.hashsalt": "lmcnb"})
-
-
-def colour(way: str) -> str:
-    return COLOURS.get(way, "#7f4f24")
-
-
-def label(way: str) -> str:
-    return LABELS.get(way, way)
-
-
-def save(figure: Figure, name: str, profile: str, payload: Mapping, claims: Sequence[Claim] = ()) -> Path:
-    """Writes <name>.png, .pdf and .json into the figures folder of ``profile``; the same inputs give the same bytes.
-
-    ``payload`` holds what was drawn and how it came about (plain numbers, lists, texts); NaN becomes null.
-    Returns the PNG's path.
-    """
-    folder = figures_dir(profile)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None}, bbox_inches="tight")
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None},
-                   bbox_inches="tight")
-    record = {"figure": name, "profile": profile, **payload, "claims": [c.as_dict() for c in claims]}
-    (folder / f"{name}.json").write_text(json.dumps(plain(record), indent=1, allow_nan=False) + "\n")
-    return folder / f"{name}.png"
-
-
-def plain(value):
-    """Lists, texts and numbers rounded to 6 significant digits, for JSON; NaN and infinity become None."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
-    return value
-
-
-def caption(figure: Figure, text: str) -> None:
-    """A line below the figure that says what it was run on."""
-    figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 150)), ha="center", va="top", fontsize="small",
-                color="#444444")
-
-
-def percent_sparse(round: int) -> str:
-    return f"{100 * sparsity_after(round):.0f}%"
+from ..statistics import estimate
+from .base import caption, colour, label, percent_sparse
 
 
 def surface(ax, alphas, rounds: Sequence[int], heights: np.ndarray, *, zlim: tuple[float, float], dark: Sequence[int],
@@ -159,45 +94,5 @@ def stability(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[tuple[
         right = figure.add_subplot(low_row[1], sharey=left)
         barrier_dots(right, error_barriers, "test-error barrier (points), Frankle; dotted: stable below 2", threshold=2)
         right.tick_params(labelleft=False)
-    caption(figure, note)
-    return figure
-
-
-def images_grid(sets: Mapping[str, np.ndarray], columns: int = 10) -> Figure:
-    """Rows of images by name: each array [n, C, H, W] in 0…1; the first ``columns`` of them are shown."""
-    figure, axes = plt.subplots(len(sets), columns, figsize=(columns * 0.8, len(sets) * 0.9), squeeze=False)
-    for row, (name, images) in zip(axes, sets.items()):
-        for ax, image in zip(row, np.asarray(images)[:columns]):
-            picture = np.moveaxis(np.clip(image, 0, 1), 0, -1)
-            ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        for ax in row:
-            ax.set_axis_off()
-        row[0].set_title(name, loc="left", fontsize="small")
-    return figure
-
-
-def rounds(alphas, heights: Mapping[str, np.ndarray], barriers: Mapping[str, np.ndarray], note: str) -> Figure:
-    """Quickstart: a panel a way with the path of every pruning round, and the barrier against sparsity.
-
-    Args:
-        alphas: [A]. heights: train loss [rounds + 1, A] by way. barriers: nats [rounds + 1] by way.
-    """
-    figure, axes = plt.subplots(1, len(heights) + 1, figsize=(10.5, 3.2), layout="constrained")
-    for ax, (way, rows) in zip(axes, heights.items()):
-        for r, row in enumerate(rows):
-            ax.plot(alphas, row, color=plt.cm.viridis(r / max(1, len(rows) - 1)), linewidth=1.3)
-        ax.set(xlabel="α", title=label(way), ylim=(0, 1.05 * max(float(np.max(h)) for h in heights.values())))
-    axes[0].set_ylabel("train loss (nats)")
-    count = len(next(iter(heights.values())))
-    scale = plt.cm.ScalarMappable(plt.Normalize(0, count - 1), "viridis")
-    figure.colorbar(scale, ax=axes[len(heights) - 1], label="pruning round")
-    for way, values in barriers.items():
-        sparse = [100 * sparsity_after(r) for r in range(len(values))]
-        axes[-1].plot(sparse, values, "o-", markersize=4, color=colour(way), label=label(way))
-    top = max(float(np.max(v)) for v in barriers.values())
-    axes[-1].set_ylim(-0.05 * max(top, 0.05), max(1.3 * top, 0.05))  # noise of a flat path must not look like a hill
-    axes[-1].axhline(0, color="#999999", linewidth=0.8)
-    axes[-1].set(xlabel="sparsity (%)", ylabel="barrier (nats, chord)", title="how far each path rises")
-    axes[-1].legend()
     caption(figure, note)
     return figure

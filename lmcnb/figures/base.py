@@ -1,0 +1,89 @@
+"""The common look of every figure, and one way to save them: PNG, PDF and a JSON with everything that was drawn."""
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from ..places import figures_dir
+from ..pruning import sparsity_after
+from ..statistics import Claim
+
+COLOURS = {"dense": "#222222", "imp": "#c44e52", "idc": "#1f77b4", "dm": "#2a9d8f", "herding": "#b8860b",
+           "random images": "#8c6bb1", "random mask": "#8a8a8a"}
+LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "dm": "distilled, DM",
+          "random images": "random real subset", "random mask": "random mask, same layers"}
+
+
+def style() -> None:
+    """The package's look, for the whole session."""
+    sns.set_theme(context="paper", style="ticks", font_scale=1.05, rc={
+        "axes.spines.right": False, "axes.spines.top": False, "figure.dpi": 110, "savefig.dpi": 200,
+        "axes.titlesize": "medium", "axes.titleweight": "bold", "legend.frameon": False, "pdf.fonttype": 42,
+        "axes.formatter.useoffset": False, "svg.hashsalt": "lmcnb"})
+
+
+def colour(way: str) -> str:
+    return COLOURS.get(way, "#7f4f24")
+
+
+def label(way: str) -> str:
+    return LABELS.get(way, way)
+
+
+def save(figure: Figure, name: str, profile: str, payload: Mapping, claims: Sequence[Claim] = ()) -> Path:
+    """Writes <name>.png, .pdf and .json into the figures folder of ``profile``; the same inputs give the same bytes.
+
+    ``payload`` holds what was drawn and how it came about (plain numbers, lists, texts); NaN becomes null.
+    Returns the PNG's path.
+    """
+    folder = figures_dir(profile)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None}, bbox_inches="tight")
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None},
+                   bbox_inches="tight")
+    record = {"figure": name, "profile": profile, **payload, "claims": [c.as_dict() for c in claims]}
+    (folder / f"{name}.json").write_text(json.dumps(plain(record), indent=1, allow_nan=False) + "\n")
+    return folder / f"{name}.png"
+
+
+def plain(value):
+    """Lists, texts and numbers rounded to 6 significant digits, for JSON; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value
+
+
+def caption(figure: Figure, text: str) -> None:
+    """A line below the figure that says what it was run on."""
+    figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 150)), ha="center", va="top", fontsize="small",
+                color="#444444")
+
+
+def percent_sparse(round: int) -> str:
+    return f"{100 * sparsity_after(round):.0f}%"
+
+
+def images_grid(sets: Mapping[str, np.ndarray], columns: int = 10) -> Figure:
+    """Rows of images by name: each array [n, C, H, W] in 0…1; the first ``columns`` of them are shown."""
+    figure, axes = plt.subplots(len(sets), columns, figsize=(columns * 0.8, len(sets) * 0.9), squeeze=False)
+    for row, (name, images) in zip(axes, sets.items()):
+        for ax, image in zip(row, np.asarray(images)[:columns]):
+            picture = np.moveaxis(np.clip(image, 0, 1), 0, -1)
+            ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        for ax in row:
+            ax.set_axis_off()
+        row[0].set_title(name, loc="left", fontsize="small")
+    return figure
