@@ -10,7 +10,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
-    "data": ("CIFAR10_MEAN", "CIFAR10_STD", "DATASETS", "Dataset", "Images", "load", "normalise", "pack"),
+    "data": ("CIFAR10_MEAN", "CIFAR10_STD", "DATASETS", "Dataset", "IMAGENET10", "Images", "load", "normalise", "pack"),
+    "generated": ("generate_images",),
     "augment": ("AUGMENTS", "Augment", "augmentation"),
     "models": ("MODELS", "Net", "initialise", "prunable", "register_model"),
     "params": ("Params", "lerp", "select", "size", "stack", "unstack"),
@@ -21,10 +22,14 @@ _NAMES = {
     "pruning": ("Round", "prune_iteratively", "prune_round", "rewound", "sparsity_after"),
     "connectivity": ("CONVENTIONS", "Path", "QUANTITIES", "alpha_grid", "barrier", "interpolate", "paths",
                      "recalibrate", "residual", "with_residuals"),
+    "landscape": ("Plane", "curvature_along", "fraction_within", "loss_on_plane", "plane_as_released", "plane_random",
+                  "plane_through"),
+    "curvature": ("Diagonal", "HessianOperator", "Spectrum", "estimate_diagonal", "exact_diagonal", "lanczos",
+                  "summary"),
     "statistics": ("Claim", "Estimate", "claim_below", "claim_stable", "estimate", "verdict"),
     "spec": ("Spec",),
-    "lab": ("Assess", "Connect", "Distil", "Entry", "Lab", "RandomMask", "Store", "StoreError", "Study", "Ticket",
-            "Train"),
+    "lab": ("Assess", "Connect", "Curvature", "Distil", "Entry", "Lab", "Landscape", "RandomMask", "Store", "StoreError",
+            "Study", "Ticket", "Train"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = (*_NAMES, "figures", "places", "widgets")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .. import curvature as _curvature
+from .. import landscape as _landscape
 from .. import masks as _masks
 from ..connectivity import CONVENTIONS, QUANTITIES, alpha_grid, paths, with_residuals
 from ..data import Dataset, Images
@@ -18,7 +20,7 @@ from ..pruning import prune_round
 from ..spec import canonical, digest
 from ..strategies import choose
 from ..training import Recipe, State, evaluate, fit, seeded
-from .stages import Assess, Connect, Distil, RandomMask, Ticket, Train
+from .stages import Assess, Connect, Curvature, Distil, Landscape, RandomMask, Ticket, Train
 
 if TYPE_CHECKING:
     from .engine import Lab
@@ -162,6 +164,65 @@ def _end(job: Job, spec: Connect, trained: Train) -> tuple[Params, Params]:
     return params, buffers
 
 
+def landscape(job: Job, specs: Sequence[Landscape]) -> list[Result]:
+    (spec,) = specs
+    ends = [_end(job, spec, m) for m in spec.models]
+    params, buffers = (stack([select(e[i], 0) for e in ends]) for i in (0, 1))
+    plane, axes = _plane(job, spec, params, buffers)
+    images = _first(job.lab.dataset(spec.dataset).train, spec.train_images)
+    saved = job.lab.store.checkpoint(job.key)
+    last = [time.monotonic(), 0]
+
+    def on_tile(values: torch.Tensor, done: int) -> None:
+        job.advance(cost(job.lab, spec) * (done - last[1]) / spec.points ** 2)
+        last[1] = done
+        if time.monotonic() - last[0] > CHECKPOINT_SECONDS:
+            job.lab.store.save_checkpoint(job.key, {"values": values}, {})
+            last[0] = time.monotonic()
+    found = _landscape.loss_on_plane(spec.net, plane, images, *axes, done=saved and saved[0]["values"], on_tile=on_tile,
+                                 recalibrate_on=images if spec.bn == "recalibrate" else None)
+    places, away = plane.project(params)
+    values = {"min": float(found[0].min()), "orthonormal": plane.orthonormal, "places": places.tolist(),
+              "away": away.tolist()}
+    return [Result(values, {"xs": axes[0], "ys": axes[1], "loss": found[0], "error": found[1]})]
+
+
+def _plane(job: Job, spec: Landscape, params: Params, buffers: Params):
+    if spec.kind == "through":
+        plane = _landscape.plane_through(params, buffers)
+        return plane, _landscape.grid(plane, spec.points, params)
+    if spec.kind == "released":
+        return _landscape.plane_as_released(params, buffers), _landscape.grid(None, spec.points, reach=2.0)
+    mask = spec.models[0].mask and ticket_mask(job, spec.models[0].mask)[0]
+    plane = _landscape.plane_random(select(params, 0), select(buffers, 0), spec.seed, mask)
+    return plane, _landscape.grid(plane, spec.points)
+
+
+def curvature(job: Job, specs: Sequence[Curvature]) -> list[Result]:
+    (spec,) = specs
+    params, buffers = job.lab.model(spec.model)
+    masks = spec.model.mask and ticket_mask(job, spec.model.mask)[0]
+    images = _first(job.lab.dataset(spec.dataset).train, spec.images)
+    operator = _curvature.HessianOperator(spec.net, params, buffers, images, masks)
+    values = {"kept": operator.shape[0], "weights": sum(params[n].numel() for n in spec.net.prunable)}
+    tensors: Params = {}
+    if spec.diagonal != "none":
+        if spec.diagonal == "exact":
+            found = _curvature.exact_diagonal(spec.net, params, buffers, images, masks)
+            diagonal = _curvature.Diagonal(found, torch.zeros_like(found), float(found.sum()), 0.0)
+        else:
+            diagonal = _curvature.estimate_diagonal(operator, spec.products, spec.diagonal, spec.seed)
+        tensors |= {"diagonal": diagonal.values, "errors": diagonal.errors}
+        values |= {"trace": diagonal.trace, "trace_error": diagonal.trace_error,
+                   "active": _curvature.summary(diagonal.values, None, diagonal.errors),
+                   "all": _curvature.summary(diagonal.values, values["weights"], diagonal.errors)}
+    if spec.steps:
+        seen = _curvature.lanczos(operator, min(spec.steps, operator.shape[0]), spec.starts, spec.seed)
+        tensors |= {"nodes": seen.nodes, "node_weights": seen.weights}
+        values |= {"largest": seen.largest, "smallest": seen.smallest, "eigenvalue_errors": list(seen.errors)}
+    return [Result(values, tensors)]
+
+
 def _first(images: Images, count: int | None) -> Images:
     return images if count is None or count >= len(images) else images.subset(slice(0, count))
 
@@ -265,6 +326,11 @@ def cost(lab: Lab, spec) -> float:
     if isinstance(spec, Connect):
         images = sum(len(_first(s, n)) for s, n in ((data.train, spec.train_images), (data.test, spec.test_images)))
         return spec.points * images / 3
+    if isinstance(spec, Landscape):
+        return spec.points ** 2 * len(_first(data.train, spec.train_images)) / 3
+    if isinstance(spec, Curvature):  # an exact diagonal takes about as long as some hundred products on few images
+        products = {"exact": 100, "none": 0}.get(spec.diagonal, spec.products)
+        return 3.0 * spec.images * (products + spec.steps * spec.starts)
     if isinstance(spec, (Train, Ticket, Assess)):
         source = spec.source if not isinstance(spec, Train) else None
         images = len(data.train)
@@ -277,4 +343,5 @@ def cost(lab: Lab, spec) -> float:
     return 1.0
 
 
-COMPUTE = {Distil: distil, Assess: assess, Ticket: ticket, RandomMask: random_mask, Train: train, Connect: connect}
+COMPUTE = {Distil: distil, Assess: assess, Ticket: ticket, RandomMask: random_mask, Train: train, Connect: connect,
+           Landscape: landscape, Curvature: curvature}

@@ -199,6 +199,60 @@ class Connect(Stage):
         return [self.a, self.b]
 
 
+class Landscape(Stage):
+    """The train loss on a plane in weight space: see :mod:`lmcnb.landscape`.
+
+    Args:
+        models: trainings from one initialisation under one mask; "random" takes the first, the others are projected.
+        kind: "through" (the first three, orthonormal axes), "released" (of four, as the released code draws it) or
+            "random" (filter-normalised directions).
+        points: along each axis. train_images: how many training images to measure on (None: all).
+        bn: "lerp" combines BatchNorm statistics linearly, "recalibrate" re-estimates them at every point.
+        masks: as in :class:`Connect`. seed: of the random directions.
+    """
+
+    models: tuple[Train, ...]
+    kind: Literal["through", "released", "random"] = "through"
+    points: int = Field(21, ge=2)
+    train_images: int | None = Field(None, ge=1)
+    bn: Literal["lerp", "recalibrate"] = "lerp"
+    masks: Literal["held", "released"] = "held"
+    seed: int = 0
+
+    def upstream(self) -> list[Stage]:
+        return list(self.models)
+
+    @model_validator(mode="after")
+    def _enough_models(self):
+        needed = {"through": 3, "released": 4, "random": 1}[self.kind]
+        if len(self.models) < needed:
+            raise ValueError(f"a plane of kind {self.kind!r} needs {needed} models; got {len(self.models)}: add seeds")
+        if len({(m.init, m.mask) for m in self.models}) > 1:
+            raise ValueError("the models of a plane must share their initialisation and mask")
+        return self
+
+
+class Curvature(Stage):
+    """The Hessian of one trained network over the prunable weights that its mask keeps: see :mod:`lmcnb.curvature`.
+
+    Args:
+        images: training images that the loss is measured on (the first ones).
+        diagonal: "exact", or estimated from ``products`` products by "hutchinson" or "xdiag", or "none".
+        steps, starts: Lanczos steps and random starts for eigenvalues and spectral density; 0 steps leave them out.
+    """
+
+    model: Train
+    images: int = Field(64, ge=1)
+    diagonal: Literal["exact", "hutchinson", "xdiag", "none"] = "exact"
+    products: int = Field(32, ge=2)
+    steps: int = Field(24, ge=0)
+    starts: int = Field(1, ge=1)
+    seed: int = 0
+
+    def upstream(self) -> list[Stage]:
+        return [self.model]
+
+
 def _way_back(mask: Ticket | RandomMask | None) -> str:
     """From what a mask's subnetwork starts: a stack has one answer for all of its models."""
     if not isinstance(mask, Ticket):

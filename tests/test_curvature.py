@@ -1,0 +1,199 @@
+"""Curvature: products, exact and estimated diagonals and spectra against one backward pass for each weight."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import apart, made_up, random_masks
+from torch import nn
+
+from lmcnb import (
+    MODELS,
+    HessianOperator,
+    Lab,
+    Net,
+    Recipe,
+    estimate_diagonal,
+    exact_diagonal,
+    initialise,
+    lanczos,
+    register_model,
+    summary,
+)
+from lmcnb.curvature import second_order
+from lmcnb.lab import Curvature, Ticket, Train
+
+
+class Attention(nn.Module):
+    """Two tokens rows by patches: linear layers on tokens, fused attention, layer norm, a grouped convolution."""
+
+    def __init__(self, net: Net):
+        super().__init__()
+        self.patch = nn.Conv2d(net.channels, 6, 4, 4)
+        self.local = nn.Conv2d(6, 6, 3, padding=1, groups=3)
+        self.norm, self.qkv, self.out = nn.LayerNorm(6), nn.Linear(6, 18), nn.Linear(6, 6)
+        self.head = nn.Linear(6, net.classes)
+
+    def forward(self, x):
+        tokens = self.local(self.patch(x)).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(self.norm(tokens)).unflatten(-1, (3, 2, 3)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.head((tokens + self.out(mixed)).mean(1))
+
+
+@pytest.fixture
+def attention():
+    register_model("attention-for-test", Attention)
+    yield "attention-for-test"
+    MODELS.pop("attention-for-test")
+
+
+def trained_looking(net: Net, seed: int = 0):
+    """A network whose weights and statistics are not those of its start."""
+    params, buffers = initialise(net, seed)
+    g = torch.Generator().manual_seed(7)
+    params = {n: p + 0.1 * torch.randn(p.shape, generator=g) for n, p in params.items()}
+    return params, {n: b + torch.rand(b.shape, generator=g) if b.is_floating_point() else b for n, b in buffers.items()}
+
+
+def plain_hessian(net: Net, params, buffers, images, names, masks=None, some: int | None = None) -> torch.Tensor:
+    """Rows of the Hessian over kept weights in float64, one backward pass each: all, or ``some`` spread evenly."""
+    module = net.build().eval()
+    buffers = {n: b.double() if b.is_floating_point() else b for n, b in buffers.items()}
+    own = {n: p.double().requires_grad_(n in names) for n, p in params.items()}
+    with second_order():
+        logits = torch.func.functional_call(module, (own, buffers), (images.normalised(slice(0, None)).double(),))
+        gradients = torch.autograd.grad(F.cross_entropy(logits, images.y), [own[n] for n in names], create_graph=True)
+        flat = torch.cat([g.flatten() for g in gradients])
+        kept = [(masks[n] if masks else torch.ones_like(params[n], dtype=torch.bool)).flatten() for n in names]
+        kept = torch.cat(kept).nonzero().squeeze(1)
+        rows = [torch.cat([g.flatten() for g in torch.autograd.grad(flat[k], [own[n] for n in names],
+                                                                    retain_graph=True)])[kept]
+                for k in kept[::max(1, len(kept) // some) if some else 1]]
+    return torch.stack(rows)
+
+
+CASES = {
+    "instance norm": Net(name="convnet2", channels=1, size=8, width=3, classes=3),
+    "batch norm": Net(name="resnet10", channels=1, size=8, width=1, classes=3),
+}
+
+
+@pytest.fixture(params=[*CASES, "attention"])
+def case(request):
+    if request.param == "attention":
+        name = request.getfixturevalue("attention")
+        return Net(name=name, channels=1, size=8, classes=3)
+    return CASES[request.param]
+
+
+@pytest.mark.parametrize("density", [None, 0.4, 0.05])
+def test_products_and_exact_diagonal_are_those_of_the_plain_hessian(case: Net, density):
+    params, buffers = trained_looking(case)
+    images = made_up(12, classes=3)
+    masks = density and random_masks(case, params, density=density)
+    if masks:
+        params = {n: p * masks[n] if n in masks else p for n, p in params.items()}
+    rows = plain_hessian(case, params, buffers, images, case.prunable, masks, some=60)
+    operator = HessianOperator(case, params, buffers, images, masks, batch=5)
+    n = operator.shape[0]
+    places = torch.arange(n)[::max(1, n // 60)]
+    v = torch.randn(n, 2, generator=torch.Generator().manual_seed(1))
+    expected, scale = rows @ v.double(), float(rows.norm(dim=1).max())
+    assert float(((operator @ v)[places] - expected).abs().max()) < 1e-4 * max(1.0, scale)
+    diagonal = exact_diagonal(case, params, buffers, images, masks, batch=5)
+    own = rows[torch.arange(len(places)), places]
+    assert float((diagonal[places] - own).abs().max()) < 1e-4 * max(1.0, float(own.abs().max()))
+
+
+def test_any_parameters_can_be_asked_for():
+    net = CASES["instance norm"]
+    params, buffers = trained_looking(net)
+    images, names = made_up(6, classes=3), tuple(params)
+    hessian = plain_hessian(net, params, buffers, images, names)
+    diagonal = exact_diagonal(net, params, buffers, images, names=names)
+    assert torch.allclose(diagonal, hessian.diag(), atol=1e-4)
+    assert len(HessianOperator(net, params, buffers, images, names=names) @ torch.ones(len(hessian))) == len(hessian)
+
+
+@pytest.mark.parametrize("method", ["hutchinson", "xdiag"])
+def test_estimates_are_unbiased_and_know_their_error(method: str):
+    net = CASES["instance norm"]
+    params, buffers = trained_looking(net)
+    images = made_up(12, classes=3)
+    exact = exact_diagonal(net, params, buffers, images)
+    operator = HessianOperator(net, params, buffers, images)
+    state = torch.get_rng_state()
+    few, many = (estimate_diagonal(operator, n, method) for n in (16, 160 if method == "hutchinson" else 64))
+    assert torch.equal(torch.get_rng_state(), state), "the global generator was moved"
+    off = [float((d.values - exact).norm() / exact.norm()) for d in (few, many)]
+    assert off[1] < 0.7 * off[0], "more products must help"
+    away = (many.values - exact).abs() / many.errors.clamp_min(1e-9)
+    assert float((away < 3).double().mean()) > 0.75, "the standard errors do not cover the exact diagonal"
+    assert abs(many.trace - float(exact.sum())) < 5 * many.trace_error
+    again = estimate_diagonal(operator, 16, method)
+    assert torch.equal(again.values, few.values)
+
+
+def test_lanczos_finds_the_extreme_eigenvalues_and_the_density():
+    net = CASES["instance norm"]
+    params, buffers = trained_looking(net)
+    images = made_up(12, classes=3)
+    eigenvalues = torch.linalg.eigvalsh(plain_hessian(net, params, buffers, images, net.prunable))
+    operator = HessianOperator(net, params, buffers, images)
+    seen = lanczos(operator, steps=40, starts=3)
+    assert seen.largest == pytest.approx(float(eigenvalues[-1]), rel=1e-3)
+    assert seen.smallest == pytest.approx(float(eigenvalues[0]), rel=1e-2)
+    assert torch.allclose(seen.weights.sum(1), torch.ones(3, dtype=torch.float64))
+    grid = torch.linspace(float(eigenvalues[0]) - 1, float(eigenvalues[-1]) + 1, 4000, dtype=torch.float64)
+    density = seen.density(grid, width=0.05)
+    assert float(torch.trapezoid(density, grid)) == pytest.approx(1, abs=1e-3)
+    trace = float(eigenvalues.mean())
+    assert float(torch.trapezoid(density * grid, grid)) == pytest.approx(trace, abs=3 * float(eigenvalues.std()) / 10)
+
+
+def test_a_summary_with_the_pruned_entries_is_diluted():
+    values = torch.tensor([1.0, 3.0])
+    assert summary(values) == {"min": 1, "max": 3, "mean": 2, "std": 1, "mean_abs": 2}
+    diluted = summary(values, weights=4)
+    assert (diluted["min"], diluted["mean"], diluted["mean_abs"]) == (0, 1, 1)
+    noisy = values + torch.tensor([1.0, -1.0])
+    assert summary(noisy, errors=torch.ones(2))["std"] < summary(noisy)["std"] + 1e-12
+    with pytest.raises(ValueError, match="counts the pruned ones too"):
+        summary(values, weights=1)
+
+
+def test_bad_input_names_the_fix():
+    net = CASES["instance norm"]
+    params, buffers = initialise(net, 0)
+    images = made_up(6, classes=3)
+    with pytest.raises(ValueError, match="unknown weights nothing; the network has"):
+        HessianOperator(net, params, buffers, images, names=["nothing"])
+    with pytest.raises(ValueError, match="the mask is of another network"):
+        exact_diagonal(net, params, buffers, images, {net.prunable[0]: torch.ones(2, dtype=torch.bool)})
+    operator = HessianOperator(net, params, buffers, images)
+    with pytest.raises(ValueError, match="columns; got a tensor of shape"):
+        operator @ torch.ones(3)
+    for method, products, message in (("lucky", 8, "known: hutchinson, xdiag"), ("hutchinson", 1, "at least 2"),
+                                      ("xdiag", 20, "multiple of 8")):
+        with pytest.raises(ValueError, match=message):
+            estimate_diagonal(operator, products, method)
+    with pytest.raises(ValueError, match="between 2 steps and the dimension"):
+        lanczos(operator, steps=10 ** 6)
+
+
+@pytest.mark.parametrize("diagonal", ["exact", "hutchinson"])
+def test_the_lab_keeps_the_curvature_of_a_subnetwork(lab: Lab, diagonal: str):
+    net = Net(name="convnet2", channels=1, size=8, width=3)
+    recipe = Recipe(epochs=0.5, lr=0.05, augment="none", cutmix=0)
+    train = Train(net=net, recipe=recipe, mask=Ticket(net=net, recipe=recipe, round=2))
+    entry = lab.get(Curvature(net=net, model=train, images=50, diagonal=diagonal, products=8, steps=5))
+    params, buffers = lab.model(train)
+    masks, images = lab.mask(train.mask), lab.dataset("digits").train.subset(slice(0, 50))
+    exact = exact_diagonal(net, params, buffers, images, masks)
+    assert entry.result["kept"] == len(exact) < entry.result["weights"] == net.count()
+    if diagonal == "exact":
+        assert apart({"d": entry.tensors["diagonal"]}, {"d": exact}) < 1e-9
+        assert entry.result["all"]["mean"] == pytest.approx(float(exact.sum()) / net.count())
+    else:
+        assert abs(entry.result["trace"] - float(exact.sum())) < 6 * entry.result["trace_error"]
+    assert entry.result["largest"] > entry.result["smallest"] and entry.tensors["nodes"].shape == (1, 5)
