@@ -28,8 +28,8 @@ _NAMES = {
                   "summary"),
     "statistics": ("Claim", "Estimate", "claim_below", "claim_stable", "estimate", "verdict"),
     "spec": ("Spec",),
-    "lab": ("Assess", "Connect", "Curvature", "Distil", "Entry", "Lab", "Landscape", "RandomMask", "Store", "StoreError",
-            "Study", "Ticket", "Train"),
+    "lab": ("Assess", "Connect", "Curvature", "Distil", "Entry", "Lab", "Landscape", "RandomMask", "Store",
+            "StoreError", "Study", "Ticket", "Train"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = (*_NAMES, "figures", "places", "widgets")

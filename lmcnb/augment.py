@@ -5,7 +5,8 @@ device and in every execution strategy. :func:`apply` turns pixels with them and
 geometry of an image (flip, crop, scale, rotation) is one affine matrix, hence one bilinear look-up.
 
 The transformations and their ranges are those of Differentiable Siamese Augmentation (Zhao & Bilen, 2021), which the
-papers' code uses for training on CIFAR; CutMix is Yun et al. (2019).
+papers' code uses for training on CIFAR; CutMix is Yun et al. (2019). "imagenet" is that of IDC's code: torchvision's
+RandomResizedCrop, colour jitter and AlexNet's PCA lighting.
 """
 from __future__ import annotations
 
@@ -16,9 +17,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from .data import IMAGENET_MEAN, IMAGENET_STD
 from .spec import Spec, choose
 
 Draws = dict[str, Tensor]
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+_EIGENVALUES = (0.2175, 0.0188, 0.0045)  # of the covariance of ImageNet's colours (Krizhevsky et al., 2012)
+_EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
 
 class Augment(Spec):
@@ -28,11 +34,14 @@ class Augment(Spec):
         flip: mirror left and right with probability ½.
         colour: brightness ± 0.5, saturation × 0…2, contrast × 0.5…1.5, in units of the normalised image.
         geometry: any of "crop" (shift by up to 1/8 of the side, zero-filled), "scale" (1/1.2…1.2, each axis by
-            itself), "rotate" (± 15°). With ``one_of``, one of them is drawn for each batch, else all apply.
+            itself), "rotate" (± 15°), "resized_crop" (half to all of the area, sides 3:4 to 4:3, made full size). With
+            ``one_of``, one of them is drawn for each batch, else all apply.
         cutout: blank a square of half the side.
         shared: one draw for the whole batch (gradient matching needs this) instead of one for each image.
         single: only one family (colour, crop, cutout, flip, scale or rotate), drawn for each batch: DSA's default.
         cutmix: probability that a batch is mixed.
+        jitter: brightness, contrast and saturation × 1 ± jitter. lighting: standard deviation of a shift along the
+            principal components of ImageNet's colours (RGB only). Both assume ImageNet's normalisation.
     """
 
     flip: bool = False
@@ -43,6 +52,8 @@ class Augment(Spec):
     shared: bool = False
     single: bool = False
     cutmix: float = Field(0.0, ge=0, le=1)
+    jitter: float = Field(0.0, ge=0, le=1)
+    lighting: float = Field(0.0, ge=0)
 
     @property
     def warps(self) -> bool:
@@ -52,6 +63,11 @@ class Augment(Spec):
     def whole_pixels(self) -> bool:
         """Whether every warp moves whole pixels, so that reading them needs no interpolation."""
         return set(self.geometry) <= {"crop"}
+
+    @property
+    def stays_inside(self) -> bool:
+        """Whether no warp looks beyond the image, but for half a pixel of interpolation."""
+        return set(self.geometry) == {"resized_crop"}
 
 
 AUGMENTS: dict[str, Augment] = {
@@ -63,11 +79,12 @@ AUGMENTS: dict[str, Augment] = {
     "dsa_matching": Augment(flip=True, colour=True, geometry=("crop", "scale", "rotate"), cutout=True, shared=True,
                             single=True),
     "match": Augment(colour=True, geometry=("crop",), one_of=False, cutout=True, shared=True),
+    "imagenet": Augment(flip=True, geometry=("resized_crop",), jitter=0.4, lighting=0.1),
 }
 
 
 def augmentation(name: str, cutmix: float = 0.0) -> Augment:
-    """A named augmentation: "none", "flip_crop", "colour_crop", "cifar" (protocol of the papers), "dsa", "match"."""
+    """A named augmentation: "none", "flip_crop", "colour_crop", "dsa", "match"; the papers' "cifar" and "imagenet"."""
     return choose("augmentation", name, AUGMENTS).but(cutmix=cutmix)
 
 
@@ -76,8 +93,10 @@ def draw(augment: Augment, steps: int, batch: int, size: int, generator: torch.G
 
     Returns:
         affine float32 [steps, b, 2, 3], colour float32 [steps, b, 3], cutout int64 [steps, b, 2] (top left corner),
-        and for CutMix: partner int64 [steps, batch], box int64 [steps, 4] (top, bottom, left, right), kept float32
-        [steps] (share of the pixels that stay); b is 1 when the draw is shared. Only what is needed is there.
+        jitter float32 [steps, b, 3] (factors of brightness, saturation, contrast), lighting float32 [steps, b, 3] (RGB
+        shift of normalised pixels), and for CutMix: partner int64 [steps, batch], box int64 [steps, 4] (top, bottom,
+        left, right), kept float32 [steps] (share of the pixels that stay); b is 1 when the draw is shared. Only what is
+        needed is there.
     """
     b = 1 if augment.shared else batch
     draws: Draws = {}
@@ -95,6 +114,11 @@ def draw(augment: Augment, steps: int, batch: int, size: int, generator: torch.G
             draws["colour"][only != 0] = 0.5
         if augment.cutout:
             draws["cutout"][only != 2] = -size
+    if augment.jitter:
+        draws["jitter"] = 1 + augment.jitter * (2 * torch.rand(steps, b, 3, generator=generator) - 1)
+    if augment.lighting:
+        along = augment.lighting * torch.randn(steps, b, 3, generator=generator) * torch.tensor(_EIGENVALUES)
+        draws["lighting"] = along @ torch.tensor(_EIGENVECTORS).T / torch.tensor(IMAGENET_STD)
     if augment.cutmix:
         draws |= _cutmix(augment.cutmix, steps, batch, size, generator)
     return draws
@@ -144,7 +168,18 @@ def _rotate(uniform, size: int) -> Tensor:
     return torch.stack([cos, -sin, zero, sin, cos, zero], -1).unflatten(-1, (2, 3))
 
 
-_GEOMETRY = {"crop": _crop, "scale": _scale, "rotate": _rotate}
+def _resized_crop(uniform, size: int) -> Tensor:
+    """torchvision's RandomResizedCrop: of ten boxes the first that fits, else all of the image."""
+    area, ratio = uniform(0.5, 1, 10), uniform(math.log(3 / 4), math.log(4 / 3), 10).exp()
+    sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], -1).mul(size).round()  # width, height
+    fits = (sides <= size).all(-1)
+    first = fits.int().argmax(-1)[..., None, None].expand(*fits.shape[:-1], 1, 2)
+    sides = torch.where(fits.any(-1, keepdim=True), sides.gather(-2, first).squeeze(-2), float(size))
+    low = torch.floor(uniform(0, 1, 2) * (size - sides + 1)).minimum(size - sides)  # left, top
+    return torch.cat([torch.diag_embed(sides / size), ((2 * low + sides) / size - 1)[..., None]], -1)
+
+
+_GEOMETRY = {"crop": _crop, "scale": _scale, "rotate": _rotate, "resized_crop": _resized_crop}
 
 
 def _cutmix(probability: float, steps: int, batch: int, size: int, generator: torch.Generator) -> Draws:
@@ -168,7 +203,12 @@ def apply(augment: Augment, x: Tensor, draws: Draws) -> Tensor:
     if augment.warps:
         affine = draws["affine"].to(x.dtype).expand(len(x), 2, 3)
         # A shared draw is for matching, which differentiates the pixels: a look-up by index is slow backwards.
-        x = _moved(x, affine) if augment.whole_pixels and not augment.shared else _warped(x, affine)
+        by_index = augment.whole_pixels and not augment.shared
+        x = _moved(x, affine) if by_index else _warped(x, affine, "border" if augment.stays_inside else "zeros")
+    if augment.jitter:
+        x = _jittered(x, draws["jitter"])
+    if augment.lighting and x.shape[1] == 3:
+        x = x + draws["lighting"][:, :, None, None]
     if augment.cutout:
         x = x * ~_inside(draws["cutout"], draws["cutout"] + x.shape[-1] // 2, x.shape[-1])
     if augment.cutmix:
@@ -177,9 +217,9 @@ def apply(augment: Augment, x: Tensor, draws: Draws) -> Tensor:
     return x
 
 
-def _warped(x: Tensor, affine: Tensor) -> Tensor:
+def _warped(x: Tensor, affine: Tensor, padding: str = "zeros") -> Tensor:
     grid = _grid(affine, *x.shape[-2:])
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
 def _moved(x: Tensor, affine: Tensor) -> Tensor:
@@ -211,6 +251,23 @@ def _colour(x: Tensor, u: Tensor) -> Tensor:
     x = (x - grey) * (saturation * 2) + grey
     mean = x.mean((1, 2, 3), keepdim=True)
     return (x - mean) * (contrast + 0.5) + mean
+
+
+def _jittered(x: Tensor, factors: Tensor) -> Tensor:
+    """Brightness, saturation and contrast of pixels in 0…1, not clamped.
+
+    All three are linear in the pixels and commute, so the random order in which IDC's code applies them is immaterial.
+    """
+    brightness, saturation, contrast = (factors[:, i, None, None] for i in range(3))
+    rgb = x.shape[1] == 3  # written channel by channel: a constant tensor could not be captured in a CUDA graph
+    mean, std, weights = (IMAGENET_MEAN, IMAGENET_STD, _LUMINANCE) if rgb else ((0.45,), (0.225,), (1.0,))
+    if not rgb and x.shape[1] != 1:
+        raise ValueError(f"colour jitter needs grey or RGB images; got {x.shape[1]} channels: set augment to another")
+    raw = [c * s + m for c, m, s in zip(x.unbind(1), mean, std)]
+    grey = sum(w * r for w, r in zip(weights, raw))
+    rest = (1 - saturation) * contrast * grey + (1 - contrast) * grey.mean((1, 2), keepdim=True)
+    out = [brightness * (saturation * contrast * r + rest) for r in raw]
+    return torch.stack([(o - m) / s for o, m, s in zip(out, mean, std)], 1)
 
 
 def _inside(low: Tensor, high: Tensor, size: int) -> Tensor:

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +18,13 @@ from torch import Tensor
 from .places import data_root, project_root
 from .spec import choose
 
+log = logging.getLogger(__name__)
+
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET10 = ("n02869837", "n01749939", "n02488291", "n02107142", "n13037406",
+              "n02091831", "n04517823", "n04589890", "n03062245", "n01773797")
+GENERATED = "generated.json"  # lies in folders that lmcnb.generate_images wrote
 
 
 @dataclass(frozen=True)
@@ -109,20 +117,26 @@ class Dataset:
 
 
 def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
-    """A data set by name: ``"digits"``, ``"cifar10"``, ``"cifar100"`` or ``"folder:PATH"``.
+    """A data set by name: ``"digits"``, ``"cifar10"``, ``"cifar100"``, ``"imagenet10"`` or ``"folder:PATH"``.
 
     digits (8 × 8, grey, 1,297 training and 500 test images) comes with scikit-learn. cifar10 and cifar100 are read
     from ``LMCNB_DATA/<name>.npz`` (x_train uint8 [N, 32, 32, 3], y_train, x_test, y_test), else downloaded and packed
     there once by torchvision. ``folder:PATH`` reads PATH/train/<class>/* and PATH/test/<class>/* (or ``val``).
 
+    ``imagenet10[:SIZE[:FOLDER]]`` reads FOLDER/train/<wnid>/* and FOLDER/val/<wnid>/* (JPEG or PNG) of the ten classes
+    of :data:`IMAGENET10`, in that order: shorter side to SIZE pixels (224), centre crop, packed once beside FOLDER and
+    anew when its files change. FOLDER is ``imagenet10``; a relative one lies in LMCNB_DATA.
+
     Raises:
-        ValueError: an unknown name (the message lists the known ones) or a malformed file.
+        ValueError: an unknown name (the message lists the known ones), a malformed file, or other classes.
         FileNotFoundError: neither a packed file nor a network, or no such folder (the message says how to get it).
     """
     if name.startswith("folder:"):
         dataset = _folder(_located(Path(name.removeprefix("folder:")).expanduser()))
+    elif name.startswith("imagenet10:"):
+        dataset = _imagenet10(name.removeprefix("imagenet10:"))
     else:
-        dataset = choose("data set", name, DATASETS | {"folder:PATH": None})()
+        dataset = choose("data set", name, DATASETS | {"folder:PATH": None, "imagenet10:SIZE:FOLDER": None})()
     return replace(dataset, train=dataset.train.to(device), test=dataset.test.to(device))
 
 
@@ -246,8 +260,113 @@ def _read_split(split: str, folder: Path, names: list[str]) -> dict[str, np.ndar
     return {f"x_{split}": np.stack(images), f"y_{split}": np.array([c for _, c in files])}
 
 
+def _imagenet10(options: str = "") -> Dataset:
+    size, _, folder = options.partition(":")
+    size, root = decoding_size(size or "224"), data_root() / Path(folder or "imagenet10").expanduser()
+    files = {split: _imagenet_files(root, split) for split in ("train", "val")}
+    listing = _listing(root, files, size)
+    cache = root.with_name(f"{root.name}_{size}.npz")
+    arrays = _cached(cache, listing)
+    if arrays is None:
+        arrays = _decoded(files["train"], "train", size) | _decoded(files["val"], "test", size)
+        _cache(cache, arrays | {"listing": np.array(listing)})
+    # Kept as [N, C, H, W], which pack's transposition turns back without a copy of some gigabytes.
+    arrays |= {n: arrays[n].transpose(0, 2, 3, 1) for n in ("x_train", "x_test")}
+    name = f"imagenet10:{size}" + (f":{root.name}" if folder else "") if options else "imagenet10"
+    note = "generated images, not ImageNet" if (root / GENERATED).is_file() else ""
+    return pack(arrays, name, IMAGENET_MEAN, IMAGENET_STD, note)
+
+
+def decoding_size(size: int | str) -> int:
+    """A side of images for ImageNet's networks. Raises ValueError unless it is a multiple of 32, at least 64."""
+    pixels = int(size) if str(size).isdecimal() else 0
+    if pixels < 64 or pixels % 32:
+        raise ValueError(f"imagenet10:SIZE needs a multiple of 32 from 64 on (the paper: 224); got {size!r}")
+    return pixels
+
+
+def _imagenet_files(root: Path, split: str) -> list[tuple[Path, int]]:
+    """Image files and labels of one split, in a fixed shuffle, after checking that the classes are the ten."""
+    folder = root / split
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"ImageNet-10 is not here: no folder {folder}. ImageNet's images need a licence (non-commercial research): "
+            f"register at https://image-net.org, download ILSVRC 2012, and copy the class folders "
+            f"{' '.join(IMAGENET10)} to {root / 'train'} and, sorted by class, of the validation images to "
+            f"{root / 'val'}. Without a licence, lmcnb.generate_images() writes a stand-in of this layout")
+    found = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    missing, more = [c for c in IMAGENET10 if c not in found], sorted(found - set(IMAGENET10))
+    if missing or more:
+        raise ValueError(f"{folder} must hold ImageNet-10's ten class folders and no other; "
+                         f"missing: {' '.join(missing) or 'none'}; additional: {' '.join(more) or 'none'}. Copy the "
+                         f"missing ones from ImageNet and move the additional ones elsewhere")
+    files = [[(p, label) for p in sorted((folder / c).iterdir())
+              if p.suffix.lower() in (".jpeg", ".jpg", ".png") and not p.name.startswith(".")]
+             for label, c in enumerate(IMAGENET10)]
+    empty = [c for c, f in zip(IMAGENET10, files) if not f]
+    if empty:
+        raise ValueError(f"{folder}: no .jpeg, .jpg or .png file in {' '.join(empty)}; copy the images there")
+    flat = sum(files, [])
+    return [flat[i] for i in np.random.default_rng(0).permutation(len(flat))]  # as in _folder
+
+
+def _listing(root: Path, files: dict[str, list[tuple[Path, int]]], size: int) -> str:
+    """sha256 over names, lengths and times of all files: changes when the folder does."""
+    rows = [f"decoder 1, {size} px"]
+    for path in sorted(p for part in files.values() for p, _ in part):
+        about = path.stat()
+        rows.append(f"{path.relative_to(root).as_posix()} {about.st_size} {about.st_mtime_ns}")
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def _cached(path: Path, listing: str) -> dict[str, np.ndarray] | None:
+    """The packed arrays, if they were made from these files; None if they must be decoded (again)."""
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            return {k: f[k] for k in f.files if k != "listing"} if str(f["listing"]) == listing else None
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    aside = path.with_name(f"{path.stem}.{os.getpid()}.partial.npz")
+    try:
+        np.savez(aside, **arrays)
+        os.replace(aside, path)
+    except OSError as error:  # a read-only or full disk costs time in the next run, no more
+        log.warning("%s could not be written (%s): the images are decoded anew each time", path, error)
+        aside.unlink(missing_ok=True)
+
+
+def _decoded(files: list[tuple[Path, int]], split: str, size: int) -> dict[str, np.ndarray]:
+    """x uint8 [N, 3, size, size] and y of one split."""
+    x = np.empty((len(files), 3, size, size), np.uint8)
+
+    def put(k: int) -> None:
+        x[k] = _square(files[k][0], size).transpose(2, 0, 1)
+    with ThreadPoolExecutor() as pool:  # decoding and resizing release Python's lock
+        for _ in pool.map(put, range(len(files))):
+            pass
+    return {f"x_{split}": x, f"y_{split}": np.array([label for _, label in files])}
+
+
+def _square(path: Path, size: int) -> np.ndarray:
+    """uint8 [size, size, 3]: shorter side resized (bilinear, antialiased), then the centre, as torchvision does."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is not a readable image ({error}); copy it again or delete it") from error
+    wide, high = (int(size * side / min(image.size)) for side in image.size)
+    left, top = round((wide - size) / 2), round((high - size) / 2)
+    return np.asarray(image.resize((wide, high), Image.Resampling.BILINEAR))[top:top + size, left:left + size]
+
+
 DATASETS: dict[str, Callable[[], Dataset]] = {
     "digits": _digits,
     "cifar10": lambda: _cifar("cifar10"),
     "cifar100": lambda: _cifar("cifar100"),
+    "imagenet10": _imagenet10,
 }

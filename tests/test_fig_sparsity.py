@@ -1,0 +1,84 @@
+"""Figure 2 draws the accuracies, differences and data points that it is given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from lmcnb import estimate, figures
+
+NAMES = {("imp", "trained"): "IMP", ("idc", "stored"): "stored"}
+POINTS = {("imp", "trained"): {1: 1000.0, 2: 2000.0}, ("idc", "stored"): {1: 10.0, 2: 20.0}}
+IMP = {0: [70.0, 71.0, 72.0], 1: [69.0, 70.0, 71.0], 2: [66.0, 68.0, 67.0]}
+IDC = {1: [68.0, 70.0, 69.0], 2: [60.0, 61.0, 65.0]}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
+    figures.style()
+    yield tmp_path
+    plt.close("all")
+
+
+def a_figure(imp=IMP, idc=IDC) -> plt.Figure:
+    return figures.accuracy_against_sparsity({"imp": imp, "idc": idc}, POINTS, NAMES, "a note")
+
+
+def bars(ax: plt.Axes, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means [k] and interval ends [k, 2] of the error bars with that label."""
+    (found,) = [c for c in ax.containers if c.get_label() == name]
+    ends = np.array([segment[:, 1] for segment in found[2][0].get_segments()])
+    return np.asarray(found[0].get_ydata(), dtype=float), ends
+
+
+def test_accuracies_are_means_with_their_intervals():
+    ax = a_figure().axes[0]
+    for way, rounds in (("imp", IMP), ("idc", IDC)):
+        means, ends = bars(ax, figures.label(way))
+        expected = [estimate(v) for v in rounds.values()]
+        np.testing.assert_allclose(means, [e.mean for e in expected])
+        np.testing.assert_allclose(ends, [[e.low, e.high] for e in expected])
+
+
+def test_the_dense_line_is_imps_round_zero():
+    lines = [line for line in a_figure().axes[0].lines if line.get_label().startswith("dense")]
+    assert [list(line.get_ydata()) for line in lines] == [[71.0, 71.0]]
+
+
+def test_differences_are_paired_and_only_where_both_were_measured():
+    means, ends = bars(a_figure().axes[1], "IMP")
+    paired = [estimate(np.subtract(IMP[r], IDC[r])) for r in (1, 2)]
+    np.testing.assert_allclose(means, [e.mean for e in paired])
+    np.testing.assert_allclose(ends, [[e.low, e.high] for e in paired])
+
+
+def test_data_points_are_drawn_on_a_log_scale():
+    ax = a_figure().axes[2]
+    assert ax.get_yscale() == "log"
+    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
+    assert drawn == {"IMP": [1000.0, 2000.0], "stored": [10.0, 20.0]}
+
+
+def test_every_axis_shares_the_sparsity_ticks():
+    for ax in a_figure().axes:
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "20", "36"]
+
+
+def test_unlike_numbers_of_initialisations_are_refused():
+    with pytest.raises(ValueError, match="one value for each initialisation"):
+        a_figure(idc={1: [68.0, 70.0]})
+
+
+def test_imp_without_the_dense_network_is_refused():
+    with pytest.raises(ValueError, match="round 0"):
+        a_figure(imp={1: IMP[1]})
+
+
+def test_the_same_inputs_give_the_same_bytes():
+    written = []
+    for _ in range(2):
+        png = figures.save(a_figure(), "fig", "laptop", {})
+        written.append([png.with_suffix(s).read_bytes() for s in (".png", ".pdf", ".json")])
+    assert written[0] == written[1]
