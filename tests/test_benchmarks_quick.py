@@ -43,6 +43,12 @@ def test_a_path_measures_what_the_plain_passes_measure(results: dict[str, Any]) 
     assert all(row["loss off by"] < 1e-5 and row["errors off by"] <= 1 for row in results["path"]["rows"])
 
 
+def test_the_exact_diagonal_is_that_of_one_backward_pass_a_weight(results: dict[str, Any]) -> None:
+    rows = {row["variant"]: row for row in results["hessian_diagonal"]["rows"]}
+    assert rows["exact_diagonal"]["off by, of the largest"] < 1e-4 < rows["hutchinson"]["off by, of the largest"]
+    assert results["hessian_diagonal"]["goals"][1]["met"]
+
+
 def test_memory_is_measured_in_a_process_of_its_own() -> None:
     load("path", PATHS["path"])  # makes `benchmarks` importable
     from benchmarks._shared import peak_memory
