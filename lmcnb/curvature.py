@@ -196,7 +196,9 @@ def _layers(module: nn.Module, params: Params, buffers: Params, x: Tensor, names
     finally:
         for handle in handles:
             handle.remove()
-    return {n: (m, _unfolded(m, a), z) for n, calls in seen.items() if len(calls) == 1 for m, a, z in calls}
+    shared = len({id(t) for t in params.values()}) < len(params)
+    return {n: (m, _unfolded(m, a), z) for n, calls in seen.items() if len(calls) == 1 and not shared
+            for m, a, z in calls}
 
 
 def _plain(layer: nn.Module) -> bool:
@@ -342,7 +344,9 @@ def lanczos(operator, steps: int = 24, starts: int = 1, seed: int = 0) -> Spectr
     if not 2 <= steps <= n:
         raise ValueError(f"lanczos needs between 2 steps and the dimension ({n}); got {steps}")
     runs = [_lanczos(operator, steps, torch.randn(n, generator=seeded("lanczos", seed, k))) for k in range(starts)]
-    nodes, vectors, ends = zip(*runs)
+    most = max(len(v) for v, _, _ in runs)
+    nodes, vectors, ends = zip(*[(F.pad(v, (0, most - len(v)), value=float(v[-1])), F.pad(u, (0, most - len(v))), e)
+                                 for v, u, e in runs])  # a run that ended early: its points, and some of no weight
     top = max(range(starts), key=lambda k: float(nodes[k][-1]))
     low = min(range(starts), key=lambda k: float(nodes[k][0]))
     errors = float(ends[top] * vectors[top][-1, -1].abs()), float(ends[low] * vectors[low][-1, 0].abs())
@@ -360,8 +364,8 @@ def _lanczos(operator, steps: int, start: Tensor) -> tuple[Tensor, Tensor, Tenso
         for _ in range(2):  # twice is enough: float32 products lose orthogonality at once
             w = w - basis.double().T @ (basis.double() @ w)
         off.append(w.norm())
-        if len(diagonal) == steps or off[-1] < 1e-12 * diagonal[0].abs():
-            break
+        if len(diagonal) == steps or off[-1] <= 1e-6 * torch.stack(diagonal).abs().max():
+            break  # the space is exhausted: what is left of w is rounding
         basis = torch.cat([basis, (w / off[-1]).to(basis)[None]])
     matrix = torch.diag(torch.stack(diagonal)) + sum(torch.diag(torch.stack(off[:-1]), k) for k in (-1, 1)) \
         if len(diagonal) > 1 else torch.diag(torch.stack(diagonal))

@@ -161,13 +161,14 @@ def grid(plane: Plane, points: int, seeds: Params | None = None, margin: float =
 def loss_on_plane(net: Net, plane: Plane, images: Images, xs: Tensor, ys: Tensor, *, tile: int = 64,
               done: Tensor | None = None, on_tile: Callable[[Tensor, int], None] | None = None,
               recalibrate_on: Images | None = None) -> Tensor:
-    """Loss and error at every point: float64 [2, Y, X], mean cross-entropy (nats) and share of errors.
+    """Loss and error at every point: float64 [2, Y, X], mean cross-entropy (nats) and share of errors; never NaN.
 
     Args:
         images: un-augmented images to measure on. xs, ys: the axes. tile: points evaluated as one stack.
         done: a result to resume from, NaN where nothing has been computed. on_tile: called with (result so far,
             points done) after every tile.
-        recalibrate_on: re-estimate BatchNorm statistics on these images at every point; None combines them linearly.
+        recalibrate_on: re-estimate BatchNorm statistics on these images at every point; None combines them linearly,
+            which means little beyond the networks (variances would turn negative): take images there.
     """
     from .connectivity import recalibrate
 
@@ -175,11 +176,13 @@ def loss_on_plane(net: Net, plane: Plane, images: Images, xs: Tensor, ys: Tensor
         else done.reshape(2, -1).clone()
     points = torch.cartesian_prod(ys, xs).flip(1)
     for index in values[0].isnan().nonzero().squeeze(1).split(tile):
+        if not len(index):  # nothing was left to do
+            break
         params, buffers = plane.at(points[index])
         if recalibrate_on is not None:
             buffers = recalibrate(net, params, buffers, recalibrate_on)
         scores = evaluate(net, params, buffers, images)
-        values[:, index] = torch.stack([scores.loss, scores.error])
+        values[:, index] = torch.stack([scores.loss, scores.error]).nan_to_num(nan=torch.inf)  # NaN: not computed yet
         if on_tile:
             on_tile(values.view(2, len(ys), len(xs)), int((~values[0].isnan()).sum()))
     return values.view(2, len(ys), len(xs))

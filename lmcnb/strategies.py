@@ -242,7 +242,7 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
         raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, vmap, compiled")
     if strategy == "auto":
         # On a GPU a stack is one launch; on a CPU vmap's grouped convolutions lose to the loop except on tiny nets.
-        long = images >= 2000
+        long = images >= 2000 or k * images >= 30_000
         strategy = "vmap" if device.type == "cuda" or tiny(net) else "compiled" if long and can_compile() else "loop"
     score = _score(net, strategy, (str(device), torch.get_num_threads()))
 

@@ -151,6 +151,16 @@ def test_lanczos_finds_the_extreme_eigenvalues_and_the_density():
     assert float(torch.trapezoid(density * grid, grid)) == pytest.approx(trace, abs=3 * float(eigenvalues.std()) / 10)
 
 
+def test_lanczos_stops_where_the_space_is_exhausted():
+    """Three eigenvalues, one of them zero, and a zero operator: no step is taken on rounding alone."""
+    operator = torch.diag(torch.tensor([2.0, 2.0, 5.0, 0.0, 0.0]))
+    seen = lanczos(operator, steps=5, starts=2)
+    assert seen.largest == pytest.approx(5, rel=1e-5) and seen.smallest == pytest.approx(0, abs=1e-5)
+    assert torch.allclose(seen.weights.sum(1), torch.ones(2, dtype=torch.float64))
+    nothing = lanczos(torch.zeros(4, 4), steps=3)
+    assert (nothing.largest, nothing.smallest) == (0, 0)
+
+
 def test_a_summary_with_the_pruned_entries_is_diluted():
     values = torch.tensor([1.0, 3.0])
     assert summary(values) == {"min": 1, "max": 3, "mean": 2, "std": 1, "mean_abs": 2}

@@ -113,6 +113,17 @@ def test_recalibrating_changes_a_batch_norm_network_between_its_seeds():
     assert not torch.allclose(lerped, loss_on_plane(BATCHNORM, plane, images, *axes, recalibrate_on=images), rtol=1e-3)
 
 
+def test_a_point_without_a_finite_loss_is_infinite_and_not_computed_again():
+    params, buffers = start(NET, 0, 1, 2)
+    plane, images = plane_through(params, buffers), made_up(10, classes=10)
+    axis = torch.tensor([0.0, torch.nan], dtype=torch.float64)
+    values = loss_on_plane(NET, plane, images, axis, axis[:1])
+    assert torch.isfinite(values[0, 0, 0]) and values[0, 0, 1] == torch.inf
+    again = []
+    loss_on_plane(NET, plane, images, axis, axis[:1], done=values, on_tile=lambda *_: again.append(1))
+    assert not again and fraction_within(values[0], 0.1) == 0.5
+
+
 def test_numbers_of_a_landscape():
     assert fraction_within([[0.0, 0.05], [0.2, 1.0]], 0.1) == 0.5
     alphas = torch.linspace(0, 1, 11, dtype=torch.float64)
@@ -132,8 +143,10 @@ def test_bad_input_names_the_fix():
     train = Train(net=NET, recipe=RECIPE)
     with pytest.raises(ValidationError, match="needs 3 models; got 1: add seeds"):
         Landscape(net=NET, models=(train,))
-    with pytest.raises(ValidationError, match="must share their initialisation"):
+    with pytest.raises(ValidationError, match="differ in their seed only"):
         Landscape(net=NET, models=(train, train.but(init=1), train))
+    with pytest.raises(ValidationError, match="give both the same net and dataset"):
+        Landscape(net=BATCHNORM, models=(train,) * 3)
 
 
 @pytest.mark.parametrize("kind", ["through", "released", "random"])

@@ -83,7 +83,7 @@ def hessian(diagonals: Mapping[Key, Sequence[float]], traces: Mapping[str, Mappi
     diagonal_ranks(axes[0, 0], diagonals)
     trace_dots(axes[0, 1], traces, "trace of the Hessian (nats)")
     axes[0, 1].set_title("how curved in all, every initialisation")
-    peak = {k: max(v) for k, v in next(reversed(largest.values())).items()}
+    peak = {k: v[0] for k, v in next(reversed(largest.values())).items()}  # of the initialisation whose density it is
     spectra(axes[1, 0], eigenvalues, densities, peak)
     trace_dots(axes[1, 1], largest, "largest eigenvalue")
     axes[1, 1].set_title("the sharpest direction, every initialisation")

@@ -227,8 +227,9 @@ class Landscape(Stage):
         needed = {"through": 3, "released": 4, "random": 1}[self.kind]
         if len(self.models) < needed:
             raise ValueError(f"a plane of kind {self.kind!r} needs {needed} models; got {len(self.models)}: add seeds")
-        if len({(m.init, m.mask) for m in self.models}) > 1:
-            raise ValueError("the models of a plane must share their initialisation and mask")
+        if len({m.but(seed=0) for m in self.models}) > 1:
+            raise ValueError("the models of a plane may differ in their seed only: not in initialisation, mask, recipe")
+        _check_same(self, *self.models)
         return self
 
 
@@ -251,6 +252,18 @@ class Curvature(Stage):
 
     def upstream(self) -> list[Stage]:
         return [self.model]
+
+    @model_validator(mode="after")
+    def _same_network(self):
+        _check_same(self, self.model)
+        return self
+
+
+def _check_same(stage: Stage, *models: Train) -> None:
+    for model in models:
+        if (model.net, model.dataset) != (stage.net, stage.dataset):
+            raise ValueError(f"the model is {model.net.canonical()} on {model.dataset}, the stage says "
+                             f"{stage.net.canonical()} on {stage.dataset}: give both the same net and dataset")
 
 
 def _way_back(mask: Ticket | RandomMask | None) -> str:
