@@ -1,6 +1,7 @@
 """Figure 6: how much more stable than IMP's, and how much more accurate, are the subnetworks found in other ways?"""
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -85,9 +86,17 @@ def _scatter(ax: Axes, records: Sequence[Mapping], settings: list[str], rounds: 
         ax.plot(xs, ys, color=hues[0], linestyle=":", linewidth=1.2, zorder=4)
     ax.plot(0, 0, "D", color=colour("imp"), markersize=7, zorder=6)
     ax.annotate("IMP", (0, 0), xytext=(7, 7), textcoords="offset points", color=colour("imp"), fontweight="bold")
-    ax.margins(0.08)
+    _frame([estimate(d).mean for r in records for d in differences(r)[:1]], ax.set_xlim)
+    _frame([estimate(d).mean for r in records for d in differences(r)[1:]], ax.set_ylim)
     ax.set(xlabel="train-loss barrier minus IMP's (nats, midpoint)   ← more stable",
            ylabel="test accuracy minus IMP's (points)   more accurate →", title="stability against performance")
+
+
+def _frame(means: Sequence[float], set_limits) -> None:
+    """The axis holds the means and IMP at 0; an interval wider than all of them is cut, not allowed to shrink them."""
+    low, high = min(0.0, *means), max(0.0, *means)
+    room = 0.3 * max(high - low, 1e-3)
+    set_limits(low - room, high + room)
 
 
 def _denominators(ax: Axes, records: Sequence[Mapping], settings: list[str]) -> None:
@@ -117,7 +126,8 @@ def _legend(ax: Axes, records: Sequence[Mapping], settings: list[str], rounds: l
     sparse = [dot(f"{percent_sparse(r)} sparse", fill=r == rounds[0]) for r in rounds]
     sizes = [dot(f"1 stored for {c:.0f} images", size=area(c) ** 0.5)
              for c in sorted({r["compression"] for r in records if r["compression"]})]
-    where = [dot(f"{k + 1}: {s}", shape=SHAPES[k % 8]) for k, s in enumerate(settings)] if len(settings) > 1 else []
+    where = [dot("\n".join(textwrap.wrap(f"{k + 1}: {s}", 44)), shape=SHAPES[k % 8])
+             for k, s in enumerate(settings) if len(settings) > 1]
     ax.legend(handles=[*ways.values(), *sparse, *sizes, *where], loc="upper left", bbox_to_anchor=(-0.2, 1.0),
-              fontsize="small", labelspacing=0.7)
+              fontsize="x-small", labelspacing=0.7)
     ax.set_axis_off()
