@@ -7,8 +7,9 @@ import matplotlib
 import pytest
 import torch
 from hypothesis import settings
+from matplotlib import pyplot as plt
 
-from lmcnb import Dataset, Images, Lab, load
+from lmcnb import Dataset, Images, Lab, figures, load
 from lmcnb.lab import compute
 
 matplotlib.use("Agg")
@@ -44,6 +45,15 @@ def cifar10() -> Dataset:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab("cpu", tmp_path / "store", progress=False)
+
+
+@pytest.fixture
+def figures_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where figures go, in the package's style; every figure is closed afterwards."""
+    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
+    figures.style()
+    yield tmp_path
+    plt.close("all")
 
 
 @pytest.fixture

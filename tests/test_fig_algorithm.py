@@ -1,6 +1,5 @@
 """Figure 1 draws the weights, masks and accuracies that it is given."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +8,12 @@ from matplotlib import pyplot as plt
 from lmcnb import figures
 from lmcnb.figures.algorithm import montage
 
+pytestmark = pytest.mark.usefixtures("figures_folder")
 RNG = np.random.default_rng(0)
 INITIAL = RNG.uniform(-1, 1, 200)
 TRAINED = INITIAL + RNG.normal(0, 0.2, 200)
 KEPT = np.abs(TRAINED) > np.quantile(np.abs(TRAINED), 0.2)
 MASKS = {1: {"conv 1": RNG.random((4, 3, 3, 3)) < 0.8, "linear 2": RNG.random((2, 16)) < 0.8}}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
-    figures.style()
-    yield tmp_path
-    plt.close("all")
 
 
 def a_figure(initial: np.ndarray = INITIAL) -> plt.Figure:

@@ -1,17 +1,12 @@
 """Figures 5, 8 and 14 draw what they are given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from lmcnb import estimate, figures
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures_folder")
 
 
 def an_audit():

@@ -9,16 +9,9 @@ from matplotlib import pyplot as plt
 from lmcnb import estimate, figures
 from lmcnb.figures.batchnorm import two_dots, two_paths
 
+pytestmark = pytest.mark.usefixtures("figures_folder")
 KEYS = [("dense", 0), ("imp", 4), ("idc", 4)]
 BN = ("lerp", "recalibrate")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
-    figures.style()
-    yield tmp_path
-    plt.close("all")
 
 
 def a_figure(n: int = 3, keys=KEYS, banner: str = "generated images, not ImageNet") -> plt.Figure:
@@ -64,7 +57,7 @@ def test_the_banner_is_in_the_picture_and_absent_without_one():
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_the_same_inputs_give_the_same_bytes(folder: Path, n: int):
+def test_the_same_inputs_give_the_same_bytes(figures_folder: Path, n: int):
     written = []
     for _ in range(2):
         png = figures.save(a_figure(n), "fig", "laptop", {"x": np.array([1.0])})

@@ -9,15 +9,8 @@ from matplotlib import pyplot as plt
 from lmcnb import estimate, figures
 from lmcnb.figures.hybrid import HUES
 
+pytestmark = pytest.mark.usefixtures("figures_folder")
 NAMES = {"k=0": "IMP, k = 0", "k>0": "IMP, k = 7", "hybrid": "hybrid"}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
-    figures.style()
-    yield tmp_path
-    plt.close("all")
 
 
 def accuracies(n: int = 3, last: int = 18, switch: int = 8) -> dict:
@@ -57,7 +50,7 @@ def test_the_axis_reads_98_percent_and_the_switch_is_marked():
     assert any(np.allclose(x.get_xdata(), 8) for x in left.lines)
 
 
-def test_the_same_inputs_give_the_same_bytes(folder: Path):
+def test_the_same_inputs_give_the_same_bytes(figures_folder: Path):
     written = []
     for _ in range(2):
         png = figures.save(figures.hybrid(accuracies(), NAMES, 8, "a note"), "fig", "laptop", {})
@@ -65,7 +58,7 @@ def test_the_same_inputs_give_the_same_bytes(folder: Path):
     assert written[0] == written[1] and all(written[0])
 
 
-def test_one_initialisation_is_drawn_without_an_interval(folder: Path):
+def test_one_initialisation_is_drawn_without_an_interval(figures_folder: Path):
     assert figures.save(figures.hybrid(accuracies(n=1), NAMES, 8, "a note"), "one", "laptop", {}).exists()
 
 

@@ -1,6 +1,5 @@
 """Figure 2 draws the accuracies, differences and data points that it is given."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,18 +7,11 @@ from matplotlib import pyplot as plt
 
 from lmcnb import estimate, figures
 
+pytestmark = pytest.mark.usefixtures("figures_folder")
 NAMES = {("imp", "trained"): "IMP", ("idc", "stored"): "stored"}
 POINTS = {("imp", "trained"): {1: 1000.0, 2: 2000.0}, ("idc", "stored"): {1: 10.0, 2: 20.0}}
 IMP = {0: [70.0, 71.0, 72.0], 1: [69.0, 70.0, 71.0], 2: [66.0, 68.0, 67.0]}
 IDC = {1: [68.0, 70.0, 69.0], 2: [60.0, 61.0, 65.0]}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
-    figures.style()
-    yield tmp_path
-    plt.close("all")
 
 
 def a_figure(imp=IMP, idc=IDC) -> plt.Figure:

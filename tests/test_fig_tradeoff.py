@@ -4,18 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from lmcnb import figures
 from lmcnb.figures.tradeoff import area, differences
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
-    figures.style()
-    yield tmp_path
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures_folder")
 
 
 def records(settings: tuple[str, ...] = ("here",)) -> list[dict]:
@@ -48,7 +41,7 @@ def test_a_higher_compression_is_a_larger_marker():
     assert area(None) < area(100) < area(500)
 
 
-def test_the_same_inputs_give_the_same_bytes(folder: Path):
+def test_the_same_inputs_give_the_same_bytes(figures_folder: Path):
     written = []
     for _ in range(2):
         png = figures.save(figures.tradeoff(records(), "a note"), "fig", "laptop", {})

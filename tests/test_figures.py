@@ -10,13 +10,7 @@ from matplotlib import pyplot as plt
 
 from lmcnb import claim_below, figures
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
-    figures.style()
-    yield tmp_path
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures_folder")
 
 
 def a_figure() -> plt.Figure:
@@ -36,7 +30,7 @@ def a_stability_figure(n: int = 3) -> plt.Figure:
 
 
 @pytest.mark.parametrize("make", [a_figure, a_stability_figure], ids=lambda f: f.__name__)
-def test_the_same_inputs_give_the_same_bytes(folder: Path, make):
+def test_the_same_inputs_give_the_same_bytes(figures_folder: Path, make):
     written = []
     for _ in range(2):
         png = figures.save(make(), "fig", "laptop", {"x": np.array([1.0, 2.0])})
@@ -44,7 +38,7 @@ def test_the_same_inputs_give_the_same_bytes(folder: Path, make):
     assert written[0] == written[1] and all(written[0])
 
 
-def test_another_figure_gives_other_bytes(folder: Path):
+def test_another_figure_gives_other_bytes(figures_folder: Path):
     one = figures.save(a_figure(), "a", "laptop", {})
     figure = a_figure()
     figure.axes[0].set_title("more")
@@ -52,19 +46,19 @@ def test_another_figure_gives_other_bytes(folder: Path):
     assert one.read_bytes() != two.read_bytes()
 
 
-def test_the_json_holds_the_payload_and_the_claims(folder: Path):
+def test_the_json_holds_the_payload_and_the_claims(figures_folder: Path):
     claims = [claim_below("A1", "small", [1.0, 1.1, 0.9], "why", threshold=2), claim_below("A2", "one", [1.0], "n = 1")]
     png = figures.save(a_figure(), "fig", "laptop", {"alphas": torch.tensor([0.0, 1.0]), "n": np.int64(3)}, claims)
-    assert png == folder / "fig.png" and png.exists() and png.with_suffix(".pdf").exists()
+    assert png == figures_folder / "fig.png" and png.exists() and png.with_suffix(".pdf").exists()
     record = json.loads(png.with_suffix(".json").read_text())
     assert (record["figure"], record["profile"], record["alphas"], record["n"]) == ("fig", "laptop", [0.0, 1.0], 3)
     assert record["claims"][0]["verdict"] == "supported" and record["claims"][0]["n"] == 3
     assert record["claims"][1]["interval"] == [None, None]
 
 
-def test_a_smoke_figure_goes_to_a_folder_of_its_own(folder: Path):
-    assert figures.save(a_figure(), "fig", "smoke", {}) == folder / "smoke" / "fig.png"
-    assert not (folder / "fig.png").exists()
+def test_a_smoke_figure_goes_to_a_folder_of_its_own(figures_folder: Path):
+    assert figures.save(a_figure(), "fig", "smoke", {}) == figures_folder / "smoke" / "fig.png"
+    assert not (figures_folder / "fig.png").exists()
 
 
 def test_plain_rounds_to_six_digits_and_turns_nan_into_null():
@@ -83,7 +77,7 @@ def test_an_unknown_way_has_a_colour_and_its_own_name_as_label():
     assert figures.label("imp") != "imp"
 
 
-def test_one_initialisation_is_drawn_without_an_interval(folder: Path):
+def test_one_initialisation_is_drawn_without_an_interval(figures_folder: Path):
     assert figures.save(a_stability_figure(n=1), "one", "laptop", {}).exists()
 
 
