@@ -1,6 +1,5 @@
 """Figure 1 draws the weights, masks and accuracies that it is given."""
 
-
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -9,6 +8,7 @@ from lmcnb import figures
 from lmcnb.figures.algorithm import montage
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
+
 RNG = np.random.default_rng(0)
 INITIAL = RNG.uniform(-1, 1, 200)
 TRAINED = INITIAL + RNG.normal(0, 0.2, 200)

@@ -10,6 +10,7 @@ from lmcnb import estimate, figures
 from lmcnb.figures.batchnorm import two_dots, two_paths
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
+
 KEYS = [("dense", 0), ("imp", 4), ("idc", 4)]
 BN = ("lerp", "recalibrate")
 

@@ -10,6 +10,7 @@ from lmcnb import estimate, figures
 from lmcnb.figures.hybrid import HUES
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
+
 NAMES = {"k=0": "IMP, k = 0", "k>0": "IMP, k = 7", "hybrid": "hybrid"}
 
 

@@ -1,6 +1,5 @@
 """Figure 2 draws the accuracies, differences and data points that it is given."""
 
-
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -8,6 +7,7 @@ from matplotlib import pyplot as plt
 from lmcnb import estimate, figures
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
+
 NAMES = {("imp", "trained"): "IMP", ("idc", "stored"): "stored"}
 POINTS = {("imp", "trained"): {1: 1000.0, 2: 2000.0}, ("idc", "stored"): {1: 10.0, 2: 20.0}}
 IMP = {0: [70.0, 71.0, 72.0], 1: [69.0, 70.0, 71.0], 2: [66.0, 68.0, 67.0]}
