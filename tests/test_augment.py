@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from lmcnb import AUGMENTS, Augment, augmentation
 from lmcnb.augment import apply, compose, draw
+from lmcnb.spec import SettingError
 from lmcnb.training import seeded
 
 EYE = torch.eye(2, 3)
@@ -39,7 +39,7 @@ def test_an_unknown_augmentation_lists_the_known_ones():
         augmentation("flip")
     with pytest.raises(ValueError, match="geometry 'shear'; known: crop, resized_crop, rotate, scale"):
         draws_of(Augment(geometry=("shear",)))
-    with pytest.raises(ValidationError, match="cutmix"):
+    with pytest.raises(SettingError, match="cutmix"):
         augmentation("none", 2)
 
 

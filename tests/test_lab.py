@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, apart, identical, start
-from pydantic import ValidationError
 
 from lmcnb import Lab, StoreError, fit, masked, ones, prune_round, stack
 from lmcnb.lab import Connect, Distil, RandomMask, Stage, Ticket, Train, compute, engine
 from lmcnb.params import select
+from lmcnb.spec import SettingError
 from lmcnb.training import State
 
 
@@ -141,7 +141,7 @@ def test_a_hybrid_ticket_goes_on_from_its_base(lab: Lab):
     assert [sum(int(m.sum()) for m in ms.values()) for ms in masks] == [233, 186, 149]
     assert not any((b[n] & ~a[n]).any() for a, b in zip(masks, masks[1:], strict=False) for n in a)
     assert lab.get(hybrid).result["data_points"] == 20 * 64 + 2 * 640
-    with pytest.raises(ValidationError, match=r"round \(2\) counts the base's rounds too: it must exceed 2"):
+    with pytest.raises(SettingError, match=r"round \(2\) counts the base's rounds too: it must exceed 2"):
         hybrid.at(2)
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from helpers import NET, RECIPE, another, identical, made_up, random_masks, start
-from pydantic import ValidationError
 
 from lmcnb import (
     Lab,
@@ -20,6 +19,7 @@ from lmcnb import (
 )
 from lmcnb.lab import Landscape, RandomMask, Ticket, Train
 from lmcnb.landscape import flat, grid
+from lmcnb.spec import SettingError
 
 BATCHNORM = NET.but(name="resnet10", width=2)
 
@@ -141,11 +141,11 @@ def test_bad_input_names_the_fix():
     with pytest.raises(ValueError, match="at least 2 points"):
         grid(None, 1)
     train = Train(net=NET, recipe=RECIPE)
-    with pytest.raises(ValidationError, match="needs 3 models; got 1: add seeds"):
+    with pytest.raises(SettingError, match="needs 3 models; got 1: add seeds"):
         Landscape(net=NET, models=(train,))
-    with pytest.raises(ValidationError, match="differ in their seed only"):
+    with pytest.raises(SettingError, match="differ in their seed only"):
         Landscape(net=NET, models=(train, train.but(init=1), train))
-    with pytest.raises(ValidationError, match="give both the same net and dataset"):
+    with pytest.raises(SettingError, match="give both the same net and dataset"):
         Landscape(net=BATCHNORM, models=(train,) * 3)
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from helpers import NET, RECIPE, another, made_up
 from PIL import Image
-from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from lmcnb import (
@@ -30,6 +29,7 @@ from lmcnb import (
     zca,
 )
 from lmcnb.data import normalise
+from lmcnb.spec import SettingError
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
 COLOUR = Dataset("colour", made_up(60, 3, 3, seed=2), made_up(30, 3, 3, seed=3))
@@ -326,5 +326,5 @@ def test_an_imported_set_is_pruned_with_and_assessed(tmp_path: Path, lab: Lab):
     assert later.map(specs[:2])[0].result == entries[0].result  # what is in the store needs no file
     for stage in (Distil, Ticket, Assess):  # but its settings alone do not say where it is
         assert later.recall(stage) == []
-    with pytest.raises(ValidationError, match="path\n.*Field required"):
+    with pytest.raises(SettingError, match="path\n.*Field required"):
         Distil(**{n: v for n, v in lab.get(study.distil("theirs")).spec.items() if n != "kind"})
