@@ -93,6 +93,8 @@ def _sentence(name: str, found: dict[str, Any]) -> str:
         own = str(found["ctx"]["error"])
         where = [str(part) for part in found["loc"]]
         return ".".join([name, *where]) + f": {own}" if where else own
+    if found["type"] == "missing":
+        return f"{'.'.join([name, *map(str, found['loc'])])} is missing: give it"
     # Of a union, pydantic names the member that was tried, too: not a name that a user wrote.
     where = ".".join([name, *(str(part) for part in found["loc"] if part not in ("int", "str", "float", "bool"))])
     message = found["msg"].removeprefix("Input ").replace("should ", "must ")

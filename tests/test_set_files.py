@@ -326,5 +326,5 @@ def test_an_imported_set_is_pruned_with_and_assessed(tmp_path: Path, lab: Lab):
     assert later.map(specs[:2])[0].result == entries[0].result  # what is in the store needs no file
     for stage in (Distil, Ticket, Assess):  # but its settings alone do not say where it is
         assert later.recall(stage) == []
-    with pytest.raises(SettingError, match="path\n.*Field required"):
+    with pytest.raises(SettingError, match="Imported.path is missing"):
         Distil(**{n: v for n, v in lab.get(study.distil("theirs")).spec.items() if n != "kind"})
