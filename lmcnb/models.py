@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .data import Images
 from .params import Params
+from .sources import is_ours
 from .spec import Spec, choose
 
 
@@ -37,10 +38,14 @@ class Net(Spec):
             raise ValueError(f"images must be square; got {height} × {size}: crop or resize them")
         return cls(name=name, channels=channels, size=size, classes=images.classes, width=width)
 
+    def module(self) -> nn.Module:
+        """The module with the numbers that its constructor draws. Raises ValueError for an unknown name."""
+        return choose("model", self.name, MODELS)(self)
+
     def build(self) -> nn.Module:
         """The module on the meta device: a description without numbers. Raises ValueError for an unknown name."""
         with torch.device("meta"):
-            return choose("model", self.name, MODELS)(self)
+            return self.module()
 
     @property
     def prunable(self) -> tuple[str, ...]:
@@ -59,30 +64,26 @@ def prunable(module: nn.Module) -> tuple[str, ...]:
 
 
 def initialise(net: Net, seed: int, device: torch.device | str = "cpu") -> tuple[Params, Params]:
-    """Parameters and buffers of one freshly initialised network.
+    """Parameters and buffers of one freshly built network: whatever its own constructor makes of ``seed``.
 
-    The distribution is PyTorch's default: uniform in ±1/√fan_in for convolutions, linear layers and their biases; 1
-    and 0 for norms. The numbers are drawn on the CPU, so a seed means the same network on every device.
+    The module is built on the CPU under its own random state, so a seed means the same network on every device and
+    nothing else that draws is disturbed. ConvNets and linear layers start as PyTorch starts them (uniform in
+    ±1/√fan_in), ResNets' convolutions as in the papers' released code (:func:`_he`).
     """
-    module = net.build()
-    generator = torch.Generator().manual_seed(seed)
-    params: Params = {}
-    for name, meta in module.named_parameters():
-        owner = module.get_submodule(name.rpartition(".")[0])
-        params[name] = _draw(owner, name.rpartition(".")[2], meta, generator).to(device)
-    buffers = {n: (torch.ones if n.endswith("running_var") else torch.zeros)(b.shape, dtype=b.dtype, device=device)
-               for n, b in module.named_buffers()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = net.module()
+    params, buffers = ({n: t.detach().clone().to(device) for n, t in named}
+                       for named in (module.named_parameters(), module.named_buffers()))
     return params, buffers
 
 
-def _draw(owner: nn.Module, role: str, meta: Tensor, generator: torch.Generator) -> Tensor:
-    weight = getattr(owner, "weight", None)
-    if weight is not None and weight.ndim >= 2:
-        bound = 1 / math.sqrt(weight[0].numel())
-        return torch.empty(meta.shape).uniform_(-bound, bound, generator=generator)
-    if isinstance(owner, (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._BatchNorm)):
-        return torch.ones(meta.shape) if role == "weight" else torch.zeros(meta.shape)
-    return torch.empty(meta.shape).normal_(0, 0.02, generator=generator)  # tokens and position embeddings
+def _he(module: nn.Module) -> nn.Module:
+    """Every convolution normal with standard deviation √(2 / (k · k · out)), as the released code draws ResNets."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d) and not m.weight.is_meta:
+            nn.init.normal_(m.weight, 0, math.sqrt(2 / (m.kernel_size[0] * m.kernel_size[1] * m.out_channels)))
+    return module
 
 
 def _convnet(depth: int) -> Callable[[Net], nn.Module]:
@@ -140,7 +141,7 @@ def _resnet(blocks: int) -> Callable[[Net], nn.Module]:
         _even(net, 8)
         widths = [(net.width or 32) * 2 ** s for s in range(4)]
         stem = [nn.Conv2d(net.channels, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
-        return nn.Sequential(*stem, _stages(widths, blocks, nn.BatchNorm2d), _head(widths[-1], net.classes))
+        return _he(nn.Sequential(*stem, _stages(widths, blocks, nn.BatchNorm2d), _head(widths[-1], net.classes)))
     return build
 
 
@@ -150,7 +151,7 @@ def _resnet_imagenet(blocks: int) -> Callable[[Net], nn.Module]:
         widths = [(net.width or 64) * 2 ** s for s in range(4)]
         stem = [nn.Conv2d(net.channels, widths[0], 7, 2, 3, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(),
                 nn.MaxPool2d(3, 2, 1)]
-        return nn.Sequential(*stem, _stages(widths, blocks, nn.BatchNorm2d), _head(widths[-1], net.classes))
+        return _he(nn.Sequential(*stem, _stages(widths, blocks, nn.BatchNorm2d), _head(widths[-1], net.classes)))
     return build
 
 
@@ -164,7 +165,7 @@ def _resnet_ap(net: Net) -> nn.Module:
         return nn.GroupNorm(c, c)
     widths = [(net.width or 64) * 2 ** s for s in range(4)]
     stem = [nn.Conv2d(net.channels, widths[0], 7, 1, 3, bias=False), norm(widths[0]), nn.ReLU(), nn.AvgPool2d(4)]
-    return nn.Sequential(*stem, _stages(widths, 1, norm, pool=True), _head(widths[-1], net.classes))
+    return _he(nn.Sequential(*stem, _stages(widths, 1, norm, pool=True), _head(widths[-1], net.classes)))
 
 
 MODELS: dict[str, Callable[[Net], nn.Module]] = {
@@ -177,12 +178,19 @@ MODELS: dict[str, Callable[[Net], nn.Module]] = {
 }
 
 
+# Of built-in networks that were changed after results had been stored: in the key of everything made with them.
+VERSIONS = {name: 2 for name in MODELS if name.startswith("resnet")}  # 2: the released initialisation
+
+
 def register_model(name: str, build: Callable[[Net], nn.Module]) -> None:
     """Adds a network: ``build(net)`` returns an ``nn.Module`` from images [B, C, H, W] to logits [B, classes].
 
+    Its own initialisation and buffers are kept. A cell that registers may be run again: what ``build`` does is part of
+    the key of every result, so an edited network is another one.
+
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is that of a built-in network.
     """
-    if name in MODELS:
-        raise ValueError(f"model {name!r} exists; choose another name")
+    if name in MODELS and is_ours(MODELS[name]):
+        raise ValueError(f"model {name!r} is built in; choose another name")
     MODELS[name] = build

@@ -55,9 +55,15 @@ def prune_iteratively(net: Net, init: tuple[Params, Params], data: Images, recip
     """Iterative magnitude pruning from ``init``, round by round (Frankle & Carbin, 2019)."""
     masks, start = _masks.ones(init[0], net.prunable), init
     for index in range(rounds):
-        result = prune_round(net, init, start, masks, data, recipe, [f"{s}/round{index}" for s in seeds], **options)
+        result = prune_round(net, init, start, masks, data, recipe,
+                             [round_seed(s, index + 1) for s in seeds], **options)
         masks, start = result.masks, result.start
         yield result
+
+
+def round_seed(seed: int | str, round: int) -> str:
+    """The seed of SGD noise in pruning round 1, 2, … of a pruning with ``seed``: the lab's tickets use it, too."""
+    return f"prune/{seed}/{round}"
 
 
 def rewound(net: Net, init: tuple[Params, Params], trained: tuple[Params, Params], masks: Masks,

@@ -1,19 +1,19 @@
-"""How a stack is executed: one model after another, vmapped, compiled, or as a CUDA graph. Chosen by measurement.
+"""How a stack is executed: one model after another, vmapped, compiled, or as a CUDA graph. Chosen by rule.
 
-The choice changes the time, not the result (beyond the last bits of float32): a test holds all of them together.
+The choice changes the time, not the result, beyond the last bits of float32: a test holds all of them together. But
+training and pruning amplify last bits, so the rule asks nothing that could differ between two runs of one plan.
 """
 from __future__ import annotations
 
 import itertools
 import logging
-import math
-import time
 import types
 from collections.abc import Callable
 from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from .data import Images
 from .models import Net
@@ -22,9 +22,8 @@ from .training import Recipe, State, make_score, make_step
 
 log = logging.getLogger(__name__)
 
-STRATEGIES = ("loop", "vmap", "compiled", "compiled_vmap", "graph")
-COMPILE_SECONDS = 40.0  # compiling is only worth trying when the eager work left takes longer than this
-_chosen: dict[tuple, str] = {}
+STRATEGIES = ("loop", "vmap", "compiled", "graph")
+COMPILE_OPERATIONS = 5e11  # of a training: some 350 steps of a ConvNet-3 of width 32, about 20 s of one core
 _numbers = itertools.count()
 
 
@@ -32,9 +31,9 @@ _numbers = itertools.count()
 def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
     """The step of one model, or of a stack for the vmapped strategies. ``shape`` keys what compile specialises on."""
     step = make_step(net, recipe)
-    if strategy in ("vmap", "compiled_vmap", "graph"):
+    if strategy in ("vmap", "graph"):
         step = torch.vmap(step, in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
-    if strategy in ("compiled", "compiled_vmap"):
+    if strategy == "compiled":
         step = compiled(step)
     return step
 
@@ -69,14 +68,32 @@ def can_compile() -> bool:
         return False
 
 
-def settled(net: Net, device: torch.device, steps: int) -> str:
-    """A strategy for one model by rule, not by measurement: for stages whose bits must not depend on the clock."""
+@lru_cache(maxsize=256)
+def operations(net: Net) -> int:
+    """Floating-point operations of one image's forward pass (a multiplication and an addition are two)."""
+    with FlopCounterMode(display=False) as counter:
+        net.build().eval()(torch.empty(1, net.channels, net.size, net.size, device="meta"))
+    return counter.get_total_flops()
+
+
+def settled(net: Net, device: torch.device, steps: int, batch: int = 64) -> str:
+    """How a training of so many steps is executed: a rule of device, network and work, never of a clock.
+
+    What changes the last bits of a result must not depend on what else the machine does, on what is left of an
+    interrupted run, or on the other models of a stack. So a CPU takes one model after another, compiled where that
+    can repay compiling and a compiler is at hand; a GPU replays one graph of the whole stack.
+    """
     if device.type == "cuda":
         return "graph"
-    return "compiled" if steps > 1000 and not tiny(net) and can_compile() else "loop"
+    return "compiled" if 3 * operations(net) * batch * steps > COMPILE_OPERATIONS and compiles(net) else "loop"
 
 
-def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, steps: int, strategy: str) -> Callable:
+def compiles(net: Net) -> bool:
+    """Whether anything of this network is ever compiled on a CPU here: the inputs of the rules that a key must hold."""
+    return not tiny(net) and can_compile()
+
+
+def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str) -> Callable:
     """``run(params, buffers, momentum, masks, batches, rates)`` over a segment; returns new values and losses [K, S].
 
     Raises:
@@ -87,8 +104,8 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
     if strategy == "graph" and data.x.device.type != "cuda":
         raise ValueError("strategy 'graph' needs a CUDA device; take 'auto'")
     if strategy == "auto":
-        strategy = choose(net, recipe, data, state, masks, steps)
-    shape = _shape(net, recipe, data, size(state.params), bool(masks))
+        strategy = settled(net, data.x.device, recipe.steps(len(data)), recipe.batch)
+    shape = _shape(net, recipe, data, state.params, masks)
     return _runner(_step(net, _neutral(recipe), strategy, shape), strategy, (data.x, data.y, data.mean, data.std))
 
 
@@ -97,8 +114,10 @@ def _neutral(recipe: Recipe) -> Recipe:
     return recipe.but(epochs=1, lr=1, schedule="constant")
 
 
-def _shape(net: Net, recipe: Recipe, data: Images, k: int, masked: bool) -> tuple:
-    return (k, len(data), data.x.dtype, data.y.ndim, str(data.x.device), masked, torch.get_num_threads())
+def _shape(net: Net, recipe: Recipe, data: Images, params: Params, masks: Params) -> tuple:
+    dtype = next(iter(params.values())).dtype
+    return (size(params), dtype, len(data), data.x.dtype, data.y.ndim, str(data.x.device), tuple(masks),
+            torch.get_num_threads())
 
 
 @lru_cache(maxsize=8)  # a captured graph serves every later segment and every later fit on the same images
@@ -117,7 +136,7 @@ def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor,
         joined = [{n: torch.stack([e[i][n] for e in ends]) for n in ends[0][i]} for i in range(3)]
         return *joined, torch.stack([e[3] for e in ends])
 
-    stacked = strategy in ("vmap", "compiled_vmap", "graph")
+    stacked = strategy in ("vmap", "graph")
     if strategy == "graph":
         return _graph_runner(step, inputs)
     return one if stacked else each
@@ -170,80 +189,20 @@ def _capture(step, inputs, params, buffers, momentum, masks, batches, rates):
 
 
 def _copy(old: Params, new: Params) -> None:
+    if old.keys() != new.keys():
+        raise ValueError(f"captured for {sorted(old)}, called with {sorted(new)}")
     for n in old:
         old[n].copy_(new[n])
 
 
-def choose(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, steps: int) -> str:
-    """The fastest strategy for ``steps`` steps of this stack here, by timing a few steps of each candidate.
-
-    Remembered for the process. Candidates that must compile are tried only where the work left can repay it.
-    """
-    k = size(state.params)
-    key = (net, _neutral(recipe), _shape(net, recipe, data, k, bool(masks)))
-    if key in _chosen:
-        return _chosen[key]
-    times: dict[str, float] = {}
-
-    def attempt(strategy: str) -> None:
-        try:
-            times[strategy] = measure(net, recipe, data, state, masks, strategy)
-        except RuntimeError as error:  # no compiler, no memory for a whole stack, a failed capture: others remain
-            log.warning("strategy %s cannot be used here: %s", strategy, str(error).splitlines()[0])
-
-    times["loop"] = measure(net, recipe, data, state, masks, "loop")
-    if k > 1:
-        attempt("vmap")
-    worth = min(times.values()) * steps > COMPILE_SECONDS
-    if data.x.device.type == "cuda":
-        attempt("graph")
-    if worth and can_compile():
-        attempt("compiled")
-        if times.get("vmap", math.inf) < 1.5 * times["loop"]:
-            attempt("compiled_vmap")
-    best = min(times, key=times.get)
-    log.info("strategy %s for %d × %s, batch %d: %s", best, k, net.name, recipe.batch,
-             ", ".join(f"{s} {1e3 * t:.1f} ms" for s, t in times.items()))
-    if worth:  # a cheap verdict on little work must not bind later, longer work
-        _chosen[key] = best
-    return best
-
-
-def measure(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str, repeats: int = 5
-            ) -> float:
-    """Seconds a step of the whole stack takes under one strategy, on throw-away copies.
-
-    The least of several after a warm-up: what else the machine does can only add.
-    """
-    from .training import draws
-
-    k, device = size(state.params), data.x.device
-    one = draws(recipe, 0, 0, 2, data)
-    shape = _shape(net, recipe, data, k, bool(masks))
-    run = _runner(_step(net, _neutral(recipe), strategy, shape), strategy, (data.x, data.y, data.mean, data.std))
-    models = 1 if strategy in ("loop", "compiled") else k  # looped models cost the same each
-    stacks = [select(d, slice(0, models)) for d in (state.params, state.buffers, state.momentum, masks)]
-    batches = {n: t.expand(models, *t.shape).to(device) for n, t in one.items()}
-    rates, times = torch.zeros(2, device=device), []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        run(*(clone(d) for d in stacks), batches, rates)[3].cpu()  # .cpu() waits for the device
-        times.append(time.perf_counter() - start)
-    return min(times[1:]) / 2 * (k / models)
-
-
 def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> Callable:
-    """``run(params, buffers, x, y)``: float64 [K, 2] sums of loss and errors of a stack on one batch.
-
-    "auto" follows a rule here: evaluation is too short to repay a measurement.
-    """
+    """``run(params, buffers, x, y)``: float64 [K, 2] sums of loss and errors of a stack on one batch."""
     device = next(iter(params.values())).device
     if strategy not in ("auto", "loop", "vmap", "compiled"):
         raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, vmap, compiled")
-    if strategy == "auto":
-        # On a GPU a stack is one launch; on a CPU vmap's grouped convolutions lose to the loop except on tiny nets.
-        long = images >= 2000 or k * images >= 30_000
-        strategy = "vmap" if device.type == "cuda" or tiny(net) else "compiled" if long and can_compile() else "loop"
+    if strategy == "auto":  # of the network and the images alone: a model scores the same in any stack
+        fast = "compiled" if images >= 2000 and compiles(net) else "loop"
+        strategy = "vmap" if device.type == "cuda" else fast
     score = _score(net, strategy, (str(device), torch.get_num_threads()))
 
     def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
@@ -253,15 +212,9 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
     return run
 
 
-def stack_size(net: Net, device: torch.device) -> int:
-    """How many models to train as one stack.
-
-    A GPU, and a CPU with tiny networks, gain from a stack as long as a step is dearer to launch than to compute. With
-    larger networks a CPU is busy with one; a stack of one then saves each model as soon as it is done.
-    """
-    if device.type == "cuda":
-        return 16
-    return 16 if tiny(net) else 1
+def stack_size(device: torch.device) -> int:
+    """How many models are trained as one stack: on a GPU a step is dearer to launch than to compute, on a CPU not."""
+    return 16 if device.type == "cuda" else 1
 
 
 def tiny(net: Net) -> bool:

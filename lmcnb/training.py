@@ -2,7 +2,7 @@
 
 Every random number of a step is drawn beforehand from the model's own seed (:mod:`lmcnb.augment`), so the step itself
 is a pure function and can be run one model after another, vmapped, compiled, or replayed as a CUDA graph, with one
-result. :func:`strategies.choose` measures which is fastest here.
+result. :func:`lmcnb.strategies.settled` is the rule that says which.
 """
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -97,15 +98,25 @@ def order(seed: int | str, start: int, stop: int, images: int, batch: int) -> Te
     """Image indices int64 [stop − start, batch] of steps start … stop − 1: one permutation after another, unbroken."""
     first, last = start * batch, stop * batch
     epochs = range(first // images, math.ceil(last / images))
-    stream = torch.cat([torch.randperm(images, generator=seeded("order", seed, e)) for e in epochs])
+    stream = torch.cat([_permutation(seed, e, images) for e in epochs])
     offset = epochs.start * images
     return stream[first - offset:last - offset].view(stop - start, batch)
+
+
+@lru_cache(maxsize=4)  # a training that goes on in short runs, as IDC's networks do, asks for one again and again
+def _permutation(seed: int | str, epoch: int, images: int) -> Tensor:
+    return torch.randperm(images, generator=seeded("order", seed, epoch))
+
+
+@lru_cache(maxsize=4)
+def _segment_draws(augment: Augment, steps: int, batch: int, size: int, seed: int | str, segment: int) -> Draws:
+    return draw(augment, steps, batch, size, seeded("augment", seed, segment))
 
 
 def draws(recipe: Recipe, seed: int | str, start: int, stop: int, images: Images) -> Draws:
     """All that is random in steps start … stop − 1 (within one segment) of one model: see :mod:`lmcnb.augment`."""
     segment = start - start % SEGMENT
-    whole = draw(recipe.augmentation, SEGMENT, recipe.batch, images.shape[-1], seeded("augment", seed, segment))
+    whole = _segment_draws(recipe.augmentation, SEGMENT, recipe.batch, images.shape[-1], seed, segment)
     part = {n: t[start - segment:stop - segment] for n, t in whole.items()}
     return {"index": order(seed, start, stop, len(images), recipe.batch), **part}
 
@@ -167,7 +178,7 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
         data: the training images, on the parameters' device.
         seeds: K seeds of SGD noise: data order, augmentation and CutMix of each model.
         masks: bool [K, ...] over prunable weights; None trains dense.
-        strategy: "loop", "vmap", "compiled", "compiled_vmap", "graph" (CUDA), or "auto": measured.
+        strategy: "loop", "vmap", "compiled", "graph" (CUDA), or "auto": by rule (:func:`lmcnb.strategies.settled`).
         state: where to resume (as given to ``on_segment``). stop: step to stop at, by default the recipe's last.
         on_segment: called with (state, steps in all) after every segment; the place for checkpoints and progress.
     Returns:
@@ -183,7 +194,7 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
     state = state or State.start(_masks.masked(params, masks), buffers)
     total = recipe.steps(len(data))
     stop = total if stop is None else min(stop, total)
-    run = runner(net, recipe, data, state, masks, (stop - state.step), strategy)
+    run = runner(net, recipe, data, state, masks, strategy)
     while state.step < stop:
         state = _segment(run, recipe, data, seeds, masks, state, min(stop, _next_segment(state.step)), total)
         if on_segment:

@@ -10,7 +10,6 @@ from hypothesis import settings
 from matplotlib import pyplot as plt
 
 from lmcnb import Dataset, Images, Lab, figures, load
-from lmcnb.lab import compute
 
 matplotlib.use("Agg")
 settings.register_profile("lmcnb", deadline=None, derandomize=True, database=None, max_examples=30)
@@ -54,10 +53,3 @@ def figures_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     figures.style()
     yield tmp_path
     plt.close("all")
-
-
-@pytest.fixture
-def looped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One strategy for all, so that results are equal to the last bit."""
-    monkeypatch.setattr(compute, "choose", lambda *_: "loop")
-    monkeypatch.setattr("lmcnb.strategies.choose", lambda *_: "loop")

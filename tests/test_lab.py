@@ -10,7 +10,7 @@ import pytest
 from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, apart, identical, start
 
 from lmcnb import Lab, StoreError, fit, masked, ones, prune_round, stack
-from lmcnb.lab import Connect, Distil, RandomMask, Stage, Ticket, Train, compute, engine
+from lmcnb.lab import Connect, Distil, RandomMask, Stage, Ticket, Train, compute, shelf
 from lmcnb.params import select
 from lmcnb.spec import SettingError
 from lmcnb.training import State
@@ -82,7 +82,7 @@ def test_what_is_left_is_computed_and_what_is_done_is_not(lab: Lab, computed: li
 
 
 @pytest.mark.parametrize("most", [2, 16])
-def test_a_stack_computes_what_each_spec_would_alone(lab: Lab, most: int, tmp_path: Path, looped: None):
+def test_a_stack_computes_what_each_spec_would_alone(lab: Lab, most: int, tmp_path: Path):
     """Dense, sparse, random, rewound and partly rewound ones side by side."""
     early = TRAIN.but(stop=3)
     masks = [None, IMP, RandomMask(net=NET, like=IMP), IMP.but(rewind="weights"), IMP.but(rewind_to=early),
@@ -94,7 +94,7 @@ def test_a_stack_computes_what_each_spec_would_alone(lab: Lab, most: int, tmp_pa
         assert identical(entry.tensors, alone.tensors)
 
 
-def test_tickets_of_one_stack_are_those_found_alone(lab: Lab, tmp_path: Path, looped: None):
+def test_tickets_of_one_stack_are_those_found_alone(lab: Lab, tmp_path: Path):
     early = TRAIN.but(stop=3)
     weights = IMP.but(rewind="weights")
     specs = [IMP.but(seed=1, init=1), IMP, IMP.at(2), IMP.but(round=2, base=weights), IMP.but(rewind_to=early),
@@ -109,7 +109,7 @@ def test_keys_differ_with_the_data_the_settings_and_what_is_upstream(lab: Lab, d
     keys = {lab.key(s) for s in (TRAIN, TRAIN.but(seed=1), TRAIN.but(mask=IMP), TRAIN.but(mask=IMP.but(seed=1)))}
     assert len(keys) == 4 and another(lab).key(TRAIN) in keys
     fewer = type(digits)("digits", digits.train.subset(slice(0, 1296)), digits.test)
-    monkeypatch.setattr(engine, "_dataset", lambda *_: fewer)
+    monkeypatch.setattr(shelf, "_dataset", lambda *_: fewer)
     assert another(lab).key(TRAIN) not in keys
     monkeypatch.setattr(Train, "version", 99)
     assert another(lab).key(TRAIN) != another(lab).key(TRAIN.but(seed=1))
@@ -231,7 +231,7 @@ def test_a_full_disk_names_the_store_and_keeps_what_is_there(lab: Lab, monkeypat
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
-    monkeypatch.setattr("lmcnb.lab.store.save_file", full)
+    monkeypatch.setattr("lmcnb.lab.store.os.rename", full)
     with pytest.raises(StoreError, match="LMCNB_STORE"):
         lab.get(TRAIN.but(seed=1))
     monkeypatch.undo()

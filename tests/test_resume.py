@@ -28,8 +28,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", KILLED)
-def test_a_stage_interrupted_after_a_checkpoint_goes_on_to_the_same_bytes(kind: str, tmp_path: Path, monkeypatch,
-                                                                          looped: None):
+def test_a_stage_interrupted_after_a_checkpoint_goes_on_to_the_same_bytes(kind: str, tmp_path: Path, monkeypatch):
     spec, save, saved = KILLED[kind], Store.save_checkpoint, []
     monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
     whole, broken = (Lab("cpu", tmp_path / n, stack=1, progress=False) for n in ("whole", "broken"))
@@ -81,7 +80,7 @@ def test_a_process_killed_while_training_is_resumed_to_the_same_bytes(tmp_path: 
                            env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
     assert child.returncode == -9, child.stderr
     left = sorted(p.suffix for p in (tmp_path / "broken" / "checkpoints").iterdir())
-    assert left == [".partial", ".safetensors"]
+    assert left == [".ckpt", ".partial"]
     monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
     Lab("cpu", whole, stack=1, progress=False).get(spec)
 

@@ -1,5 +1,5 @@
 """Distilled data sets: every method is one file on one protocol, :class:`Method` → :class:`Distilled`."""
-from .base import Distilled, Method, decode
+from .base import METHODS, Distilled, Method, decode
 from .coresets import Herding, KCenter, RandomReal
 from .dc import DC, DSA
 from .dm import DM
@@ -11,11 +11,6 @@ from .idc import IDC
 from .imported import Imported
 from .mtt import MTT, trajectory_gradient
 from .soft import AnyMethod, SoftLabels
-
-METHODS: dict[str, type[Method]] = {
-    "idc": IDC, "idc-early": EarlyIDC, "dc": DC, "dsa": DSA, "dm": DM, "mtt": MTT, "random": RandomReal,
-    "herding": Herding, "k-center": KCenter, "soft": SoftLabels, "file": Imported,
-}
 
 __all__ = ["AnyMethod", "DC", "DM", "DSA", "Distilled", "EarlyIDC", "Experts", "Herding", "IDC", "Imported", "KCenter",
            "METHODS", "MTT", "Method", "PROTOCOLS", "Protocol", "RandomReal", "SoftLabels", "assess", "course",

@@ -3,17 +3,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from ..data import Dataset, Images
 from ..models import Net
 from ..params import Params
-from ..spec import Spec
+from ..spec import SettingError, Spec
 from ..training import seeded
 from .experts import Experts
 from .features import refuse_batchnorm
@@ -89,18 +89,41 @@ def decode(images: Tensor, factor: int) -> Tensor:
     return F.interpolate(torch.cat(tiles), size=(size, size), mode="bilinear", align_corners=False)
 
 
+METHODS: dict[str, type[Method]] = {}
+
+
 class Method(Spec):
     """Settings of a distillation method; a subclass implements :meth:`distill`.
+
+    Defining a subclass registers it in :data:`METHODS` under its ``kind``, which it must have of its own (a cell may be
+    run again). What it does is part of the key of every set that it makes.
 
     Args:
         ipc: stored images per class. factor: each holds factor² smaller ones.
     """
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        kind = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
+        inherited = {b.model_fields["kind"].default for b in cls.__mro__[1:]
+                     if issubclass(b, BaseModel) and "kind" in b.model_fields}
+        if not isinstance(kind, str) or kind in inherited:
+            raise SettingError(f"{cls.__name__} needs a kind of its own, which keys and profiles know it by: "
+                               f"kind: Literal['my-method'] = 'my-method'")
+        other = METHODS.get(kind, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise SettingError(f"{cls.__name__}.kind is {kind!r}, which is {other.__qualname__}'s: choose another")
+        METHODS[kind] = cls
 
     unmixed: ClassVar[bool] = False  # whether it needs a network whose layers do not mix images
     length: ClassVar[str] = ""  # the setting that counts its iterations; none where a set is just chosen
 
     ipc: int = Field(10, ge=1)
     factor: int = Field(1, ge=1, le=3)
+
+    def images(self, classes: int) -> int:
+        """Decoded images of a set: what a network is trained on."""
+        return self.ipc * classes * self.factor ** 2
 
     def shortened(self, share: float) -> Method:
         """The same method stopped after that share of its iterations; itself where it has none."""

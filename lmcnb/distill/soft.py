@@ -48,6 +48,9 @@ class SoftLabels(Method):
         for name in ("ipc", "factor"):
             object.__setattr__(self, name, getattr(self.of, name))
 
+    def shortened(self, share: float) -> SoftLabels:
+        return self.but(of=self.of.shortened(share))
+
     def check(self, data: Dataset, net: Net) -> None:
         self.of.check(data, net)
 

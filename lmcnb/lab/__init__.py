@@ -1,5 +1,6 @@
 """Remembering and computing: a content-addressed store, stages, and the engine that fills one from the other."""
-from .engine import Lab, Row, provenance
+from .engine import Lab, Row
+from .provenance import provenance
 from .stages import (
     Assess,
     Connect,

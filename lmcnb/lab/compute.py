@@ -1,22 +1,20 @@
 """How each stage is computed: specs in, plain numbers and tensors out. Kernels do the work, the store the files."""
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import lru_cache
+
+import torch
 
 from .. import masks as _masks
 from ..data import Images
 from ..distill import course
-from ..params import Params, select, size, stack, to
-from ..pruning import prune_round
-from ..spec import canonical, digest
-from ..strategies import choose
+from ..params import Params, select, size, stack
+from ..pruning import prune_round, round_seed
 from ..training import Recipe, State, evaluate, fit, seeded
-from . import job as _job
 from .costs import cost
 from .generalise import probe, robustness
-from .job import Job, Result, device_name, prefixed
+from .job import Job, Result, prefixed
 from .measure import connect, curvature, landscape
 from .stages import (
     Assess,
@@ -36,24 +34,15 @@ from .subnetworks import initialised, origin, rewound_start, ticket_mask, unprun
 
 def distil(job: Job, specs: Sequence[Distil]) -> list[Result]:
     (spec,) = specs
-    data, last = job.lab.dataset(spec.dataset), [0.0]
-    saved = job.lab.store.checkpoint(job.key)
-    job.earlier = float(saved[1].get("seconds", 0)) if saved else 0.0
-    begun = time.monotonic()
-
-    def checkpoint(tensors: Params) -> None:
-        if time.monotonic() - last[0] > _job.CHECKPOINT_SECONDS:
-            so_far = {"seconds": str(job.earlier + time.monotonic() - begun)}  # a method is judged by its time, too
-            job.lab.store.save_checkpoint(job.key, tensors, so_far)
-            last[0] = time.monotonic()
-    done = [0]
+    data, saved, done = job.lab.dataset(spec.dataset), job.saved(), [0]
 
     def progress(now: int, total: int) -> None:
         job.advance(cost(job.lab, spec) * (now - done[0]) / total)
         done[0] = now
     options = _followed(job, spec) if spec.upstream() else {}
-    found = spec.method.distill(data, spec.net, spec.seed, state=saved and to(saved[0], job.lab.device),
-                                checkpoint=checkpoint, progress=progress, **options)
+    found = spec.method.distill(data, spec.net, spec.seed, state=saved and saved[0][0],
+                                checkpoint=lambda tensors: job.checkpoint(lambda: [tensors]), progress=progress,
+                                **options)
     values = {"factor": found.factor, "data_points": found.data_points, "classes": found.classes, "ipc": found.ipc,
               "lr": found.lr, "zca": found.zca}
     return [Result(values, found.tensors())]
@@ -73,9 +62,7 @@ def expert(job: Job, specs: Sequence[Expert]) -> list[Result]:
     def on_segment(now: State, total: int) -> None:
         job.advance((now.step - last[0]) * recipe.batch * len(specs))
         last[0] = now.step
-    params, buffers = initialised(spec, [s.init for s in specs], job.lab.device)
-    strategy = _strategy(job, spec, recipe, data, State.start(params, buffers), {})
-    kept = course(spec.net, data, recipe, [s.init for s in specs], strategy=strategy, on_segment=on_segment)
+    kept = course(spec.net, data, recipe, [s.init for s in specs], on_segment=on_segment)
     return [Result({"epochs": len(next(iter(kept.values()))[k]) - 1}, select(kept, k)) for k in range(len(specs))]
 
 
@@ -100,9 +87,8 @@ def ticket(job: Job, specs: Sequence[Ticket]) -> list[Result]:
     # What a base kept of its training is no part of a ticket that rewinds everything.
     start = rewound_start(init, masks, [own if spec.rewind == "weights" else None for _, own in before])
     data = job.decoded(spec.source) if spec.source else job.lab.dataset(spec.dataset).train
-    options = _fit_options(job, spec, *start, data, spec.recipe, masks)
-    done = prune_round(spec.net, init, start, masks, data, spec.recipe, [f"prune/{s.seed}/{s.init}/{s.round}"
-                       for s in specs], rate=spec.rate, rewind=spec.rewind, from_step=step, **options)
+    done = prune_round(spec.net, init, start, masks, data, spec.recipe, [round_seed(s.noise, s.round) for s in specs],
+                       rate=spec.rate, rewind=spec.rewind, from_step=step, **_resumable(job, spec.recipe))
     scores = evaluate(spec.net, done.trained.params, done.trained.buffers, job.lab.dataset(spec.dataset).test)
     return [_ticket_result(job, s, done, scores, k) for k, s in enumerate(specs)]
 
@@ -137,60 +123,49 @@ def random_mask(job: Job, specs: Sequence[RandomMask]) -> list[Result]:
 
 def train(job: Job, specs: Sequence[Train]) -> list[Result]:
     spec, data = specs[0], job.lab.dataset(specs[0].dataset)
-    init, step = origin(job, [s.mask if isinstance(s.mask, Ticket) else s for s in specs])
+    init, step = origin(job, [s.mask or s for s in specs])
     found = [ticket_mask(job, s.mask) if s.mask else ticket_mask(job, unpruned(s)) for s in specs]
     masks = stack([m for m, _ in found])
     start = rewound_start(init, masks, [own for _, own in found])
     seeds = [f"train/{s.seed}/{s.init}" for s in specs]
     state = _fit(job, spec, *start, data.train, spec.recipe, seeds, masks, stop=spec.stop, step=step)
     scores = evaluate(spec.net, state.params, state.buffers, data.test)
+    last = [float(row[-20:].mean()) if row.numel() else None for row in state.losses]  # None: no step was made
     return [Result({"test_loss": float(scores.loss[k]), "test_accuracy": float(scores.accuracy[k]),
-                    "train_loss_last_steps": float(state.losses[k, -20:].mean())},
+                    "train_loss_last_steps": last[k]},
                    {**{f"params/{n}": t[k] for n, t in state.params.items()},
                     **{f"buffers/{n}": t[k] for n, t in state.buffers.items()}}) for k in range(len(specs))]
 
 
 def _fit(job: Job, spec, params, buffers, data: Images, recipe: Recipe, seeds, masks, stop=None, step: int = 0
          ) -> State:
-    options = _fit_options(job, spec, params, buffers, data, recipe, masks)
-    if options.get("state") is None:
-        options["state"] = State.start(params, buffers, step)
-    return fit(spec.net, params, buffers, data, recipe, seeds, masks, stop=stop, **options)
+    options = _resumable(job, recipe, whole=size(params) != len(job.keys))
+    state = options.pop("state") or State.start(params, buffers, step)
+    return fit(spec.net, params, buffers, data, recipe, seeds, masks, stop=stop, state=state, **options)
 
 
-def _fit_options(job: Job, spec, params, buffers, data: Images, recipe: Recipe, masks) -> dict:
-    """state, strategy and on_segment of a fit that keeps checkpoints and resumes from one, with the same strategy."""
-    saved = job.lab.store.checkpoint(job.key)
-    start = State.start(params, buffers)
-    if saved:
-        tensors, note = saved
-        parts = (to(prefixed(tensors, p), job.lab.device) for p in ("params/", "buffers/", "momentum/"))
-        state, strategy = State(*parts, int(note["step"]), tensors["losses"]), note["strategy"]
-    else:
-        state, strategy = None, _strategy(job, spec, recipe, data, start, masks or {})
-    job.notes["strategy"] = strategy
-    last, k = [time.monotonic(), state.step if state else 0], size(params)
+def _resumable(job: Job, recipe: Recipe, whole: bool = False) -> dict:
+    """state and on_segment of a fit that keeps checkpoints and resumes from them.
+
+    Each spec keeps the state of its own model; ``whole``: the one spec that there is keeps the stack.
+    """
+    saved, join = job.saved(), (lambda parts: parts[0]) if whole else torch.stack
+    state = saved and State(*({n: join([prefixed(t, p)[n] for t, _ in saved]) for n in prefixed(saved[0][0], p)}
+                              for p in ("params/", "buffers/", "momentum/")),
+                            int(saved[0][1]["step"]), join([t["losses"].cpu() for t, _ in saved]))
+    last, models = [state.step if state else 0], [slice(None)] if whole else range(len(job.keys))
 
     def on_segment(now: State, total: int) -> None:
-        job.advance((now.step - last[1]) * recipe.batch * k)
-        last[1] = now.step
-        if time.monotonic() - last[0] > _job.CHECKPOINT_SECONDS and now.step < total:
-            job.lab.store.save_checkpoint(job.key, _state_tensors(now), {"step": str(now.step), "strategy": strategy})
-            last[0] = time.monotonic()
-    return {"state": state, "strategy": strategy, "on_segment": on_segment}
+        job.advance((now.step - last[0]) * recipe.batch * len(now.losses))
+        last[0] = now.step
+        if now.step < total:
+            job.checkpoint(lambda: [_state_tensors(now, k) for k in models], step=now.step)
+    return {"state": state, "on_segment": on_segment}
 
 
-def _strategy(job: Job, spec, recipe: Recipe, data: Images, start: State, masks: Params) -> str:
-    """Measured once for a store and then kept, so that the same run on the same machine gives the same bits again."""
-    work = [spec.net.canonical(), recipe.but(lr=1, schedule="constant").canonical(), size(start.params), len(data),
-            str(data.x.dtype), bool(masks), device_name(job.lab.device)]
-    return job.lab.store.remember("strategies", digest(canonical(work)), lambda: choose(
-        spec.net, recipe, data, start, masks, recipe.steps(len(data))))
-
-
-def _state_tensors(state: State) -> Params:
+def _state_tensors(state: State, k: int | slice) -> Params:
     parts = {"params": state.params, "buffers": state.buffers, "momentum": state.momentum}
-    return {f"{p}/{n}": t for p, d in parts.items() for n, t in d.items()} | {"losses": state.losses}
+    return {f"{p}/{n}": t[k] for p, d in parts.items() for n, t in d.items()} | {"losses": state.losses[k]}
 
 
 COMPUTE = {Expert: expert, Distil: distil, Assess: assess, Ticket: ticket, RandomMask: random_mask, Train: train,

@@ -36,7 +36,7 @@ def cost(lab: Lab, spec) -> float:
         source = spec.source if not isinstance(spec, Train) else None
         images = len(data.train)
         if source is not None:
-            images = source.method.ipc * data.classes * source.method.factor ** 2
+            images = source.method.images(data.classes)
         steps = spec.recipe.steps(images)
         if isinstance(spec, Train) and spec.stop is not None:
             steps = min(steps, spec.stop)

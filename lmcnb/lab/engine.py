@@ -1,35 +1,37 @@
 """The lab: asks the store first, computes what is missing as stacks, remembers it."""
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
-from ..corruptions import corrupt
-from ..data import Dataset, Images, load
+from ..data import Dataset, Images
 from ..distill import Distilled
+from ..exact import exact
 from ..masks import Masks
 from ..params import Params, to
 from ..places import store_root
 from ..spec import canonical, digest
 from ..strategies import stack_size
-from ..whitening import Whitening, zca
+from ..whitening import Whitening
+from . import shelf
 from .compute import COMPUTE
 from .costs import cost
-from .job import Job, device_name, first, prefixed
+from .job import Job, Result, device_name, prefixed
+from .keys import code, execution, foreign, registered
+from .provenance import provenance
 from .stages import Distil, RandomMask, Stage, Ticket, Train
 from .store import Entry, Store
 from .subnetworks import ticket_mask
+
+POLL_SECONDS = 0.5  # between two looks at what another process is computing
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class Row:
 
 
 class Lab:
-    """Remembers what has been computed and computes the rest.
+    """Remembers what has been computed and computes the rest. Any number of labs may work on one store.
 
     Args:
         device: "cpu", "cuda", …; by default a GPU where there is one.
         store: folder of results; by default LMCNB_STORE or the user's cache.
-        stack: most models computed as one stack; by default chosen for the device and the network.
+        stack: most models computed as one stack; by default chosen for the device.
     """
 
     def __init__(self, device: str | torch.device | None = None, store: Path | str | None = None,
@@ -58,59 +60,80 @@ class Lab:
         self.stack, self.progress = stack, progress
         self._keys: dict[Stage, str] = {}
         self._entries: dict[str, Entry] = {}
-        self.decoded: dict[str, Images] = {}
+        self._classes: set[type] = set()  # of settings, that are not this package's
+        self._registered: dict[str, Any] = registered(())
+        self._decoded: OrderedDict[str, Images] = OrderedDict()
         self._progress: tqdm | None = None
 
     def dataset(self, name: str) -> Dataset:
-        return _dataset(name, str(self.device))
+        return shelf.dataset(name, self.device)
 
     def whitening(self, name: str, eps: float) -> Whitening:
         """The ZCA whitening of a data set's training images (seconds to a minute, once a process)."""
-        return _whitening(name, str(self.device), eps)
+        return shelf.whitening(name, self.device, eps)
 
     def seen(self, name: str, eps: float | None) -> Images:
         """The training images of a data set, whitened once a process if ``eps`` is given."""
-        return _whitened(name, str(self.device), eps) if eps else self.dataset(name).train
+        return shelf.whitened(name, self.device, eps) if eps else self.dataset(name).train
 
     def corrupted(self, name: str, corruption: str, severity: int, seed: int = 0, images: int | None = None) -> Images:
         """The first test images of a data set under a corruption: made once a process, for all of its networks."""
-        return _corrupted(name, str(self.device), corruption, severity, seed, images)
+        return shelf.corrupted(name, self.device, corruption, severity, seed, images)
+
+    def decoded(self, key: str, decode: Callable[[], Images]) -> Images:
+        """The decoded images of the last few distilled sets."""
+        self._decoded[key] = self._decoded.pop(key, None) or decode()
+        while len(self._decoded) > 4:
+            self._decoded.popitem(last=False)
+        return self._decoded[key]
 
     def key(self, spec: Stage) -> str:
-        """sha256 over the stage, its version, its settings, its data's fingerprint and its upstream artifacts' keys."""
+        """sha256 over everything that decides an artifact's bytes: see :mod:`lmcnb.lab.keys`."""
         if spec not in self._keys:
             others = [self.dataset(name).fingerprint for name in spec.other_data()]
+            self._classes |= {thing for thing in foreign(spec).values() if isinstance(thing, type)}
             self._keys[spec] = digest(canonical({
-                "stage": type(spec).__name__, "version": spec.version, "spec": spec.model_dump(mode="json"),
+                "stage": type(spec).__name__, "version": spec.version, "spec": spec.settings(),
                 "data": self.dataset(spec.dataset).fingerprint, "upstream": [self.key(u) for u in spec.upstream()],
+                "execution": execution(spec.net, self.device), "code": code(spec),
                 **({"other_data": others} if others else {})}))
         return self._keys[spec]
+
+    def _forget_changed(self) -> None:
+        """A notebook may edit a network, a method or a data set between two calls: what it is called is not enough."""
+        now = registered(self._classes)
+        if now != self._registered:
+            self._registered = now
+            self._keys.clear()
+            self._entries.clear()
 
     def get(self, spec: Stage) -> Entry:
         """The artifact of one spec, computed if it is missing."""
         return self.map([spec])[0]
 
-    def map(self, specs: Sequence[Stage]) -> list[Entry]:
+    def map(self, specs: Iterable[Stage]) -> list[Entry]:
         """The artifacts of many specs, in their order. What is missing is computed, upstream first, as stacks.
 
-        A stage that is killed resumes from its last checkpoint in the next call. Equal specs are computed once.
+        Equal specs are computed once. Other processes on the same store share the work: what one of them is computing
+        is waited for. A stage that is killed resumes from its last checkpoint in the next call, whoever makes it.
+
+        Raises:
+            ValueError: something asked for cannot work (nothing has been computed then). StoreError: see there.
         """
-        missing = [s for s in dict.fromkeys(specs) if self._find(s) is None]
+        specs = list(specs)
+        self._forget_changed()
+        missing = self._missing(specs)
         if missing:
-            self._refuse_unfit(missing)
+            if self._progress is None:  # the outermost call: before anything is computed
+                for spec in missing:
+                    spec.check(self.dataset)
             with self._bar(missing):
-                upstream = list(dict.fromkeys(u for s in missing for u in s.upstream()))
-                if upstream:
-                    self.map(upstream)
-                self._compute([s for s in missing if self._find(s) is None])  # some were upstream of others
+                self._work(missing)
         return [self._find(s) for s in specs]
 
-    def _refuse_unfit(self, missing: list[Stage]) -> None:
-        """Distillations that cannot work fail here, before what comes before them is computed."""
-        if self._progress is None:  # the outermost call
-            for spec in _closure(missing):
-                if isinstance(spec, Distil) and not self.store.has("Distil", self.key(spec)):
-                    spec.method.check(self.dataset(spec.dataset), spec.net)
+    def _missing(self, specs: Iterable[Stage]) -> list[Stage]:
+        """What must be computed for ``specs``, upstream first."""
+        return closure(specs, lambda spec: self._find(spec) is not None)
 
     @contextmanager
     def _bar(self, missing: list[Stage]) -> Iterator[None]:
@@ -118,8 +141,8 @@ class Lab:
         if self._progress is not None:
             yield
             return
-        total = sum(cost(self, s) for s in _closure(missing) if not self.store.has(type(s).__name__, self.key(s)))
         form = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left"
+        total = sum(cost(self, s) for s in missing)
         with tqdm(total=total, disable=not self.progress, bar_format=form, leave=False) as self._progress:
             try:
                 yield
@@ -135,34 +158,68 @@ class Lab:
             self._entries[key] = entry
         return self._entries[key]
 
-    def _compute(self, specs: list[Stage]) -> None:
-        groups: dict[str, list[Stage]] = defaultdict(list)
+    def _work(self, missing: list[Stage]) -> None:
+        """Computes what is missing, stack by stack, next to any other process that does the same."""
+        bar = self._progress
+        while missing:
+            ready = [s for s in missing if all(self._find(u) for u in s.upstream())]
+            computed = [self._share(stack) for stack in self._stacks(ready)]
+            if not any(computed):
+                bar.set_description("waiting for another process")
+                time.sleep(POLL_SECONDS)
+            left = [s for s in missing if self._find(s) is None]
+            bar.update(sum(cost(self, s) for s in set(missing) - set(left) - set().union(*computed)))
+            missing = left
+
+    def _share(self, stack: list[Stage]) -> set[Stage]:
+        """Computes those of a stack that nobody else is computing or has computed; returns them."""
+        keys = {self.key(s): s for s in stack}
+        try:
+            mine = self.store.leases.acquire(list(keys))
+        except OSError as error:
+            raise self.store.explained(error) from error
+        try:
+            specs = [keys[k] for k in mine if self._find(keys[k]) is None]
+            if specs:
+                self._chunk(specs)
+            return set(specs)
+        finally:
+            self.store.leases.release(mine)
+
+    def _stacks(self, specs: list[Stage]) -> Iterator[list[Stage]]:
+        """Specs that may be computed together: equal but for the model axis, and equally far if they were begun."""
+        groups: dict[tuple[str, str], list[Stage]] = defaultdict(list)
         for spec in specs:
-            groups[spec.group()].append(spec)
+            begun = self.store.progress(self.key(spec)) if spec.stacked else ""
+            groups[spec.group(), begun].append(spec)
+        most = self.stack or stack_size(self.device)
         for group in groups.values():
-            most = (self.stack or stack_size(group[0].net, self.device)) if group[0].stacked else 1
-            for start in range(0, len(group), most):
-                self._chunk(group[start:start + most])
+            size = most if group[0].stacked else 1
+            yield from (group[start:start + size] for start in range(0, len(group), size))
 
     def _chunk(self, specs: list[Stage]) -> None:
-        bar = self._progress
+        bar, shown = self._progress, [0.0]
         bar.set_description(f"{type(specs[0]).__name__} × {len(specs)}")
-        keys, begun, shown = [self.key(s) for s in specs], time.perf_counter(), [0.0]
 
         def advance(units: float) -> None:
             shown[0] += units
             bar.update(units)
-        job = Job(self, digest("".join(keys)), advance)
-        # Barriers and curvature need full float32, and a repeated run the same bits as far as the device can give them.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        job = Job(self, [self.key(s) for s in specs], advance)
+        with exact():
             results = COMPUTE[type(specs[0])](job, specs)
-        seconds = (job.earlier + time.perf_counter() - begun) / len(specs)
-        for spec, key, result in zip(specs, keys, results):
-            meta = provenance(self.device) | job.notes | {"seconds": seconds, "cost": cost(self, spec)}
+        seconds = job.seconds()
+        for spec, key, result in zip(specs, job.keys, results):
+            meta = provenance(self.device) | {"execution": execution(spec.net, self.device), "seconds": seconds,
+                                              "cost": cost(self, spec)}
             self._entries[key] = self.store.put(type(spec).__name__, key, spec.canonical(), result.values,
                                                 result.tensors, meta)
-        self.store.drop_checkpoint(job.key)
+            self.store.drop_checkpoint(key)
         bar.update(sum(cost(self, s) for s in specs) - shown[0])
+
+    def recompute(self, spec: Stage) -> Result:
+        """The result of one spec, computed anew from its stored upstream; the store is not touched."""
+        with exact():
+            return COMPUTE[type(spec)](Job(self, [self.key(spec)], resumable=False), [spec])[0]
 
     def model(self, spec: Train) -> tuple[Params, Params]:
         """Parameters and buffers of one training, on the lab's device."""
@@ -171,11 +228,11 @@ class Lab:
 
     def mask(self, spec: Ticket | RandomMask) -> Masks:
         """The mask of a ticket: bool tensors without a model axis, by layer."""
-        return ticket_mask(Job(self, "", lambda _: None), spec)[0]
+        return ticket_mask(Job(self), spec)[0]
 
     def distilled(self, spec: Distil) -> Distilled:
         """A distilled set, on the lab's device."""
-        return Job(self, "", lambda _: None).distilled(spec)
+        return Job(self).distilled(spec)
 
     def recall(self, stage: type[Stage]) -> list[tuple[Stage, Entry]]:
         """Everything of one stage that the store holds, whoever computed it, as specs and entries; computes nothing.
@@ -186,7 +243,7 @@ class Lab:
         for entry in self.store.entries(stage.__name__):
             try:
                 spec = stage(**{n: v for n, v in entry.spec.items() if n != "kind"})
-                known = self.key(spec) == entry.folder.name
+                known = self.key(spec) == entry.key
             except (ValueError, OSError):  # not this package's, or its data is not at hand
                 continue
             if known:
@@ -194,20 +251,29 @@ class Lab:
         return found
 
     def record(self, specs: Iterable[Stage]) -> dict:
-        """How the artifacts behind ``specs`` came about: devices, versions, commits, and compute seconds in all."""
-        entries = [e for s in _closure(specs) if (e := self._find(s)) is not None]
-        seen = {n: sorted({e.meta[n] for e in entries}) for n in ("device", "torch", "python", "commit")}
-        return {**seen, "entries": len(entries), "seconds": round(sum(e.meta["seconds"] for e in entries), 1)}
+        """How the artifacts behind ``specs`` came about: keys, data, devices, versions, date, seconds in all."""
+        needed = closure(specs)
+        entries = [e for s in needed if (e := self._find(s)) is not None]
+        seen = {n: sorted({str(e.meta[n]) for e in entries}) for n in ("device", "torch", "python", "commit", "lmcnb")}
+        data = {name: self.dataset(name).fingerprint for s in needed for name in (s.dataset, *s.other_data())}
+        return {**seen, "entries": len(entries), "seconds": round(sum(e.meta["seconds"] for e in entries), 1),
+                "date": max((e.meta["date"] for e in entries), default=None), "data": data,
+                "keys": sorted(e.key for e in entries)}
 
     def status(self, specs: Iterable[Stage]) -> list[Row]:
         """For every stage that ``specs`` need, upstream included: how much is done, what remains, its likely cost."""
-        needed = _closure(specs)
+        self._forget_changed()
+        specs = list(specs)
+        needed, missing = closure(specs), set(closure(specs, self._has))
         rows = []
         for name in dict.fromkeys(type(s).__name__ for s in needed):
             mine = [s for s in needed if type(s).__name__ == name]
-            left = [s for s in mine if not self.store.has(name, self.key(s))]
-            rows.append(Row(name, len(mine) - len(left), len(left), self._seconds(name, left)))
+            left = [s for s in mine if s in missing]
+            rows.append(Row(name, sum(map(self._has, mine)), len(left), self._seconds(name, left)))
         return rows
+
+    def _has(self, spec: Stage) -> bool:
+        return self.store.has(type(spec).__name__, self.key(spec))
 
     def _seconds(self, stage: str, left: list[Stage]) -> float | None:
         """Cost of what is left, at the pace of this stage's networks measured so far on this kind of device."""
@@ -215,7 +281,7 @@ class Lab:
             return 0.0
         # Units are training images for every stage, so another stage's pace is better than none.
         pace = self._pace([stage]) or self._pace([s.__name__ for s in COMPUTE])
-        return pace * sum(cost(self, s) for s in left) if pace is not None else None
+        return pace * sum(cost(self, s) for s in left) if pace else None
 
     def _pace(self, stages: list[str]) -> float | None:
         """Seconds a cost unit took in these stages on this kind of device; None where nothing was measured."""
@@ -225,52 +291,18 @@ class Lab:
         return sum(m["seconds"] for m in measured) / units if units else None
 
 
-def _closure(specs: Iterable[Stage]) -> list[Stage]:
+def closure(specs: Iterable[Stage], done: Callable[[Stage], bool] = lambda _: False) -> list[Stage]:
+    """The specs and all that they are made from, upstream first; what is ``done`` and its upstream left out."""
     found: dict[Stage, None] = {}
+    visited: set[Stage] = set()
 
     def visit(spec: Stage) -> None:
-        if spec not in found:
-            for upstream in spec.upstream():
-                visit(upstream)
-            found[spec] = None
+        if spec not in visited:
+            visited.add(spec)
+            if not done(spec):
+                for upstream in spec.upstream():
+                    visit(upstream)
+                found[spec] = None
     for spec in specs:
         visit(spec)
     return list(found)
-
-
-@lru_cache(maxsize=2)
-def _whitening(name: str, device: str, eps: float) -> Whitening:
-    return zca(_dataset(name, device).train, eps)
-
-
-@lru_cache(maxsize=1)
-def _whitened(name: str, device: str, eps: float) -> Images:
-    return _whitening(name, device, eps).images(_dataset(name, device).train)
-
-
-@lru_cache(maxsize=64)  # nine corruptions at five severities, and some
-def _corrupted(name: str, device: str, corruption: str, severity: int, seed: int, images: int | None) -> Images:
-    return corrupt(first(_dataset(name, device).test, images), corruption, severity, seed)
-
-
-@lru_cache(maxsize=4)
-def _dataset(name: str, device: str) -> Dataset:
-    return load(name, device)
-
-
-@cache
-def commit() -> str:
-    """The package's git commit, with "-dirty" when its code differs from it, or "unknown" outside a checkout."""
-    folder = Path(__file__).parents[1]
-    try:
-        head, changed = (subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=5).stdout
-                         for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."]))
-        return (head.strip() + ("-dirty" if changed.strip() else "")) or "unknown"
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-
-
-def provenance(device: torch.device) -> dict[str, str]:
-    """Where and with what a result was computed."""
-    return {"device": device_name(device), "torch": torch.__version__, "python": platform.python_version(),
-            "platform": sys.platform, "commit": commit()}

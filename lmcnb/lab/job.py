@@ -1,8 +1,10 @@
 """What the computation of a stage is given, and what it returns."""
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,13 +28,38 @@ class Result:
 
 @dataclass
 class Job:
-    """What a computation may use: the lab for upstream artifacts, a checkpoint, a progress callback (in cost units)."""
+    """What a computation may use: the lab for upstream artifacts, checkpoints, a progress callback (in cost units).
+
+    Every spec of a stack has a checkpoint of its own, so that an interrupted stack may go on in any other grouping.
+    """
 
     lab: Lab
-    key: str
-    advance: Callable[[float], None]
-    notes: dict[str, str] = field(default_factory=dict)
-    earlier: float = 0.0  # seconds that went into it before it was interrupted
+    keys: Sequence[str] = ()
+    advance: Callable[[float], None] = lambda _: None
+    resumable: bool = True
+    earlier: float = 0.0  # seconds of each spec before it was interrupted
+    begun: float = field(default_factory=time.perf_counter)
+    last: float = field(default_factory=time.perf_counter)
+
+    def saved(self) -> list[tuple[Params, dict[str, str]]] | None:
+        """For each spec the tensors of its checkpoint, on the lab's device, and its note; None where there is none."""
+        found = [self.lab.store.checkpoint(key) for key in self.keys] if self.resumable else [None]
+        if any(f is None for f in found):
+            return None
+        self.earlier = fmean(float(note["seconds"]) for _, note in found)
+        return [(to(tensors, self.lab.device), note) for tensors, note in found]
+
+    def checkpoint(self, state: Callable[[], Sequence[Params]], **note: object) -> None:
+        """Keeps ``state()``, tensors for each spec, if the last checkpoint is old enough to repay it."""
+        if self.resumable and time.perf_counter() - self.last > CHECKPOINT_SECONDS:
+            texts = {n: str(v) for n, v in note.items()} | {"seconds": str(self.seconds())}
+            for key, tensors in zip(self.keys, state()):
+                self.lab.store.save_checkpoint(key, tensors, texts)
+            self.last = time.perf_counter()
+
+    def seconds(self) -> float:
+        """That each spec has taken so far, interrupted runs included."""
+        return self.earlier + (time.perf_counter() - self.begun) / max(1, len(self.keys))
 
     def distilled(self, spec: Distil) -> Distilled:
         entry = self.lab.get(spec)
@@ -41,10 +68,7 @@ class Job:
 
     def decoded(self, spec: Distil) -> Images:
         """The set's images to train on: the same tensors in every round, so that a captured graph serves them all."""
-        key = self.lab.key(spec)
-        if key not in self.lab.decoded:
-            self.lab.decoded[key] = self.distilled(spec).decoded()
-        return self.lab.decoded[key]
+        return self.lab.decoded(self.lab.key(spec), lambda: self.distilled(spec).decoded())
 
 
 def prefixed(tensors: Params, prefix: str) -> Params:
@@ -52,9 +76,10 @@ def prefixed(tensors: Params, prefix: str) -> Params:
 
 
 def device_name(device: torch.device) -> str:
+    """What the computations run on: the processor's instruction set decides last bits, and its name speed."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, one thread, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def first(images: Images, count: int | None) -> Images:

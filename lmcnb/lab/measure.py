@@ -1,7 +1,6 @@
 """How the measurements of trained networks are computed: paths, planes, curvature."""
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import torch
@@ -10,10 +9,9 @@ from .. import curvature as _curvature
 from .. import landscape as _landscape
 from ..connectivity import CONVENTIONS, QUANTITIES, alpha_grid, paths, with_residuals
 from ..params import Params, select, stack
-from . import job as _job
 from .costs import cost
 from .job import Job, Result, first
-from .stages import Connect, Curvature, Landscape, Ticket, Train
+from .stages import Connect, Curvature, Landscape, Train
 from .subnetworks import origin, ticket_mask
 
 
@@ -31,7 +29,7 @@ def connect(job: Job, specs: Sequence[Connect]) -> list[Result]:
 def _end(job: Job, spec: Connect, trained: Train) -> tuple[Params, Params]:
     params, buffers = (stack([d]) for d in job.lab.model(trained))
     if spec.masks == "released" and trained.mask is not None:
-        (init, _), step = origin(job, [trained.mask if isinstance(trained.mask, Ticket) else trained])
+        (init, _), step = origin(job, [trained.mask])
         masks = stack([ticket_mask(job, trained.mask)[0]])
         images = len(job.lab.dataset(spec.dataset).train)
         params = with_residuals(params, init, masks, trained.recipe, images, step)
@@ -44,16 +42,14 @@ def landscape(job: Job, specs: Sequence[Landscape]) -> list[Result]:
     params, buffers = (stack([select(e[i], 0) for e in ends]) for i in (0, 1))
     plane, axes = _plane(job, spec, params, buffers)
     images = first(job.lab.dataset(spec.dataset).train, spec.train_images)
-    saved = job.lab.store.checkpoint(job.key)
-    last = [time.monotonic(), 0]
+    saved, last = job.saved(), [0]
 
     def on_tile(values: torch.Tensor, done: int) -> None:
-        job.advance(cost(job.lab, spec) * (done - last[1]) / spec.points ** 2)
-        last[1] = done
-        if time.monotonic() - last[0] > _job.CHECKPOINT_SECONDS:
-            job.lab.store.save_checkpoint(job.key, {"values": values}, {})
-            last[0] = time.monotonic()
-    found = _landscape.loss_on_plane(spec.net, plane, images, *axes, done=saved and saved[0]["values"], on_tile=on_tile,
+        job.advance(cost(job.lab, spec) * (done - last[0]) / spec.points ** 2)
+        last[0] = done
+        job.checkpoint(lambda: [{"values": values}])
+    before = saved and saved[0][0]["values"].cpu()
+    found = _landscape.loss_on_plane(spec.net, plane, images, *axes, done=before, on_tile=on_tile,
                                  recalibrate_on=images if spec.bn == "recalibrate" else None)
     places, away = plane.project(params)
     values = {"min": float(found[0].min()), "orthonormal": plane.orthonormal, "places": places.tolist(),

@@ -1,11 +1,13 @@
 """The stages of a study. Each is a spec: equal settings are one artifact, computed once, wherever it is asked for."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ..corruptions import SEVERITIES, corruption
+from ..data import Dataset
 from ..distill import AnyMethod, Protocol
 from ..models import Net
 from ..spec import Spec
@@ -36,6 +38,17 @@ class Stage(Spec):
     def blank(self) -> dict[str, Any]:
         return {}
 
+    def check(self, data: Callable[[str], Dataset]) -> None:
+        """Raises ValueError when this stage cannot work on these data; a lab asks before anything is computed.
+
+        ``data`` gives a data set by name.
+        """
+        train = data(self.dataset).train
+        if (train.shape, train.classes) != ((self.net.channels, self.net.size, self.net.size), self.net.classes):
+            raise ValueError(f"net takes {self.net.channels} × {self.net.size} × {self.net.size} images of "
+                             f"{self.net.classes} classes, {self.dataset} has {' × '.join(map(str, train.shape))} of "
+                             f"{train.classes}: make it with Net.of(data.train, …)")
+
 
 class Expert(Stage):
     """The weights of a network before the first and after every epoch of a training on the real data.
@@ -59,6 +72,10 @@ class Distil(Stage):
 
     method: AnyMethod
     seed: int = 0
+
+    def check(self, data: Callable[[str], Dataset]) -> None:
+        super().check(data)
+        self.method.check(data(self.dataset), self.net)
 
     def upstream(self) -> list[Stage]:
         """The expert trainings that the method follows, if it follows any."""
@@ -108,11 +125,19 @@ class Train(Stage):
     def group(self) -> str:
         return super().group() + _way_back(self.mask)
 
+    def check(self, data: Callable[[str], Dataset]) -> None:
+        super().check(data)
+        steps, begin = self.recipe.steps(len(data(self.dataset).train)), _first_step(self.mask)
+        last = steps if self.stop is None else self.stop
+        if not begin <= last <= steps:
+            raise ValueError(f"a training from step {begin} to step {last} does not fit a recipe of {steps} steps on "
+                             f"{self.dataset}: change stop, rewind_to or epochs")
+
     @model_validator(mode="after")
     def _same_network(self):
-        if self.mask is not None and self.mask.net != self.net:
-            raise ValueError(f"the mask is of another network ({self.mask.net.canonical()}) than net "
-                             f"({self.net.canonical()})")
+        if self.mask is not None and (self.mask.net, self.mask.dataset) != (self.net, self.dataset):
+            raise ValueError(f"the mask is of another network or data set ({self.mask.net.canonical()} on "
+                             f"{self.mask.dataset}) than the training ({self.net.canonical()} on {self.dataset})")
         if self.mask is not None and self.mask.init != self.init:
             raise ValueError(f"the mask was found from init {self.mask.init}, the network starts from {self.init}; "
                              f"a ticket is a mask and its own initialisation")
@@ -126,7 +151,8 @@ class Ticket(Stage):
         init: seed of the initialisation. seed: of the SGD noise while pruning.
         source: the distilled set to train on; None is the real data (IMP).
         recipe: of the training in each round.
-        rewind: "full" or "weights" (see :func:`lmcnb.rewound`). rewind_to: a stopped dense training, else init.
+        rewind: "full" or "weights" (see :func:`lmcnb.rewound`). rewind_to: a dense training stopped after some steps
+            (``stop``), whose weights take the place of the initial ones, and whose step that of the schedule's first.
         base: a ticket to go on from (hybrid tickets); ``round`` counts its rounds too.
     """
 
@@ -146,6 +172,20 @@ class Ticket(Stage):
     @property
     def dense(self) -> bool:
         return self.round == 0
+
+    @property
+    def noise(self) -> str:
+        """The seed that :func:`lmcnb.prune_iteratively` takes to find the same ticket."""
+        return f"{self.seed}/{self.init}"
+
+    def check(self, data: Callable[[str], Dataset]) -> None:
+        super().check(data)
+        train = data(self.dataset).train
+        images = len(train) if self.source is None else self.source.method.images(train.classes)
+        steps, begin = self.recipe.steps(images), _first_step(self)
+        if begin >= steps:
+            raise ValueError(f"rewind_to is step {begin}, and a pruning round has {steps} steps: lower its stop, or "
+                             f"raise epochs")
 
     def at(self, round: int) -> Ticket:
         """The same pruning after another number of rounds."""
@@ -171,15 +211,31 @@ class Ticket(Stage):
             raise ValueError("base must have at least one round")
         if self.base is not None and self.round <= self.base.round:
             raise ValueError(f"round ({self.round}) counts the base's rounds too: it must exceed {self.base.round}")
+        for name, other in (("base", self.base), ("rewind_to", self.rewind_to), ("source", self.source)):
+            if other is not None and other.dataset != self.dataset:
+                raise ValueError(f"{name} is of another data set ({other.dataset}) than the ticket ({self.dataset})")
         for name, other in (("base", self.base), ("rewind_to", self.rewind_to)):
             if other is not None and (other.net, other.init) != (self.net, self.init):
                 raise ValueError(f"{name} is of another network or init ({other.net.canonical()}, init {other.init}) "
                                  f"than the ticket ({self.net.canonical()}, init {self.init})")
         return self
 
+    @model_validator(mode="after")
+    def _rewinds_to_a_step(self):
+        if self.rewind_to is not None and not self.rewind_to.stop:
+            raise ValueError("rewind_to must be a training that was stopped: give it stop, the number of its steps; to "
+                             "rewind to the initial weights leave rewind_to out")
+        if self.rewind_to is not None and self.rewind_to.mask is not None:
+            raise ValueError("rewind_to must be a dense training: leave its mask out")
+        return self
+
 
 class RandomMask(Stage):
-    """A random mask with ``like``'s number of weights: "layerwise" keeps its layers' sparsities, "global" does not."""
+    """A random mask with ``like``'s number of weights: "layerwise" keeps its layers' sparsities, "global" does not.
+
+    It is a control for ``like``, so its network starts from what ``like``'s does: rewound to the same step, and with
+    the same biases and norms where those were not rewound.
+    """
 
     like: Ticket
     kind: Literal["layerwise", "global"] = "layerwise"
@@ -187,14 +243,18 @@ class RandomMask(Stage):
 
     @model_validator(mode="after")
     def _same_network(self):
-        if self.like.net != self.net:
-            raise ValueError(f"like is a mask of another network ({self.like.net.canonical()}) than net "
-                             f"({self.net.canonical()})")
+        if (self.like.net, self.like.dataset) != (self.net, self.dataset):
+            raise ValueError(f"like is a mask of another network or data set ({self.like.net.canonical()} on "
+                             f"{self.like.dataset}) than this one ({self.net.canonical()} on {self.dataset})")
         return self
 
     @property
     def init(self) -> int:
         return self.like.init
+
+    @property
+    def rewind_to(self) -> Train | None:
+        return self.like.rewind_to
 
     @property
     def dense(self) -> bool:
@@ -223,6 +283,13 @@ class Connect(Stage):
 
     def upstream(self) -> list[Stage]:
         return [self.a, self.b]
+
+    @model_validator(mode="after")
+    def _two_of_one_network(self):
+        _check_same(self, self.a, self.b)
+        if self.a == self.b:
+            raise ValueError("a and b are one training, and a path needs two: give them different seeds")
+        return self
 
 
 class Landscape(Stage):
@@ -351,10 +418,17 @@ def _check_same(stage: Stage, *models: Train) -> None:
 
 def _way_back(mask: Ticket | RandomMask | None) -> str:
     """From what a mask's subnetwork starts: a stack has one answer for all of its models."""
-    if not isinstance(mask, Ticket):
+    if mask is None:
         return "/full/None"
-    point = mask.rewind_to and mask.rewind_to.but(init=0).canonical()
-    return f"/{'full' if mask.dense else mask.rewind}/{point}"
+    ticket = mask.like if isinstance(mask, RandomMask) else mask
+    point = ticket.rewind_to and ticket.rewind_to.but(init=0).canonical()
+    return f"/{'full' if ticket.dense else ticket.rewind}/{point}"
+
+
+def _first_step(mask: Ticket | RandomMask | None) -> int:
+    """The step of the schedule that a mask's subnetwork starts from."""
+    point = getattr(mask, "rewind_to", None)
+    return point.stop if point else 0
 
 
 Train.model_rebuild()

@@ -1,4 +1,8 @@
-"""What has been computed, on disk: one folder an entry, addressed by content, whole or absent, never pickled."""
+"""What has been computed, on disk: one folder an entry, addressed by content, whole or absent, never pickled.
+
+Any number of processes may use one store. Nothing is ever changed in place: a file is written aside and renamed, the
+first whole entry under a key stays, and what is damaged is moved to ``damaged/`` and kept.
+"""
 from __future__ import annotations
 
 import errno
@@ -8,157 +12,279 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from ..params import Params
+from ..spec import canonical, digest
+from .lease import Leases
 
 log = logging.getLogger(__name__)
+
+PARTS = ("spec.json", "result.json", "tensors.safetensors")  # what meta.json holds the checksums of
+ELSEWHERE = ("aside", "checkpoints", "damaged", "leases")  # folders of the store that are no stage's
 
 
 class StoreError(OSError):
     """The store could not be written; the message says where and what to do."""
 
 
+class Damaged(ValueError):
+    """What lies under a key is not what was stored there."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One computed artifact: ``result`` (plain numbers), ``tensors`` (read when asked for), ``meta`` (provenance)."""
+    """One computed artifact: ``result`` (plain numbers), ``meta`` (provenance), ``tensors`` (read when asked for)."""
 
     folder: Path
     spec: dict[str, Any]
     result: dict[str, Any]
     meta: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
+    @property
+    def key(self) -> str:
+        return self.folder.name
+
+    @property
+    def stage(self) -> str:
+        return self.folder.parent.name
+
+    @property
     def tensors(self) -> Params:
-        return load_file(self.folder / "tensors.safetensors")
+        """Read from the file each time: what nobody holds any more is released. Raises Damaged when it has changed."""
+        return load_tensors(_checked(self.folder, "tensors.safetensors", self.meta))
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files on disk."""
+        return sum(f.stat().st_size for f in self.folder.iterdir())
 
 
 class Store:
-    """A folder of entries ``<root>/<stage>/<key>/{spec.json, result.json, tensors.safetensors, meta.json}``."""
+    """A folder of entries ``<root>/<stage>/<key>/{spec.json, result.json, tensors.safetensors, meta.json}``.
+
+    ``meta.json`` holds the sha256 of the other three, the entry's stage and key, and its own sha256.
+    """
 
     def __init__(self, root: Path):
         self.root = Path(root)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Who is computing what in this store."""
+        return Leases(self.root / "leases")
 
     def folder(self, stage: str, key: str) -> Path:
         return self.root / stage / key
 
     def has(self, stage: str, key: str) -> bool:
         """Whether an entry is there, without reading it."""
-        return (self.folder(stage, key) / "result.json").exists()
+        return (self.folder(stage, key) / "meta.json").exists()
 
     def get(self, stage: str, key: str) -> Entry | None:
-        """The entry, or None. A damaged one is reported, set aside and treated as absent."""
-        folder = self.folder(stage, key)
-        if not folder.exists():
-            return None
-        try:
-            return self._read(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("entry %s of the store is damaged (%s): it will be computed again", folder, error)
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
+        """The entry, or None. A damaged one is reported, moved to ``damaged/`` and treated as absent.
 
-    def _read(self, folder: Path) -> Entry:
-        spec, result, meta = (json.loads((folder / f"{n}.json").read_text()) for n in ("spec", "result", "meta"))
-        if _sha256(folder / "tensors.safetensors") != meta["sha256"]:
-            raise ValueError("tensors.safetensors does not have the recorded sha256")
+        Raises:
+            OSError: the files are there and cannot be read just now (too many open files, a stale handle, no
+                permission): nothing is touched.
+        """
+        folder, reason = self.folder(stage, key), None
+        for _ in range(2):  # another process may be putting a whole one in the place of a damaged one
+            try:
+                return self.read(stage, key)
+            except (FileNotFoundError, Damaged) as error:
+                if not folder.exists():
+                    return None
+                reason = error
+        self.set_aside(folder, reason)
+        return None
+
+    def read(self, stage: str, key: str) -> Entry:
+        """The entry, every file of it checked.
+
+        Raises:
+            FileNotFoundError: it is not there, or not whole. Damaged: it is not what was stored.
+        """
+        folder = self.folder(stage, key)
+        data = (folder / "meta.json").read_bytes()
+        meta = _json(folder, "meta.json", data)
+        if not isinstance(meta, dict) or meta.get("self") != _own(meta) or dump(meta) != data:
+            raise Damaged("meta.json does not have the sha256 that it holds")
+        if (meta["stage"], meta["key"]) != (stage, key):
+            raise Damaged(f"it is the entry {meta['stage']}/{meta['key']}")
+        parts = {name: _checked(folder, name, meta) for name in PARTS}
+        spec, result = (_json(folder, name, parts[name]) for name in PARTS[:2])
         return Entry(folder, spec, result, meta)
 
+    def set_aside(self, folder: Path, reason: Exception) -> None:
+        """Moves an entry's folder, or a checkpoint, to ``damaged/``, where nothing reads it and nothing deletes it."""
+        target = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(folder, target)
+        except FileNotFoundError:  # another process was faster
+            return
+        except OSError as error:
+            raise self.explained(error) from error
+        log.warning("%s of the store is damaged (%s): it lies in %s now and is computed again", folder, reason, target)
+
     def put(self, stage: str, key: str, spec: str, result: dict, tensors: Params, meta: dict) -> Entry:
-        """Writes an entry aside, then renames it into place. Raises StoreError when the disk is full or read-only."""
-        folder = self.folder(stage, key)
-        aside = self.root / "aside" / f"{key}-{uuid.uuid4().hex}"
+        """Writes an entry aside, then renames it into place; a whole one that is there already stays, and is returned.
+
+        Raises:
+            StoreError: the disk is full or read-only.
+        """
+        parts = dict(zip(PARTS, (spec.encode(), dump(result), packed(tensors))))
+        meta = {**meta, "stage": stage, "key": key, "sha256": {n: _sha256(data) for n, data in parts.items()}}
+        meta["self"] = _own(meta)
+        folder, aside = self.folder(stage, key), self.root / "aside" / f"{key}-{uuid.uuid4().hex}"
         try:
             aside.mkdir(parents=True)
-            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside / "tensors.safetensors")
-            meta = {**meta, "sha256": _sha256(aside / "tensors.safetensors")}
-            for name, text in (("spec", spec), ("meta", _dump(meta)), ("result", _dump(result))):
-                (aside / f"{name}.json").write_text(text)
+            for name, data in (*parts.items(), ("meta.json", dump(meta))):
+                (aside / name).write_bytes(data)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.rename(aside, folder)
-        except Exception as error:
+            while not _renamed(aside, folder):
+                if (there := self.get(stage, key)) is not None:
+                    return there
+            return Entry(folder, json.loads(spec), json.loads(parts["result.json"]), meta)
+        except OSError as error:
+            raise self.explained(error) from error
+        finally:
             shutil.rmtree(aside, ignore_errors=True)
-            raise self._explained(error) from error
-        return Entry(folder, json.loads(spec), result, meta)
 
     def save_checkpoint(self, key: str, tensors: Params, note: dict[str, str]) -> None:
         """Keeps the state of an unfinished stage; replaces the previous one in a single step."""
-        path = self.root / "checkpoints" / f"{key}.safetensors"
-        aside = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+        path = self._checkpoint(key)
+        aside = path.with_name(f"{key}.{uuid.uuid4().hex}.partial")
+        data = packed(tensors, note)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside, metadata=note)
+            aside.write_bytes(_sha256(data).encode() + data)
             os.replace(aside, path)
-        except Exception as error:
+        except OSError as error:
             aside.unlink(missing_ok=True)
-            raise self._explained(error) from error
+            raise self.explained(error) from error
 
     def checkpoint(self, key: str) -> tuple[Params, dict[str, str]] | None:
-        """The last checkpoint and its note, or None; an unreadable one counts as none."""
-        from safetensors import SafetensorError, safe_open
-
-        path = self.root / "checkpoints" / f"{key}.safetensors"
-        if not path.exists():
-            return None
+        """The last checkpoint and its note, or None. A damaged one is set aside and counts as none."""
+        path = self._checkpoint(key)
         try:
-            with safe_open(path, "pt") as f:
-                return {n: f.get_tensor(n) for n in f.keys()}, f.metadata() or {}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError) as error:
-            log.warning("checkpoint %s is damaged (%s): its stage starts over", path, error)
+            data = path.read_bytes()
+        except FileNotFoundError:
             return None
+        if data[:64] != _sha256(data[64:]).encode():
+            self.set_aside(path, Damaged("its checksum is not that of its content"))
+            return None
+        return load_tensors(data[64:]), _note(data[64:])
+
+    def progress(self, key: str) -> str:
+        """How far the checkpoint of a key is: the step in its note, or "" where there is none."""
+        try:
+            with open(self._checkpoint(key), "rb") as file:
+                file.seek(64)
+                length = file.read(8)
+                return _note(length + file.read(int.from_bytes(length, "little"))).get("step", "")
+        except (OSError, ValueError, OverflowError, MemoryError):  # none, or a damaged one: found when it is read
+            return ""
 
     def drop_checkpoint(self, key: str) -> None:
-        (self.root / "checkpoints" / f"{key}.safetensors").unlink(missing_ok=True)
+        self._checkpoint(key).unlink(missing_ok=True)
 
-    def remember(self, kind: str, key: str, choose: Callable[[], str]) -> str:
-        """A small choice made once for this store: what was chosen before, else ``choose()``."""
-        path = self.root / kind / f"{key}.txt"
-        if path.exists() and (text := path.read_text().strip()):
-            return text
-        chosen = choose()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(chosen)
-        except OSError as error:
-            raise self._explained(error) from error
-        return chosen
+    def _checkpoint(self, key: str) -> Path:
+        return self.root / "checkpoints" / f"{key}.ckpt"
+
+    def stages(self) -> list[str]:
+        """The stages that the store has a folder of."""
+        folders = self.root.iterdir() if self.root.is_dir() else ()
+        return sorted(f.name for f in folders if f.is_dir() and f.name not in ELSEWHERE)
+
+    def keys(self, stage: str) -> list[str]:
+        """The keys of a stage's entries, whole or not."""
+        return sorted(f.name for f in (self.root / stage).glob("*/"))
 
     def entries(self, stage: str) -> Iterator[Entry]:
-        """Every readable entry of a stage, in the order of their keys."""
-        for folder in sorted((self.root / stage).glob("*/")):
-            if (entry := self.get(stage, folder.name)) is not None:
+        """Every whole entry of a stage, in the order of their keys; those of older versions of the package left out."""
+        for key in self.keys(stage):
+            if not self.of_older_version(stage, key) and (entry := self.get(stage, key)) is not None:
                 yield entry
+
+    def of_older_version(self, stage: str, key: str) -> bool:
+        """Whether an entry was written before entries held checksums of all files: nobody asks for such a key."""
+        try:
+            meta = json.loads((self.folder(stage, key) / "meta.json").read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(meta, dict) and not {"self", "stage", "key"} & meta.keys()
 
     def metas(self, stage: str) -> list[dict[str, Any]]:
         """meta.json of every entry of a stage, for cost estimates."""
         found = []
         for path in sorted((self.root / stage).glob("*/meta.json")):
             try:
-                found.append(json.loads(path.read_text()))
+                found.append(json.loads(path.read_bytes()))
             except (OSError, ValueError):
                 continue
-        return found
+        return [meta for meta in found if isinstance(meta, dict)]
 
-    def _explained(self, error: Exception) -> Exception:
-        if isinstance(error, OSError) or "no space left" in str(error).lower():
-            full = getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower()
-            reason = "no space left on the disk" if full else str(error)
-            return StoreError(f"cannot write to the store at {self.root}: {reason}. Free some space or set LMCNB_STORE "
-                              f"to another folder; what is already there stays valid and is not computed again")
-        return error
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    def explained(self, error: OSError) -> OSError:
+        """What to do about a store that cannot be written."""
+        if isinstance(error, StoreError):
+            return error
+        reason = "no space left on the disk" if error.errno == errno.ENOSPC else str(error)
+        return StoreError(f"cannot write to the store at {self.root}: {reason}. Free some space there, make it "
+                          f"writable, or set LMCNB_STORE to another folder; what is stored stays valid, and the same "
+                          f"command goes on from it")
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True)
+def packed(tensors: Params, note: dict[str, str] | None = None) -> bytes:
+    """Tensors as the bytes of a .safetensors file: the same bytes for the same tensors."""
+    return save_tensors({n: t.detach().cpu().contiguous() for n, t in sorted(tensors.items())}, note)
+
+
+def dump(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+def _renamed(aside: Path, folder: Path) -> bool:
+    """Whether a folder was moved to its place; False where one is already."""
+    try:
+        os.rename(aside, folder)
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+
+
+def _checked(folder: Path, name: str, meta: dict[str, Any]) -> bytes:
+    data = (folder / name).read_bytes()
+    if _sha256(data) != meta["sha256"][name]:
+        raise Damaged(f"{name} does not have the recorded sha256")
+    return data
+
+
+def _json(folder: Path, name: str, data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise Damaged(f"{name} is no JSON") from error
+
+
+def _own(meta: dict[str, Any]) -> str:
+    return digest(canonical({n: v for n, v in meta.items() if n != "self"}))
+
+
+def _note(data: bytes) -> dict[str, str]:
+    """The note of a .safetensors file, whose header is JSON after eight bytes that hold its length."""
+    return json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -63,8 +63,7 @@ class Study(Spec):
 
     def images(self, name: str) -> int:
         """Decoded images of a set."""
-        method = self.sets[name]
-        return method.ipc * self.net.classes * method.factor ** 2
+        return self.sets[name].images(self.net.classes)
 
     def mask(self, way: str, init: int, round: int) -> Ticket | RandomMask | None:
         """The mask that ``way`` finds for initialisation ``init`` in ``round`` rounds; None where nothing is pruned.

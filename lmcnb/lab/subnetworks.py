@@ -27,7 +27,7 @@ def origin(job: Job, specs: Sequence) -> tuple[tuple[Params, Params], int]:
     if points[0] is None:
         return initialised(specs[0], [s.init for s in specs], job.lab.device), 0
     models = [job.lab.model(p) for p in points]
-    return (stack([p for p, _ in models]), stack([b for _, b in models])), points[0].stop or 0
+    return (stack([p for p, _ in models]), stack([b for _, b in models])), points[0].stop
 
 
 def ticket_mask(job: Job, spec: Ticket | RandomMask) -> tuple[_masks.Masks, tuple[Params, Params] | None]:
@@ -39,6 +39,8 @@ def ticket_mask(job: Job, spec: Ticket | RandomMask) -> tuple[_masks.Masks, tupl
     tensors = job.lab.get(spec).tensors
     packed, own, buffers = (prefixed(tensors, p) for p in ("mask/", "params/", "buffers/"))
     masks = to(select(_masks.unpack({n: packed[n] for n in like}, like), 0), job.lab.device)
+    if isinstance(spec, RandomMask):
+        return masks, ticket_mask(job, spec.like)[1]
     return masks, (to(own, job.lab.device), to(buffers, job.lab.device)) if own else None
 
 

@@ -1,0 +1,39 @@
+"""One state of torch for everything that is stored: full float32, deterministic kernels, one thread.
+
+All of it is global in torch, and a notebook may have set any of it; it is put back afterwards.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+_PRECISIONS = (torch.backends.cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.conv,
+               torch.backends.mkldnn.matmul)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Within it a computation gives the same bits on one kind of machine, whatever the session had set before.
+
+    A CPU computes on one thread: how many there are decides where sums are split, and so their last bits. Other cores
+    serve other models.
+    """
+    wanted: list[tuple[Any, str, Any]] = [(b, "fp32_precision", "ieee") for b in _PRECISIONS]
+    wanted += [(torch.backends.cudnn, "benchmark", False), (torch.backends.cudnn, "deterministic", True)]
+    before = [getattr(owner, name) for owner, name, _ in wanted]
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    try:
+        for owner, name, value in wanted:
+            setattr(owner, name, value)
+        torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float32)
+        with torch.enable_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+        for (owner, name, _), value in zip(wanted, before):
+            setattr(owner, name, value)

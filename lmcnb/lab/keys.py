@@ -1,0 +1,67 @@
+"""What a result's key is made of: equal keys mean equal bytes, and what would give other bytes has another key.
+
+Beside a stage's own settings: the fingerprint of its data, the keys of what it is made from, how it is executed, and
+the code of whatever is not built in. The guarantee holds for one kind of processor and one version of torch; both are
+recorded with every result.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from .. import models
+from ..data import DATASETS
+from ..models import Net
+from ..sources import code_digest, is_ours
+from ..spec import Spec
+from ..strategies import compiles
+
+
+def execution(net: Net, device: torch.device) -> dict[str, str]:
+    """What of the way a network is run decides the last bits: kind of device, mode, precision."""
+    mode = "graph" if device.type == "cuda" else "compiled" if compiles(net) else "eager"
+    return {"device": device.type, "mode": mode, "precision": "float32"}
+
+
+def foreign(spec: Spec) -> dict[str, Any]:
+    """By name what a spec refers to and this package does not hold: networks, and classes of settings."""
+    found: dict[str, Any] = {}
+    for part in _specs(spec):
+        if not is_ours(type(part)):
+            found[f"class {type(part).__qualname__}"] = type(part)
+        if isinstance(part, Net) and part.name in models.MODELS and not is_ours(models.MODELS[part.name]):
+            found[f"model {part.name}"] = models.MODELS[part.name]
+    return found
+
+
+def code(spec: Spec) -> dict[str, Any]:
+    """A digest of everything :func:`foreign`, and the versions of built-in networks that were changed."""
+    versions = {f"model {p.name}": models.VERSIONS[p.name] for p in _specs(spec)
+                if isinstance(p, Net) and p.name in models.VERSIONS and is_ours(models.MODELS[p.name])}
+    return versions | {name: code_digest(thing) for name, thing in foreign(spec).items()}
+
+
+def registered(classes: Iterable[type]) -> dict[str, Any]:
+    """Changes when the code behind a registered network or data set, or behind one of these classes, does."""
+    things = {f"model {n}": build for n, build in models.MODELS.items() if not is_ours(build)}
+    things |= {f"class {id(c)}": c for c in classes}
+    return {f"data {n}": id(source) for n, source in DATASETS.items()} | {
+        name: code_digest(thing) for name, thing in things.items()}
+
+
+def _specs(value: Any) -> Iterator[Spec]:
+    """A spec and all specs within it."""
+    if isinstance(value, Spec):
+        yield value
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _specs(getattr(value, name))
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _specs(each)
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _specs(each)

@@ -1,0 +1,51 @@
+"""Data sets and what is derived from them, made once a process."""
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ..corruptions import corrupt
+from ..data import DATASETS, Dataset, Images, load
+from ..whitening import Whitening, zca
+from .job import first
+
+# A cell that registers a data set may be run again: what is kept belongs to the function, not to its name.
+
+
+def dataset(name: str, device: torch.device) -> Dataset:
+    return _dataset(name, str(device), DATASETS.get(name))
+
+
+def whitening(name: str, device: torch.device, eps: float) -> Whitening:
+    return _whitening(name, str(device), DATASETS.get(name), eps)
+
+
+def whitened(name: str, device: torch.device, eps: float) -> Images:
+    return _whitened(name, str(device), DATASETS.get(name), eps)
+
+
+def corrupted(name: str, device: torch.device, corruption: str, severity: int, seed: int, images: int | None) -> Images:
+    return _corrupted(name, str(device), DATASETS.get(name), corruption, severity, seed, images)
+
+
+@lru_cache(maxsize=4)
+def _dataset(name: str, device: str, _: Any) -> Dataset:
+    return load(name, device)
+
+
+@lru_cache(maxsize=2)
+def _whitening(name: str, device: str, source: Any, eps: float) -> Whitening:
+    return zca(_dataset(name, device, source).train, eps)
+
+
+@lru_cache(maxsize=1)
+def _whitened(name: str, device: str, source: Any, eps: float) -> Images:
+    return _whitening(name, device, source, eps).images(_dataset(name, device, source).train)
+
+
+@lru_cache(maxsize=64)  # nine corruptions at five severities, and some
+def _corrupted(name: str, device: str, source: Any, corruption: str, severity: int, seed: int, images: int | None
+               ) -> Images:
+    return corrupt(first(_dataset(name, device, source).test, images), corruption, severity, seed)
