@@ -265,3 +265,12 @@ def test_writers_in_step_on_the_same_keys_all_succeed(shelf: Store):
     assert [w.returncode for w in writers] == [0, 0, 0], errors
     assert len(list(shelf.entries("Train"))) == 150 and not list(shelf.root.glob("damaged/*"))
     assert not list(shelf.root.glob("aside/*"))
+
+
+def test_tensors_come_in_one_order(shelf: Store):
+    """Sums over a network's parameters follow it, and safetensors' own differs from call to call."""
+    names = [f"p{k}" for k in range(40)]
+    put(shelf, tensors={n: torch.zeros(1) for n in reversed(names)})
+    shelf.save_checkpoint("k", {n: torch.zeros(1) for n in reversed(names)}, {})
+    for _ in range(5):
+        assert list(shelf.get("Train", "k1").tensors) == sorted(names) == list(shelf.checkpoint("k")[0])

@@ -59,7 +59,7 @@ class Entry:
     @property
     def tensors(self) -> Params:
         """Read from the file each time: what nobody holds any more is released. Raises Damaged when it has changed."""
-        return load_tensors(_checked(self.folder, "tensors.safetensors", self.meta))
+        return unpacked(_checked(self.folder, "tensors.safetensors", self.meta))
 
     @property
     def size(self) -> int:
@@ -182,7 +182,7 @@ class Store:
         if data[:64] != _sha256(data[64:]).encode():
             self.set_aside(path, Damaged("its checksum is not that of its content"))
             return None
-        return load_tensors(data[64:]), _note(data[64:])
+        return unpacked(data[64:]), _note(data[64:])
 
     def progress(self, key: str) -> str:
         """How far the checkpoint of a key is: the step in its note, or "" where there is none."""
@@ -246,6 +246,11 @@ class Store:
 def packed(tensors: Params, note: dict[str, str] | None = None) -> bytes:
     """Tensors as the bytes of a .safetensors file: the same bytes for the same tensors."""
     return save_tensors({n: t.detach().cpu().contiguous() for n, t in sorted(tensors.items())}, note)
+
+
+def unpacked(data: bytes) -> Params:
+    """Inverse of :func:`packed`, by name: the library's own order differs from call to call, and sums with it."""
+    return dict(sorted(load_tensors(data).items()))
 
 
 def dump(value: Any) -> bytes:

@@ -1,0 +1,118 @@
+"""Equal keys mean equal bytes: whatever the process, the stack, the store and the number of threads."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another
+
+from lmcnb import MTT, Lab, prune_iteratively
+from lmcnb.lab import Curvature, Distil, Landscape, Probe, RandomMask, Robustness, Ticket, Train
+from lmcnb.lab.keys import execution
+
+TRAINS = [STUDY.train("idc", i, 2, s) for i in (0, 1) for s in (0, 1)]
+EXPERT = RECIPE.but(epochs=2)
+PLAN = [
+    *(STUDY.connect(way, i, 2 * (way != "dense")) for way in ("dense", "imp", "idc", "random mask") for i in (0, 1)),
+    STUDY.assess("idc", RECIPE, networks=2),
+    Distil(net=NET, method=MTT(ipc=1, iterations=2, steps=2, max_start=1, ahead=1, expert_count=2, expert=EXPERT)),
+    Train(net=BATCHNORM, recipe=RECIPE.but(epochs=0.1)),
+    Curvature(net=NET, model=TRAINS[0], images=16, diagonal="hutchinson", products=4, steps=3),
+    Landscape(net=NET, models=tuple(TRAINS[0].but(seed=s) for s in (0, 1, 2)), points=3, train_images=50),
+    *(Robustness(net=NET, model=t, corruptions=("contrast",), severities=(3,), images=50) for t in TRAINS),
+    Probe(net=NET, model=TRAINS[0], target="digits", train_images=100, test_images=50),
+]
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from test_same_bytes import PLAN
+from lmcnb import Lab
+Lab("cpu", sys.argv[1], stack=int(sys.argv[2]), progress=False).map(PLAN)
+"""
+
+
+def started(store: Path, stack: int, threads: int) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", CHILD, store, str(stack), Path(__file__).parent],
+                            env=os.environ | {"OMP_NUM_THREADS": str(threads)}, stderr=subprocess.PIPE, text=True)
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Every file of every entry but its provenance, which holds times."""
+    return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*")
+            if p.is_file() and p.name != "meta.json" and p.suffix != ".lock"}
+
+
+def test_one_plan_into_two_empty_stores(tmp_path: Path):
+    """Alone on two threads; by two processes at once, as stacks, on one thread."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    children = [started(one, stack=1, threads=2), *(started(two, stack=16, threads=1) for _ in range(2))]
+    for child in children:
+        _, errors = child.communicate(timeout=300)
+        assert child.returncode == 0, errors
+    first, second = contents(one), contents(two)
+    assert len(first) > 3 * len(PLAN) and first.keys() == second.keys()
+    assert [n for n in first if first[n] != second[n]] == []
+    assert not list(two.glob("leases/*")) and not list(two.glob("damaged/*"))
+
+
+def test_what_is_computed_anew_is_what_is_stored(lab: Lab):
+    from lmcnb.lab.store import dump, packed
+
+    for spec in (TRAIN, IMP.at(2), STUDY.distil("idc"), STUDY.connect("imp", 0, 2)):
+        entry, again = lab.get(spec), another(lab).recompute(spec)
+        assert (entry.folder / "result.json").read_bytes() == dump(again.values)
+        assert (entry.folder / "tensors.safetensors").read_bytes() == packed(again.tensors)
+
+
+def test_what_a_session_has_set_does_not_reach_a_result(lab: Lab, tmp_path: Path):
+    entry = lab.get(TRAIN)
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_float32_matmul_precision("medium")
+        torch.set_num_threads(2)
+        with torch.no_grad():
+            other = Lab("cpu", tmp_path / "other", progress=False).get(TRAIN)
+        assert (torch.get_default_dtype(), torch.get_num_threads()) == (torch.float64, 2)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision(precision)
+        torch.set_num_threads(threads)
+    assert all(torch.equal(t, other.tensors[n]) and t.dtype == other.tensors[n].dtype for n, t in entry.tensors.items())
+
+
+def test_kernel_and_lab_find_the_same_ticket(lab: Lab, digits):
+    from helpers import start
+
+    ticket = Ticket(net=NET, recipe=RECIPE, round=2, init=3, seed=5)
+    rounds = list(prune_iteratively(NET, start(NET, 3), digits.train, RECIPE, [ticket.noise], rounds=2))
+    assert all(torch.equal(m, rounds[-1].masks[n][0]) for n, m in lab.mask(ticket).items())
+
+
+def test_the_way_of_execution_is_in_the_key_and_follows_a_rule(lab: Lab, monkeypatch):
+    wide = NET.but(width=256)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert execution(NET, cpu) == {"device": "cpu", "mode": "eager", "precision": "float32"}
+    assert execution(NET, gpu)["mode"] == "graph"
+    modes = set()
+    for there in (True, False):
+        monkeypatch.setattr("lmcnb.strategies.can_compile", lambda there=there: there)
+        modes.add((execution(wide, cpu)["mode"], another(lab).key(Train(net=wide, recipe=RECIPE))))
+    assert {m for m, _ in modes} == {"compiled", "eager"} and len({k for _, k in modes}) == 2
+
+
+def test_a_control_starts_from_what_it_controls(lab: Lab):
+    """A random mask like a rewound ticket, and like one that keeps its biases."""
+    early = TRAIN.but(stop=3)
+    rewound, weights = IMP.but(rewind_to=early), IMP.but(rewind="weights")
+    for ticket, stop in ((rewound, 3), (weights, 0)):
+        control = RandomMask(net=NET, like=ticket)
+        begun, other = (lab.model(TRAIN.but(mask=m, stop=stop))[0] for m in (control, ticket))
+        rest = [n for n in begun if n not in NET.prunable]
+        assert rest and all(torch.equal(begun[n], other[n]) for n in rest)
+        kept = lab.mask(control)
+        full = lab.model(early)[0] if ticket is rewound else lab.model(TRAIN.but(stop=0))[0]
+        assert all(torch.equal(begun[n], torch.where(kept[n], full[n], 0)) for n in NET.prunable)
