@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache, wraps
 
 import torch
 from pydantic import Field
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from .data import Images
 from .params import Params
-from .sources import is_ours
+from .sources import code_digest, is_ours
 from .spec import Spec, choose
 
 
@@ -48,6 +49,12 @@ class Net(Spec):
             return self.module()
 
     @property
+    def code(self) -> str | None:
+        """A digest of what builds the network, or None where that is this package's own."""
+        owners = [o for o in (MODELS.get(self.name), type(self)) if o is not None and not is_ours(o)]
+        return code_digest(tuple(owners)) if owners else None
+
+    @property
     def prunable(self) -> tuple[str, ...]:
         """Names of the weights that pruning may touch: every convolution's and linear layer's, nothing else."""
         return prunable(self.build())
@@ -56,6 +63,21 @@ class Net(Spec):
         """Number of prunable weights."""
         module = self.build()
         return sum(module.get_parameter(n).numel() for n in prunable(module))
+
+
+def per_network(maxsize: int) -> Callable[[Callable], Callable]:
+    """``lru_cache`` for functions whose first argument is a :class:`Net`: an edited network is another one."""
+    def decorate(function: Callable) -> Callable:
+        @lru_cache(maxsize)
+        def remembered(_: str | None, *args):
+            return function(*args)
+
+        @wraps(function)
+        def call(net: Net, *args):
+            return remembered(net.code, net, *args)
+        call.cache_info, call.cache_clear = remembered.cache_info, remembered.cache_clear
+        return call
+    return decorate
 
 
 def prunable(module: nn.Module) -> tuple[str, ...]:

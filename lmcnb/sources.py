@@ -6,6 +6,7 @@ compiles to other byte code, and so counts as other code.
 """
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import sys
@@ -35,6 +36,8 @@ def is_user(thing: Any) -> bool:
     name = thing.__name__ if isinstance(thing, types.ModuleType) else getattr(thing, "__module__", None)
     if (name or "").partition(".")[0] in (SELF, *sys.builtin_module_names):
         return False
+    if name == "__main__":  # a notebook or a script, whatever file started it
+        return True
     file = getattr(sys.modules.get(name or ""), "__file__", None)
     return file is None or not str(Path(file).resolve()).startswith(INSTALLED)
 
@@ -119,16 +122,12 @@ def _names(code: types.CodeType) -> set[str]:
 
 
 def _code(code: types.CodeType, seen: Seen) -> Iterator[str]:
-    yield f"{code.co_name} {code.co_code.hex()} {code.co_names} {code.co_varnames} {code.co_freevars}"
-    yield getattr(code, "co_exceptiontable", b"").hex()
-    yield from _told(code.co_consts[_documented(code):], seen)
-
-
-def _documented(code: types.CodeType) -> bool:
-    """Whether the first constant is a docstring: until Python 3.12 whenever it is a text, then a flag says so."""
-    if sys.version_info >= (3, 13):
-        return bool(code.co_flags & 0x4000000)
-    return bool(code.co_consts) and isinstance(code.co_consts[0], str)
+    yield f"{code.co_name} {code.co_varnames} {code.co_freevars} {getattr(code, 'co_exceptiontable', b'').hex()}"
+    for each in dis.get_instructions(code):  # constants by value: a docstring is among them, and no instruction's
+        if each.opcode in dis.hasconst:
+            yield from _told(each.argval, seen)
+        else:
+            yield f"{each.opname} {each.argrepr}"
 
 
 def _class(cls: type, seen: Seen) -> Iterator[str]:

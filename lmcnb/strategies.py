@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from .data import Images
-from .models import Net
+from .models import Net, per_network
 from .params import Params, clone, select, size
 from .training import Recipe, State, make_score, make_step
 
@@ -27,7 +27,7 @@ COMPILE_OPERATIONS = 5e11  # of a training: some 350 steps of a ConvNet-3 of wid
 _numbers = itertools.count()
 
 
-@lru_cache(maxsize=32)
+@per_network(32)
 def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
     """The step of one model, or of a stack for the vmapped strategies. ``shape`` keys what compile specialises on."""
     step = make_step(net, recipe)
@@ -38,7 +38,7 @@ def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
     return step
 
 
-@lru_cache(maxsize=32)
+@per_network(32)
 def _score(net: Net, strategy: str, shape: tuple) -> Callable:
     score = make_score(net)
     if strategy == "vmap":
@@ -68,7 +68,7 @@ def can_compile() -> bool:
         return False
 
 
-@lru_cache(maxsize=256)
+@per_network(256)
 def operations(net: Net) -> int:
     """Floating-point operations of one image's forward pass (a multiplication and an addition are two)."""
     with FlopCounterMode(display=False) as counter:
