@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .data import Images
 from .models import Net, per_network
 from .params import Params, clone, select, size
-from .training import Recipe, State, make_score, make_step
+from .training import Recipe, State, make_eager_step, make_score, make_step
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _numbers = itertools.count()
 @per_network(32)
 def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
     """The step of one model, or of a stack for the vmapped strategies. ``shape`` keys what compile specialises on."""
-    step = make_step(net, recipe)
+    step = make_eager_step(net, recipe) if strategy == "loop" else make_step(net, recipe)
     if strategy in ("vmap", "graph"):
         step = torch.vmap(step, in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
     if strategy == "compiled":

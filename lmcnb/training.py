@@ -158,6 +158,27 @@ def make_step(net: Net, recipe: Recipe) -> Callable:
     return step
 
 
+def make_eager_step(net: Net, recipe: Recipe) -> Callable:
+    """:func:`make_step` for running as it is: prepares for no second derivative, and updates all tensors in one call."""
+    call, augment, decay, beta = caller(net, True), recipe.augmentation, recipe.weight_decay, recipe.momentum
+
+    def step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr):
+        index, leaves = draws["index"], {n: p.detach().requires_grad_() for n, p in params.items()}
+        loss, buffers = loss_on_batch(call, leaves, buffers, normalise(images[index], mean, std), labels[index], draws,
+                                      augment)
+        grads = torch.autograd.grad(loss, list(leaves.values()))
+        with torch.no_grad():
+            old = list(params.values())
+            grads = torch._foreach_add(grads, old, alpha=decay)
+            for g, n in zip(grads, params):
+                if n in masks:
+                    g.mul_(masks[n])
+            velocity = torch._foreach_add(grads, [momentum[n] for n in params], alpha=beta)
+            new = torch._foreach_add(old, velocity, alpha=-float(lr))
+        return dict(zip(params, new)), buffers, dict(zip(params, velocity)), loss.detach()
+    return step
+
+
 def caller(net: Net, training: bool) -> Callable[[Params, Params, Tensor], Tensor]:
     """``call(params, buffers, x)``: logits [B, classes] of the network as a pure function."""
     module = net.build().train(training)

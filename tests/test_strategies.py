@@ -5,7 +5,7 @@ import torch
 from helpers import BATCHNORM, NET, QUICK, apart, double, identical, made_up, random_masks, start
 
 from lmcnb import AUGMENTS, STRATEGIES, Images, Net, State, evaluate, fit, select, strategies
-from lmcnb.strategies import choose, stack_size, tiny
+from lmcnb.strategies import settled, stack_size, tiny
 
 DATA = made_up(64, 10)
 
@@ -81,48 +81,36 @@ def test_recipes_that_differ_in_length_rate_and_schedule_share_one_step(few: Ima
     assert strategies._step.cache_info().misses == 2
 
 
-def test_auto_takes_the_fastest_it_measured(few: Images, monkeypatch):
-    times = {"loop": 2e-3, "vmap": 1e-3, "compiled": 3e-3, "compiled_vmap": 4e-3}
-    monkeypatch.setattr(strategies, "_chosen", {})
+def test_the_rule_asks_for_device_network_and_work_alone(monkeypatch):
+    cpu, wide = torch.device("cpu"), Net(width=32)
     monkeypatch.setattr(strategies, "can_compile", lambda: True)
-    monkeypatch.setattr(strategies, "measure", lambda *a: times[a[5]])
-    state, long = State.start(*start(NET, 0, 1)), 10**6
-    assert choose(NET, QUICK, few, state, {}, long) == "vmap"
-    times["vmap"] = 1.0
-    assert choose(NET, QUICK, few, state, {}, long) == "vmap"  # remembered
-    assert choose(NET, QUICK, few, State.start(*start(NET, 0, 1, 2)), {}, long) == "loop"
+    assert [settled(wide, cpu, steps) for steps in (100, 100_000)] == ["loop", "compiled"]
+    assert settled(wide, cpu, 100, batch=64_000) == "compiled"
+    assert settled(NET, cpu, 10**9) == "loop"  # tiny: launching costs more than computing
+    assert settled(NET, torch.device("cuda"), 1) == "graph"
+    monkeypatch.setattr(strategies, "can_compile", lambda: False)
+    assert settled(wide, cpu, 100_000) == "loop"
 
 
-def test_a_strategy_that_fails_leaves_the_others(few: Images, monkeypatch):
-    def measure(*a) -> float:
-        if a[5] != "loop":
-            raise RuntimeError("no memory for a whole stack")
-        return 1.0
-    monkeypatch.setattr(strategies, "_chosen", {})
-    monkeypatch.setattr(strategies, "can_compile", lambda: True)
-    monkeypatch.setattr(strategies, "measure", measure)
-    assert choose(NET, QUICK, few, State.start(*start(NET, 0, 1)), {}, 10**6) == "loop"
+def test_a_training_that_is_stopped_or_resumed_is_executed_as_the_whole_one(few: Images, monkeypatch):
+    asked, rule = [], strategies.settled
+    monkeypatch.setattr(strategies, "settled", lambda *a: asked.append(a) or rule(*a))
+    state = fit(NET, *start(NET, 0), few, QUICK, [0], stop=2)
+    fit(NET, *start(NET, 0), few, QUICK, [0], state=state)
+    assert len(asked) == 2 and len(set(asked)) == 1
 
 
-def test_compiling_is_tried_only_where_the_work_can_repay_it(few: Images, monkeypatch):
-    tried = []
-
-    def measure(*a):
-        tried.append(a[5])
-        return {"loop": 1e-2}.get(a[5], 1e-3)
-    monkeypatch.setattr(strategies, "_chosen", {})
-    monkeypatch.setattr(strategies, "measure", measure)
-    state = State.start(*start(NET, 0))
-    assert choose(NET, QUICK, few, state, {}, 100) == "loop" and tried == ["loop"]
-    assert choose(NET, QUICK, few, state, {}, 100_000) == "compiled"
-    assert choose(NET, QUICK, few, state, {}, 10) == "compiled"
+def test_operations_of_a_forward_pass():
+    net = Net(name="convnet1", channels=1, size=8, width=4, classes=10)
+    assert strategies.operations(net) == 2 * (4 * 9 * 64 + 4 * 16 * 10)
 
 
-def test_measuring_changes_nothing(few: Images):
-    params, buffers = start(BATCHNORM, 0, 1)
-    state = State.start(params, buffers)
-    assert strategies.measure(BATCHNORM, QUICK, few, state, {}, "vmap", repeats=1) > 0
-    assert identical(state.params, params) and identical(state.buffers, buffers) and state.step == 0
+def test_masks_on_other_layers_are_another_step():
+    params, _ = start(NET, 0)
+    masks = random_masks(NET, params)
+    one = dict(list(masks.items())[:1])
+    shapes = {strategies._shape(NET, QUICK, DATA, params, m) for m in ({}, one, masks)}
+    assert len(shapes) == 3
 
 
 def test_evaluation_refuses_an_unknown_strategy():
@@ -130,7 +118,7 @@ def test_evaluation_refuses_an_unknown_strategy():
         evaluate(NET, *start(NET, 0), DATA, strategy="fast")
 
 
-def test_small_networks_are_stacked_on_a_cpu_and_large_ones_are_not():
-    assert tiny(NET) and stack_size(NET, torch.device("cpu")) > 1
-    assert stack_size(Net(), torch.device("cpu")) == 1 and stack_size(Net(), torch.device("cuda")) > 1
-    assert set(STRATEGIES) == {"loop", "vmap", "compiled", "compiled_vmap", "graph"}
+def test_a_gpu_takes_stacks_and_a_cpu_one_model_at_a_time():
+    assert tiny(NET) and not tiny(Net())
+    assert stack_size(torch.device("cpu")) == 1 and stack_size(torch.device("cuda")) > 1
+    assert set(STRATEGIES) == {"loop", "vmap", "compiled", "graph"}
