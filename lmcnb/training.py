@@ -159,7 +159,7 @@ def make_step(net: Net, recipe: Recipe) -> Callable:
 
 
 def make_eager_step(net: Net, recipe: Recipe) -> Callable:
-    """:func:`make_step` for running as it is: prepares for no second derivative, and updates all tensors in one call."""
+    """:func:`make_step` for running as it is: prepares for no second derivative, updates all tensors in one call."""
     call, augment, decay, beta = caller(net, True), recipe.augmentation, recipe.weight_decay, recipe.momentum
 
     def step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr):

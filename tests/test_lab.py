@@ -1,15 +1,18 @@
 """The lab: every artifact once, the same alone and in a stack, and nothing computed ever lost."""
 
+import gc
 import json
 import logging
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, apart, identical, start
 
-from lmcnb import Lab, StoreError, fit, masked, ones, prune_round, stack
+from lmcnb import DM, Lab, SoftLabels, StoreError, fit, masked, ones, prune_round, stack
 from lmcnb.lab import Connect, Distil, RandomMask, Stage, Ticket, Train, compute, shelf
 from lmcnb.params import select
 from lmcnb.spec import SettingError
@@ -195,6 +198,13 @@ def test_paths_as_released_drop_the_masks_and_held_ones_do_not(lab: Lab):
     (lambda: IMP.but(round=2, base=IMP.but(init=1)), "base is of another network or init.*init 1.*init 0"),
     (lambda: IMP.but(rewind_to=TRAIN.but(init=1, stop=2)), "rewind_to is of another network or init"),
     (lambda: TRAIN.but(mask=IMP, init=1), "mask was found from init 0, the network starts from 1"),
+    (lambda: IMP.but(rewind_to=TRAIN), "rewind_to must be a training that was stopped: give it stop"),
+    (lambda: IMP.but(rewind_to=TRAIN.but(stop=0)), "rewind_to must be a training that was stopped: give it stop"),
+    (lambda: IMP.but(rewind_to=TRAIN.but(stop=2, mask=IMP)), "rewind_to must be a dense training: leave its mask out"),
+    (lambda: IMP.but(source=Distil(dataset="cifar10", net=NET, method=DM())), "source is of another data set.*cifar10"),
+    (lambda: TRAIN.but(mask=IMP, dataset="cifar10"), "mask is of another network or data set"),
+    (lambda: Connect(net=NET, a=TRAIN, b=TRAIN), "a and b are one training.*give them different seeds"),
+    (lambda: Connect(net=NET, a=TRAIN, b=TRAIN.but(net=BATCHNORM)), "the model is .*resnet10.*give both the same net"),
     (lambda: Ticket(net=NET, recipe=RECIPE, round=1, rate=1), "rate"),
     (lambda: IMP.but(rounds=2), "no setting 'rounds'"),
     (lambda: Distil(net=NET, method={"kind": "frepo"}), "unknown distillation method 'frepo'; known: dc, dm, dsa"),
@@ -205,6 +215,44 @@ def test_paths_as_released_drop_the_masks_and_held_ones_do_not(lab: Lab):
 def test_wrong_specs_are_refused_by_name(make: Callable, message: str):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("spec", "message"), [
+    (TRAIN.but(stop=11), "step 0 to step 11 does not fit a recipe of 10 steps on digits: change stop"),
+    (TRAIN.but(stop=2, mask=IMP.but(rewind_to=TRAIN.but(stop=4))), "from step 4 to step 2 does not fit"),
+    (IMP.but(rewind_to=TRAIN.but(stop=10)), "rewind_to is step 10, and a pruning round has 10 steps: lower its stop"),
+    (STUDY.mask("idc", 0, 1).but(rewind_to=TRAIN.but(stop=10)), "rewind_to is step 10, and a pruning round has 10"),
+    (Train(net=NET.but(size=9), recipe=RECIPE), "net takes 1 × 9 × 9 images of 10 classes, digits has 1 × 8 × 8 of 10"),
+    (Distil(net=NET, method=DM(ipc=500)), "ipc 500 at factor 1 needs 500 images per class"),
+])
+def test_what_cannot_work_on_these_data_is_refused_before_anything_is_computed(lab: Lab, computed: list, spec, message):
+    with pytest.raises(ValueError, match=message):
+        lab.map([TRAIN, spec])
+    assert computed == []
+
+
+def test_a_network_before_its_first_step_has_no_training_loss(lab: Lab):
+    entry = lab.get(TRAIN.but(stop=0))
+    assert entry.result["train_loss_last_steps"] is None and "NaN" not in (entry.folder / "result.json").read_text()
+
+
+def test_a_generator_of_specs_is_answered(lab: Lab):
+    assert [e.spec["seed"] for e in lab.map(TRAIN.but(seed=s) for s in (1, 0))] == [1, 0]
+
+
+def test_the_lab_holds_no_tensors_of_what_it_has_computed_or_read(lab: Lab):
+    specs = [TRAIN.but(seed=s) for s in range(3)]
+    lab.map(specs)
+    fresh = another(lab)
+    read = [weakref.ref(t) for s in specs for t in fresh.get(s).tensors.values()]
+    gc.collect()
+    assert read and not any(r() is not None for r in read)
+    entries = (*lab._entries.values(), *fresh._entries.values())
+    assert entries and not any(torch.is_tensor(value) for e in entries for value in vars(e).values())
+
+
+def test_soft_labels_are_shortened_with_the_method_that_they_are_of():
+    assert SoftLabels(of=DM(iterations=100)).shortened(0.25).of.iterations == 25
 
 
 def test_a_study_asks_for_what_its_ways_say():

@@ -10,7 +10,7 @@ import torch
 from helpers import IMP, NET, RECIPE, SETS, STUDY, TRAIN, another
 
 from lmcnb import DM, Lab, Protocol, Store
-from lmcnb.lab import Assess, Distil, RandomMask, compute, job
+from lmcnb.lab import Assess, Distil, Expert, RandomMask, compute, job
 
 LONG = RECIPE.but(epochs=1)
 KILLED = {
@@ -18,6 +18,7 @@ KILLED = {
     "pruning": IMP.but(recipe=LONG),
     "idc": Distil(net=NET, method=SETS["idc"].but(outer=3)),
     "dm": Distil(net=NET, method=DM(ipc=2, iterations=6, real_batch=4, checkpoint_every=2)),
+    "an expert": Expert(net=NET, recipe=RECIPE.but(epochs=4)),
     "assessing": Assess(net=NET, source=STUDY.distil("random images"),
                         protocol=Protocol(recipe=LONG.but(epochs=20)), networks=2),
 }
@@ -92,3 +93,34 @@ def test_a_process_killed_while_training_is_resumed_to_the_same_bytes(tmp_path: 
     assert starts == [10]
     done = {n: b for n, b in files(tmp_path / "broken").items() if n.startswith("Train/")}
     assert done == files(whole) and torch.get_num_threads() == 1
+
+
+def test_checkpoints_of_a_stack_serve_any_grouping(tmp_path: Path, monkeypatch):
+    """Four trainings interrupted as one stack; one of them goes on alone, the others in twos with a new one."""
+    monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
+    specs = [TRAIN.but(recipe=LONG, seed=s) for s in range(5)]
+    whole = Lab("cpu", tmp_path / "whole", stack=1, progress=False)
+    whole.map(specs)
+    broken, save, saved, begun = Lab("cpu", tmp_path / "broken", stack=4, progress=False), Store.save_checkpoint, [], []
+    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
+
+    def interrupted(self, key, tensors, note):
+        save(self, key, tensors, note)
+        saved.append(note["step"])
+        if len(saved) == 6:  # two of the four are five steps ahead
+            raise KeyboardInterrupt
+    monkeypatch.setattr(Store, "save_checkpoint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        broken.map(specs[:4])
+    assert saved == ["5"] * 4 + ["10"] * 2
+    monkeypatch.undo()
+    monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
+
+    def watched(*args, fit=compute.fit, **options):
+        begun.append((options["state"].step, len(options["state"].losses)))
+        return fit(*args, **options)
+    monkeypatch.setattr(compute, "fit", watched)
+    another(broken, stack=1).get(specs[0])
+    another(broken, stack=2).map(specs)
+    assert sorted(begun) == [(0, 1), (5, 2), (10, 1), (10, 1)]
+    assert files(broken.store.root) == files(whole.store.root) and not list(broken.store.root.glob("checkpoints/*"))

@@ -27,20 +27,25 @@ class Experts(Spec):
 
 
 def course(net: Net, data: Images, recipe: Recipe, inits: Sequence[int], *, strategy: str = "auto",
-           on_segment: Callable[[State, int], None] | None = None) -> Params:
+           resume: tuple[State, Params] | None = None, on_segment: Callable[[State, int], None] | None = None,
+           on_epoch: Callable[[State, Params], None] | None = None) -> Params:
     """Weights [K, epochs + 1, ...] of K networks before the first and after every epoch of a training.
 
-    The epochs of ``recipe`` are rounded up to whole ones.
+    The epochs of ``recipe`` are rounded up to whole ones. ``on_epoch`` is called with the state and the weights so far
+    after every epoch but the last; a later call with them as ``resume`` goes on to the same result.
     """
     epochs = -int(-recipe.epochs // 1)
     params, buffers = (stack(list(part)) for part in zip(*[start(net, i, data.x.device) for i in inits]))
-    whole, state, kept = recipe.but(epochs=epochs), State.start(params, buffers), [params]
+    whole = recipe.but(epochs=epochs)
+    state, kept = resume or (State.start(params, buffers), {n: p[:, None] for n, p in params.items()})
     total = whole.steps(len(data))
-    for epoch in range(epochs):
+    for epoch in range(len(next(iter(kept.values()))[0]) - 1, epochs):
         state = fit(net, params, buffers, data, whole, [f"expert/{i}" for i in inits], state=state, strategy=strategy,
                     stop=round((epoch + 1) * total / epochs), on_segment=on_segment)
-        kept.append(state.params)
-    return {n: torch.stack([k[n] for k in kept], 1) for n in params}
+        kept = {n: torch.cat([k, state.params[n][:, None]], 1) for n, k in kept.items()}
+        if on_epoch and epoch + 1 < epochs:
+            on_epoch(state, kept)
+    return kept
 
 
 def start(net: Net, seed: int, device: torch.device) -> tuple[Params, Params]:

@@ -57,12 +57,20 @@ def _followed(job: Job, spec: Distil) -> dict:
 
 def expert(job: Job, specs: Sequence[Expert]) -> list[Result]:
     spec = specs[0]
-    data, recipe, last = job.lab.seen(spec.dataset, spec.zca), spec.recipe, [0]
+    data, recipe, saved = job.lab.seen(spec.dataset, spec.zca), spec.recipe, job.saved()
+    before = saved and (_state(saved), {n: torch.stack([prefixed(t, "course/")[n] for t, _ in saved])
+                                        for n in prefixed(saved[0][0], "course/")})
+    last = [before[0].step if before else 0]
 
     def on_segment(now: State, total: int) -> None:
         job.advance((now.step - last[0]) * recipe.batch * len(specs))
         last[0] = now.step
-    kept = course(spec.net, data, recipe, [s.init for s in specs], on_segment=on_segment)
+
+    def on_epoch(now: State, kept: Params) -> None:
+        job.checkpoint(lambda: [_state_tensors(now, k) | {f"course/{n}": t[k] for n, t in kept.items()}
+                                for k in range(len(specs))], step=now.step)
+    kept = course(spec.net, data, recipe, [s.init for s in specs], resume=before, on_segment=on_segment,
+                  on_epoch=on_epoch)
     return [Result({"epochs": len(next(iter(kept.values()))[k]) - 1}, select(kept, k)) for k in range(len(specs))]
 
 
@@ -149,10 +157,8 @@ def _resumable(job: Job, recipe: Recipe, whole: bool = False) -> dict:
 
     Each spec keeps the state of its own model; ``whole``: the one spec that there is keeps the stack.
     """
-    saved, join = job.saved(), (lambda parts: parts[0]) if whole else torch.stack
-    state = saved and State(*({n: join([prefixed(t, p)[n] for t, _ in saved]) for n in prefixed(saved[0][0], p)}
-                              for p in ("params/", "buffers/", "momentum/")),
-                            int(saved[0][1]["step"]), join([t["losses"].cpu() for t, _ in saved]))
+    saved = job.saved()
+    state = saved and _state(saved, whole)
     last, models = [state.step if state else 0], [slice(None)] if whole else range(len(job.keys))
 
     def on_segment(now: State, total: int) -> None:
@@ -161,6 +167,14 @@ def _resumable(job: Job, recipe: Recipe, whole: bool = False) -> dict:
         if now.step < total:
             job.checkpoint(lambda: [_state_tensors(now, k) for k in models], step=now.step)
     return {"state": state, "on_segment": on_segment}
+
+
+def _state(saved: list[tuple[Params, dict[str, str]]], whole: bool = False) -> State:
+    """The state that checkpoints hold: a model each, or with ``whole`` a stack in the one that there is."""
+    join = (lambda parts: parts[0]) if whole else torch.stack
+    parts = ({n: join([prefixed(t, p)[n] for t, _ in saved]) for n in prefixed(saved[0][0], p)}
+             for p in ("params/", "buffers/", "momentum/"))
+    return State(*parts, int(saved[0][1]["step"]), join([t["losses"].cpu() for t, _ in saved]))
 
 
 def _state_tensors(state: State, k: int | slice) -> Params:
