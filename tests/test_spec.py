@@ -4,7 +4,7 @@ import pytest
 
 from lmcnb import DM, IDC, Net, Recipe, Spec
 from lmcnb.lab import Distil, Stage, Ticket, Train
-from lmcnb.spec import SettingError, canonical, choose, digest
+from lmcnb.spec import SettingError, canonical, choose, digest, late
 
 NET = Net(name="convnet3", channels=1, size=8, width=4)
 
@@ -84,6 +84,30 @@ def test_choose_lists_what_is_known():
 
 def test_digest_is_sha256():
     assert digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+class Later(Spec):
+    """:class:`Pair` after a setting was added."""
+
+    first: int = 1
+    second: str = "b"
+    third: float = late(0.5, gt=0)
+
+
+def test_a_setting_that_was_added_later_changes_no_key_until_it_is_used():
+    assert Later().settings() == Pair().settings() == Later(third=0.5).settings()
+    assert Later(third=0.25).settings() == {"first": 1, "second": "b", "third": 0.25}
+    assert Later().model_dump() == {"first": 1, "second": "b", "third": 0.5}  # what a person sees is whole
+    assert Later(**Later(third=2).settings()) == Later(third=2) and Later(**Later().settings()) == Later()
+    with pytest.raises(SettingError, match="Later.third must be greater than 0; got -1"):
+        Later(third=-1)
+
+
+def test_settings_of_a_subclass_are_in_the_canonical_text_of_what_holds_it():
+    class Deep(Net):
+        depth: int = 3
+    keys = {Train(net=net, recipe=Recipe()).key for net in (Net(), Deep(), Deep(depth=6))}
+    assert len(keys) == 3
 
 
 TICKET = Ticket(net=NET, recipe=Recipe(), round=2, source=Distil(net=NET, method=IDC()))
