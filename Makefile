@@ -1,5 +1,5 @@
 # Every target works from a bare Python >= 3.11; the first run installs, later runs start at once.
-#   make figures [PROFILE=smoke|laptop|gpu|paper]    make test    make lab    make bench    make clean
+#   make figures [PROFILE=smoke|laptop|gpu|paper]    make test    make lab    make bench    make soak    make clean
 VENV ?= .venv
 PYTHON ?=
 PROFILE ?= smoke
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.lmcnb-ready
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: setup figures test lab bench clean
+.PHONY: setup figures test lab bench soak clean
 .DEFAULT_GOAL := figures
 
 setup: $(READY)
@@ -34,6 +34,10 @@ lab: $(READY)
 
 bench: $(READY)
 	$(BIN)/lmcnb bench
+
+# Kills, damage, bad settings, full disks, hostile files, by the hundred and thousand: half an hour or more.
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m soak
 
 # Leaves the environment and the store, which are dear to make again.
 clean:

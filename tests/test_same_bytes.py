@@ -116,3 +116,9 @@ def test_a_control_starts_from_what_it_controls(lab: Lab):
         kept = lab.mask(control)
         full = lab.model(early)[0] if ticket is rewound else lab.model(TRAIN.but(stop=0))[0]
         assert all(torch.equal(begun[n], torch.where(kept[n], full[n], 0)) for n in NET.prunable)
+
+
+def test_the_keys_of_stored_results_have_not_changed(lab: Lab):
+    """If this fails, every result in every store is orphaned: give a new setting by :func:`lmcnb.spec.late`."""
+    assert lab.key(TRAIN) == "00fb50786a66d9fa12c703e9602e0f6fefccd1ea0b4f468c3f2af8119b9201d5"
+    assert lab.key(STUDY.connect("idc", 0, 1)) == "0605c1233162104acc1f2099ed5703d37bcdf6d4e24f6c8a0c16c8b9bc64c413"
