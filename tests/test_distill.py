@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import BATCHNORM, NET, QUICK, apart, double, made_up, module
+from torch import nn
 
 from lmcnb import (
     DC,
@@ -11,6 +12,7 @@ from lmcnb import (
     DSA,
     IDC,
     METHODS,
+    MODELS,
     MTT,
     Dataset,
     Distilled,
@@ -24,6 +26,7 @@ from lmcnb import (
     State,
     decode,
     initialise,
+    register_model,
     seeded,
     stack,
 )
@@ -120,6 +123,78 @@ def test_class_gradients_equal_one_autograd_call_a_class(net: Net, linear: bool)
         expected = torch.autograd.grad(F.cross_entropy(model(x[c]), y[c]), weights)
         for mine, theirs in zip(found, expected, strict=True):
             torch.testing.assert_close(mine[c], theirs, atol=1e-10, rtol=1e-10)
+
+
+class Winding(nn.Module):
+    """Layers defined in another order than they run in, one that runs twice, two of one weight, all kinds of padding,
+    a linear layer on tokens."""
+
+    def __init__(self, net: Net):
+        super().__init__()
+        self.head = nn.Linear(4, net.classes)
+        self.twice = nn.Conv2d(4, 4, 3, padding="same")
+        self.tokens = nn.Linear(4, 4)
+        self.second = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect", bias=False)
+        self.twin = nn.Conv2d(4, 4, 3, stride=2, bias=False)
+        self.twin.weight = self.second.weight
+        self.unused = nn.Conv2d(1, 1, 1)
+        self.first = nn.Conv2d(net.channels, 4, 3, padding=1)
+
+    def forward(self, x):
+        x = self.second(torch.relu(self.first(x)))
+        x = self.twice(torch.sigmoid(self.twice(x)))
+        x = self.tokens(torch.tanh(self.twin(x)).flatten(2).transpose(1, 2))
+        return self.head(x.square().mean(1))
+
+
+@pytest.fixture
+def winding():
+    register_model("winding-for-test", Winding)
+    yield THREE.but(name="winding-for-test")
+    MODELS.pop("winding-for-test")
+
+
+def test_class_gradients_are_right_whatever_the_order_of_the_layers(winding: Net):
+    model = Winding(winding).double()
+    params = {n: p.detach() for n, p in model.named_parameters()}
+    x, y = torch.randn(3, 4, 1, 8, 8, generator=seeded(0)).double(), torch.arange(3)[:, None].expand(3, 4)
+    for linear, layers in ((False, "first second twice"), (True, "first second twice tokens head")):
+        weights = [model.get_submodule(n).weight for n in layers.split()]
+        found = class_gradients(winding, linear)(params, x, y)
+        for c in range(3):
+            expected = torch.autograd.grad(F.cross_entropy(model(x[c]), y[c]), weights)
+            for mine, theirs in zip(found, expected, strict=True):
+                torch.testing.assert_close(mine[c], theirs, atol=1e-10, rtol=1e-10)
+
+
+def test_methods_run_on_such_a_network_and_say_what_they_need(winding: Net):
+    for method in (IDC_TINY, DSA_TINY, DM_TINY):
+        assert torch.isfinite(method.but(factor=1).distill(DATA, winding, 0).images).all()
+    register_model("no-linear-for-test", lambda net: nn.Sequential(nn.Conv2d(1, net.classes, net.size), nn.Flatten()))
+    try:
+        for method in (DM_TINY, CHOSEN[1]):
+            with pytest.raises(ValueError, match="last linear layer, and no-linear-for-test has none: take a convnet"):
+                method.distill(DATA, THREE.but(name="no-linear-for-test"), 0)
+    finally:
+        MODELS.pop("no-linear-for-test")
+
+
+def test_dm_under_batchnorm_normalises_over_all_classes_in_one_batch():
+    net = BATCHNORM.but(classes=3)
+    params, buffers = (double(d) for d in initialise(net, 0))
+    x, real = torch.randn(3, 2, 1, 8, 8).double(), torch.randn(3, 6, 1, 8, 8).double()
+    draws = {"affine": torch.eye(2, 3).expand(3, 1, 2, 3).clone().double(), "colour": torch.full((3, 1, 3), 0.5),
+             "cutout": torch.full((3, 1, 2), -8)}
+    before = {n: b.clone() for n, b in buffers.items()}
+    grad, value = dm_matcher(net, 1, False)(params, buffers, x, real, draws)
+    assert apart(buffers, before) == 0
+    model, leaf = module(net, params, buffers).train(), x.clone().requires_grad_()
+    model[-1][-1] = nn.Identity()
+    ends = [model(v.flatten(0, 1)).unflatten(0, (3, -1)).mean(1) for v in (real, leaf)]
+    total = (ends[0].detach() - ends[1]).square().sum()
+    torch.testing.assert_close(value, total.detach(), atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(grad, torch.autograd.grad(total, leaf)[0], atol=1e-10, rtol=1e-8)
+    assert torch.isfinite(DM_TINY.distill(DATA, net, 0).images).all()
 
 
 def test_batchnorm_is_refused_before_any_matching():
