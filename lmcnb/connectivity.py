@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .data import Images
 from .masks import Masks
 from .models import Net
-from .params import Params, lerp, select, size
+from .params import Params, clone, lerp, select, size
 from .training import Recipe, evaluate
 
 QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
@@ -117,26 +117,31 @@ def paths(net: Net, a: Model, b: Model, train: Images, test: Images, alphas: Ten
 def recalibrate(net: Net, params: Params, buffers: Params, images: Images, batch: int = 500) -> Params:
     """BatchNorm statistics of each model [K, ...] re-estimated on ``images``: exact cumulative means over batches.
 
-    As in REPAIR (Jordan et al., 2023) and Izmailov et al. (2018). Networks without BatchNorm keep their buffers.
+    As in REPAIR (Jordan et al., 2023) and Izmailov et al. (2018). Networks without BatchNorm keep their buffers. The
+    batches are as few as ``batch`` images in each allow, and of even size.
+
+    Raises:
+        ValueError: a single image, which has no variance where features are one pixel.
     """
     module = net.build()
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return buffers
+    if len(images) < 2:
+        raise ValueError(f"re-estimating BatchNorm needs two images or more; got {len(images)}: raise train_images")
+    parts = torch.arange(len(images)).tensor_split(-(-len(images) // batch))  # a rest could be one image
     for m in norms:
         m.momentum = 1.0  # a batch then leaves exactly its own statistics, which are averaged here
     module.train()
     models = []
     for k in range(size(params)):
-        p, total, seen = select(params, k), {}, 0
-        for start in range(0, len(images), batch):
-            x, own = images.normalised(slice(start, start + batch)), {n: t.clone() for n, t in
-                                                                      select(buffers, k).items()}
+        p, total = select(params, k), {}
+        for part in parts:
+            x, own = images.normalised(slice(int(part[0]), int(part[-1]) + 1)), clone(select(buffers, k))
             torch.func.functional_call(module, (p, own), (x,))
             for n, t in own.items():
                 total[n] = total.get(n, 0) + (t.double() * len(x) if t.is_floating_point() else 0)
-            seen += len(x)
-        models.append({n: (total[n] / seen).to(t) if t.is_floating_point() else t
+        models.append({n: (total[n] / len(images)).to(t) if t.is_floating_point() else t
                        for n, t in select(buffers, k).items()})
     return {n: torch.stack([m[n] for m in models]) for n in buffers}
 
@@ -162,5 +167,3 @@ def residual(recipe: Recipe, images: int, from_step: int = 0) -> float:
         velocity = recipe.momentum * velocity + recipe.weight_decay * weight
         weight -= recipe.rate(step, steps) * velocity
     return weight
-
-

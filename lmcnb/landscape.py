@@ -161,7 +161,9 @@ def grid(plane: Plane, points: int, seeds: Params | None = None, margin: float =
 def loss_on_plane(net: Net, plane: Plane, images: Images, xs: Tensor, ys: Tensor, *, tile: int = 64,
               done: Tensor | None = None, on_tile: Callable[[Tensor, int], None] | None = None,
               recalibrate_on: Images | None = None) -> Tensor:
-    """Loss and error at every point: float64 [2, Y, X], mean cross-entropy (nats) and share of errors; never NaN.
+    """Loss and error at every point: float64 [2, Y, X], mean cross-entropy (nats) and share of errors.
+
+    A loss that overflows is infinite; nothing is NaN.
 
     Args:
         images: un-augmented images to measure on. xs, ys: the axes. tile: points evaluated as one stack.
@@ -182,7 +184,8 @@ def loss_on_plane(net: Net, plane: Plane, images: Images, xs: Tensor, ys: Tensor
         if recalibrate_on is not None:
             buffers = recalibrate(net, params, buffers, recalibrate_on)
         scores = evaluate(net, params, buffers, images)
-        values[:, index] = torch.stack([scores.loss, scores.error]).nan_to_num(nan=torch.inf)  # NaN: not computed yet
+        found = torch.stack([scores.loss, scores.error])
+        values[:, index] = torch.where(found.isnan(), torch.inf, found)  # NaN: not computed yet
         if on_tile:
             on_tile(values.view(2, len(ys), len(xs)), int((~values[0].isnan()).sum()))
     return values.view(2, len(ys), len(xs))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 
 Verdict = Literal["supported", "not supported", "undecided"]
 
@@ -91,9 +91,9 @@ def claim_depends(id: str, statement: str, table: Mapping[str, Sequence[float]],
     """The claim that a quantity depends on the way it came about by more than ``tolerance``.
 
     Two-way layout without replication: ways × initialisations, additive. The estimate is the standard deviation between
-    the ways' true means; its interval is that of the variance ratio from the F distribution (Scheffé, 1959, section
-    7.2), at the measured variance within, which is taken to be the same in all ways. Supported when the interval lies
-    above ``tolerance``, not supported when below; the note has the p-value of there being any difference at all.
+    the true means of these very ways (not of ways they might be a sample of), its interval :func:`spread_interval`'s.
+    Supported when the interval lies above ``tolerance``, not supported when below; the note has the p-value of there
+    being any difference at all.
 
     Args:
         table: by way, one value for each initialisation, in one order for all.
@@ -110,13 +110,47 @@ def claim_depends(id: str, statement: str, table: Mapping[str, Sequence[float]],
     within = (residual ** 2).sum() / ((ways - 1) * (n - 1))
     between = n * x.mean(1).var(ddof=1)
     freedom = ways - 1, (ways - 1) * (n - 1)
-    ratio = between / within if within else np.inf
-    low, high = (max(0.0, within * (ratio / stats.f.ppf(q, *freedom) - 1) / n) ** 0.5 if within else
-                 float(np.sqrt(between / n)) for q in (0.975, 0.025))
-    p = float(stats.f.sf(ratio, *freedom))
+    low, high = spread_interval(between, within, ways, n)
+    p = float(stats.f.sf(between / within if within else np.inf, *freedom))
     note = f"standard deviation between {ways} ways; F test of any difference: p = {p:.2g}. {note}"
     return Claim(id, statement, float(max(0.0, (between - within) / n) ** 0.5), (low, high), n,
                  verdict(-high, -low, -tolerance), note)
+
+
+def spread_interval(between: float, within: float, ways: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the standard deviation (over ways − 1) between the true means of a fixed list of ways.
+
+    Given the variance σ² within, the sum of squares between is σ² times a noncentral χ² with noncentrality
+    n (ways − 1) spread² / σ² (Scheffé, 1959, section 2.9). σ² is known from the mean square within alone: the
+    probability is averaged over its χ² distribution (a generalised interval; Weerahandi, 1995). For no spread that is
+    the F test, for ways far apart Student's t. The noncentral F interval of spread / σ, times the measured σ, would
+    count the error of σ twice: at six ways and three initialisations it cannot end below 1.75 times the estimate.
+
+    Args:
+        between, within: mean squares of the two-way layout of ``ways`` × ``n``; σ² is taken to be the same in all.
+    """
+    freedom, squares = ways - 1, between * (ways - 1)
+    if not within:
+        return (float(np.sqrt(between / n)),) * 2
+    share = (np.arange(100) + 0.5) / 100
+    precision = stats.chi2.ppf(share, freedom * (n - 1))[:, None] / (freedom * (n - 1) * within)  # plausible 1 / σ²
+    # A noncentral χ² is the square of one shifted normal number and a central χ² of the rest.
+    rest = stats.chi2.ppf(share, freedom - 1) if freedom > 1 else 0.0
+    reach = np.sqrt(np.maximum(squares * precision - rest, 0))
+
+    def below(spread: float) -> float:
+        """Probability of no more squares between than were measured."""
+        shift = spread * np.sqrt(n * freedom * precision)
+        return float((special.ndtr(reach - shift) - special.ndtr(-reach - shift)).mean())
+
+    def where(probability: float) -> float:
+        if below(0.0) <= probability:
+            return 0.0
+        top = np.sqrt(between / n) + np.sqrt(within)
+        while below(top) > probability:
+            top *= 2
+        return float(optimize.brentq(lambda spread: below(spread) - probability, 0, top, xtol=1e-6 * top))
+    return where((1 + confidence) / 2), where((1 - confidence) / 2)
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,17 @@ def test_recalibrated_statistics_are_those_of_the_data():
         torch.testing.assert_close(pieces.double(), out.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
 
 
+def test_a_last_batch_of_one_image_is_spread_over_the_others():
+    """Eleven images in tens, on features of one pixel: BatchNorm refuses a single value."""
+    params, buffers = start(BATCHNORM, 0)
+    images = made_up(11)
+    found = recalibrate(BATCHNORM, params, buffers, images, batch=10)["1.running_mean"]
+    whole = recalibrate(BATCHNORM, params, buffers, images)["1.running_mean"]
+    torch.testing.assert_close(found, whole)
+    with pytest.raises(ValueError, match="two images or more; got 1: raise train_images"):
+        recalibrate(BATCHNORM, params, buffers, images.subset(slice(0, 1)))
+
+
 def test_recalibration_forgets_the_old_statistics_and_leaves_the_counter():
     images, (params, buffers) = made_up(48, 10), start(BATCHNORM, 0)
     other = {n: b + 3 for n, b in buffers.items()}

@@ -1,11 +1,17 @@
 """Curvature: products, exact and estimated diagonals and spectra against one backward pass for each weight."""
 
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import apart, made_up, random_masks
 from torch import nn
 
+import lmcnb
 from lmcnb import (
     MODELS,
     HessianOperator,
@@ -19,7 +25,8 @@ from lmcnb import (
     register_model,
     summary,
 )
-from lmcnb.curvature import second_order
+from lmcnb import hessian as hessian_module
+from lmcnb.hessian import second_order
 from lmcnb.lab import Curvature, Ticket, Train
 
 
@@ -115,6 +122,69 @@ def test_any_parameters_can_be_asked_for():
     assert len(HessianOperator(net, params, buffers, images, names=names) @ torch.ones(len(hessian))) == len(hessian)
 
 
+class Shared(nn.Module):
+    """Weights with a second use: a convolution under two names, one that runs twice, a linear layer whose transpose is
+    used in a formula; and one of each kind without."""
+
+    def __init__(self, net: Net):
+        super().__init__()
+        self.first = nn.Conv2d(net.channels, 3, 3, padding=1)
+        self.one, self.other, self.twice = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+        self.other.weight = self.one.weight
+        self.code, self.head = nn.Linear(3, 5), nn.Linear(3, net.classes)
+
+    def forward(self, x):
+        x = self.other(torch.tanh(self.one(torch.tanh(self.first(x)))))
+        x = torch.tanh(self.twice(torch.tanh(self.twice(x)))).mean((2, 3))
+        return self.head(torch.tanh(self.code(x)) @ self.code.weight)
+
+
+def test_a_weight_that_is_used_twice_has_the_curvature_of_both_uses():
+    register_model("shared-for-test", Shared)
+    try:
+        net = Net(name="shared-for-test", channels=1, size=4, classes=3)
+        params, buffers = trained_looking(net)
+        params = {n: 2 * p for n, p in params.items()}
+        images, names = made_up(8, classes=3, size=4), [n for n in params if n.endswith("weight")]
+        assert "one.weight" in names and "other.weight" not in names
+        hessian = plain_hessian(net, params, buffers, images, names)
+        diagonal = exact_diagonal(net, params, buffers, images, names=names, batch=5)
+        assert float((diagonal - hessian.diag()).abs().max()) < 1e-4 * float(hessian.diag().abs().max())
+        v = torch.randn(len(hessian), generator=torch.Generator().manual_seed(1))
+        found = HessianOperator(net, params, buffers, images, names=names) @ v
+        assert float((found - hessian @ v.double()).abs().max()) < 1e-4 * float(hessian.abs().max())
+        plain = hessian_module._layers(net.build().eval(), params, buffers, images.normalised(slice(0, 8)), images.y,
+                                       names)
+        assert set(plain) == {"first.weight", "head.weight"}, "what has one use keeps the cheap way"
+    finally:
+        MODELS.pop("shared-for-test")
+
+
+def test_estimates_hold_one_sample_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    """And give the mean and the standard error of all."""
+    drawn, alive = torch.randn(12, 50, generator=torch.Generator().manual_seed(0)).double(), []
+    samples = iter(drawn)
+
+    def sample(*_):
+        made = next(samples).clone()
+        alive.append(weakref.ref(made))
+        assert sum(r() is not None for r in alive) <= 2
+        return made
+    monkeypatch.setattr("curvlinops.hutchinson_diag", sample)
+    found = estimate_diagonal(torch.eye(50), 12)
+    torch.testing.assert_close(found.values, drawn.mean(0))
+    torch.testing.assert_close(found.errors, drawn.std(0) / 12 ** 0.5)
+    assert found.trace == pytest.approx(float(drawn.sum(1).mean()))
+    assert found.trace_error == pytest.approx(float(drawn.sum(1).std()) / 12 ** 0.5)
+
+
+def test_estimates_warn_of_nothing():
+    """A warning of a dependency would put a path of this machine into a notebook."""
+    code = "import torch, lmcnb; lmcnb.estimate_diagonal(torch.eye(5), 2)"
+    subprocess.run([sys.executable, "-W", "error::FutureWarning", "-W", "error::DeprecationWarning:torch", "-c", code],
+                   check=True, cwd=Path(lmcnb.__file__).parents[1])
+
+
 @pytest.mark.parametrize("method", ["hutchinson", "xdiag"])
 def test_estimates_are_unbiased_and_know_their_error(method: str):
     net = CASES["instance norm"]
@@ -149,6 +219,14 @@ def test_lanczos_finds_the_extreme_eigenvalues_and_the_density():
     assert float(torch.trapezoid(density, grid)) == pytest.approx(1, abs=1e-3)
     trace = float(eigenvalues.mean())
     assert float(torch.trapezoid(density * grid, grid)) == pytest.approx(trace, abs=3 * float(eigenvalues.std()) / 10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bound_of_lanczos_holds_where_only_rounding_is_left(seed: int):
+    values = torch.randn(20, generator=torch.Generator().manual_seed(seed))
+    seen = lanczos(torch.diag(values), steps=20, seed=seed)
+    for found, error in zip((seen.largest, seen.smallest), seen.errors, strict=True):
+        assert float((values.double() - found).abs().min()) <= error < 1e-5
 
 
 def test_lanczos_stops_where_the_space_is_exhausted():

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import BATCHNORM, NET, QUICK, apart, double, made_up, module
+from torch import nn
 
 from lmcnb import (
     DC,
@@ -11,6 +12,7 @@ from lmcnb import (
     DSA,
     IDC,
     METHODS,
+    MODELS,
     MTT,
     Dataset,
     Distilled,
@@ -21,9 +23,12 @@ from lmcnb import (
     Net,
     RandomReal,
     SoftLabels,
+    State,
     decode,
     initialise,
+    register_model,
     seeded,
+    stack,
 )
 from lmcnb.augment import AUGMENTS, apply
 from lmcnb.distill.base import Method, choose_real, mix, real_pixels
@@ -47,6 +52,7 @@ MTT_TINY = MTT(ipc=2, iterations=5, steps=3, ahead=1, max_start=2, expert_count=
                expert=QUICK.but(epochs=2, batch=8, momentum=0))
 SOFT_TINY = SoftLabels(of=RandomReal(ipc=2), teacher=QUICK)
 LEARNED = [IDC_TINY, EARLY_TINY, DC_TINY, DSA_TINY, DM_TINY, MTT_TINY]
+KEPT = ("dc", "dsa", "dm", "mtt")  # learned in normalised pixels, and kept where they leave 0…1
 CHOSEN = [RandomReal(ipc=2), Herding(ipc=2, recipe=QUICK), KCenter(ipc=2, recipe=QUICK)]
 
 
@@ -75,20 +81,32 @@ def test_a_decoded_set_has_the_label_of_each_tile(factor: int):
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_mix_tiles_shrunken_real_images_of_the_class(factor: int):
+    """8 pixels at factor 3 are tiles of 3, 3 and 2: the last ones too hold whole images, of which decoding is made."""
     pixels = mix(DATA.train, 2, factor, seed=0)
     assert pixels.shape == (3, 2, 1, 8, 8) and float(pixels.min()) >= 0 and float(pixels.max()) <= 1
     index, side = choose_real(DATA.train, 2 * factor ** 2, seeded("start", 0)), -(-8 // factor)
+    decoded = decode(pixels.flatten(0, 1), factor).unflatten(0, (factor ** 2, 3, 2))
     assert (DATA.train.y[index] == torch.arange(3)[:, None]).all()
     assert all(len(set(row.tolist())) == 2 * factor ** 2 for row in index)
     for c in range(3):
         for i in range(2):
-            canvas = torch.zeros(1, side * factor, side * factor)
+            canvas = torch.zeros(1, 8, 8)
             for t in range(factor ** 2):
                 real = DATA.train.x[index[c, i * factor ** 2 + t]] / 255
-                small = F.interpolate(real[None], (side, side), mode="nearest")[0]
                 row, column = t // factor * side, t % factor * side
-                canvas[:, row:row + side, column:column + side] = small
-            assert torch.equal(pixels[c, i], canvas[:, :8, :8])
+                high, wide = min(side, 8 - row), min(side, 8 - column)
+                small = F.interpolate(real[None], (high, wide), mode="nearest")
+                canvas[:, row:row + high, column:column + wide] = small[0]
+                grey = F.pad(small, (0, side - wide, 0, side - high), value=0.5)
+                whole = real if factor == 1 else F.interpolate(grey, (8, 8), mode="bilinear")[0]
+                torch.testing.assert_close(decoded[t, c, i], whole)
+            assert torch.equal(pixels[c, i], canvas)
+
+
+def test_an_image_too_small_for_its_tiles_is_refused():
+    tiny = Dataset("tiny", made_up(60, 3, size=4), made_up(30, 3, size=4))
+    with pytest.raises(ValueError, match="images of 4 pixels do not hold 3 × 3 smaller ones: lower factor"):
+        RandomReal(ipc=2, factor=3).check(tiny, THREE)
 
 
 @pytest.mark.parametrize("linear", [False, True], ids=["convolutions", "linear too"])
@@ -105,6 +123,78 @@ def test_class_gradients_equal_one_autograd_call_a_class(net: Net, linear: bool)
         expected = torch.autograd.grad(F.cross_entropy(model(x[c]), y[c]), weights)
         for mine, theirs in zip(found, expected, strict=True):
             torch.testing.assert_close(mine[c], theirs, atol=1e-10, rtol=1e-10)
+
+
+class Winding(nn.Module):
+    """Layers defined in another order than they run in, one that runs twice, two of one weight, all kinds of padding,
+    a linear layer on tokens."""
+
+    def __init__(self, net: Net):
+        super().__init__()
+        self.head = nn.Linear(4, net.classes)
+        self.twice = nn.Conv2d(4, 4, 3, padding="same")
+        self.tokens = nn.Linear(4, 4)
+        self.second = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect", bias=False)
+        self.twin = nn.Conv2d(4, 4, 3, stride=2, bias=False)
+        self.twin.weight = self.second.weight
+        self.unused = nn.Conv2d(1, 1, 1)
+        self.first = nn.Conv2d(net.channels, 4, 3, padding=1)
+
+    def forward(self, x):
+        x = self.second(torch.relu(self.first(x)))
+        x = self.twice(torch.sigmoid(self.twice(x)))
+        x = self.tokens(torch.tanh(self.twin(x)).flatten(2).transpose(1, 2))
+        return self.head(x.square().mean(1))
+
+
+@pytest.fixture
+def winding():
+    register_model("winding-for-test", Winding)
+    yield THREE.but(name="winding-for-test")
+    MODELS.pop("winding-for-test")
+
+
+def test_class_gradients_are_right_whatever_the_order_of_the_layers(winding: Net):
+    model = Winding(winding).double()
+    params = {n: p.detach() for n, p in model.named_parameters()}
+    x, y = torch.randn(3, 4, 1, 8, 8, generator=seeded(0)).double(), torch.arange(3)[:, None].expand(3, 4)
+    for linear, layers in ((False, "first second twice"), (True, "first second twice tokens head")):
+        weights = [model.get_submodule(n).weight for n in layers.split()]
+        found = class_gradients(winding, linear)(params, x, y)
+        for c in range(3):
+            expected = torch.autograd.grad(F.cross_entropy(model(x[c]), y[c]), weights)
+            for mine, theirs in zip(found, expected, strict=True):
+                torch.testing.assert_close(mine[c], theirs, atol=1e-10, rtol=1e-10)
+
+
+def test_methods_run_on_such_a_network_and_say_what_they_need(winding: Net):
+    for method in (IDC_TINY, DSA_TINY, DM_TINY):
+        assert torch.isfinite(method.but(factor=1).distill(DATA, winding, 0).images).all()
+    register_model("no-linear-for-test", lambda net: nn.Sequential(nn.Conv2d(1, net.classes, net.size), nn.Flatten()))
+    try:
+        for method in (DM_TINY, CHOSEN[1]):
+            with pytest.raises(ValueError, match="last linear layer, and no-linear-for-test has none: take a convnet"):
+                method.distill(DATA, THREE.but(name="no-linear-for-test"), 0)
+    finally:
+        MODELS.pop("no-linear-for-test")
+
+
+def test_dm_under_batchnorm_normalises_over_all_classes_in_one_batch():
+    net = BATCHNORM.but(classes=3)
+    params, buffers = (double(d) for d in initialise(net, 0))
+    x, real = torch.randn(3, 2, 1, 8, 8).double(), torch.randn(3, 6, 1, 8, 8).double()
+    draws = {"affine": torch.eye(2, 3).expand(3, 1, 2, 3).clone().double(), "colour": torch.full((3, 1, 3), 0.5),
+             "cutout": torch.full((3, 1, 2), -8)}
+    before = {n: b.clone() for n, b in buffers.items()}
+    grad, value = dm_matcher(net, 1, False)(params, buffers, x, real, draws)
+    assert apart(buffers, before) == 0
+    model, leaf = module(net, params, buffers).train(), x.clone().requires_grad_()
+    model[-1][-1] = nn.Identity()
+    ends = [model(v.flatten(0, 1)).unflatten(0, (3, -1)).mean(1) for v in (real, leaf)]
+    total = (ends[0].detach() - ends[1]).square().sum()
+    torch.testing.assert_close(value, total.detach(), atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(grad, torch.autograd.grad(total, leaf)[0], atol=1e-10, rtol=1e-8)
+    assert torch.isfinite(DM_TINY.distill(DATA, net, 0).images).all()
 
 
 def test_batchnorm_is_refused_before_any_matching():
@@ -239,7 +329,7 @@ def test_every_method_gives_a_set_of_its_size_that_depends_on_the_seed_alone(met
     assert torch.equal(first.images, again.images) and not torch.equal(first.images, other.images)
     assert first.images.shape == (6, 1, 8, 8) and first.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert first.images.dtype == torch.float32
-    assert first.zca or (float(first.images.min()) >= 0 and float(first.images.max()) <= 1)
+    assert method.kind in KEPT or (float(first.images.min()) >= 0 and float(first.images.max()) <= 1)
     assert torch.equal(first.mean, DATA.train.mean) and first.factor == method.factor
 
 
@@ -314,6 +404,36 @@ def test_dc_starts_from_noise_and_dsa_from_real_images():
         found = method.but(iterations=1, outer=1, lr_image=1e-9).distill(DATA, THREE, 0).images
         near = torch.isclose(found, mix(DATA.train, 2, 1, 0).flatten(0, 1), atol=1e-5).all()
         assert bool(near) is real
+
+
+def test_pixels_that_were_learned_normalised_are_kept_where_they_leave_the_range():
+    kept = []
+    found = DC_TINY.distill(DATA, THREE, 0, checkpoint=lambda t: kept.append(t["x"]))
+    ends = kept[-1].flatten(0, 1) * 0.25 + 0.5  # of made_up data
+    torch.testing.assert_close(found.images, ends)
+    assert 0.01 < float(((found.images < 0) | (found.images > 1)).float().mean()) < 0.2
+    train = found.decoded().normalised()
+    torch.testing.assert_close(train, kept[-1].flatten(0, 1))
+
+
+def test_the_network_between_matches_is_trained_as_in_the_released_code():
+    """One SGD optimiser a network, kept over all outer steps: DC's momentum is 0.5, DSA's 0, neither decays weights."""
+    params = double(initialise(THREE, 0)[0])
+    images = torch.randn(3, 2, 1, 8, 8, generator=seeded(0)).double()
+    train = double(DATA.train)
+    for method, momentum in ((DC_TINY, 0.5), (DSA_TINY.but(augment="none_matching"), 0.0)):
+        model = module(THREE, params, {})
+        optimiser = torch.optim.SGD(model.parameters(), lr=method.lr_net, momentum=momentum)
+        network = State.start(stack([params]), {})
+        for outer in range(3):
+            network = method._train(THREE, network, train, images, f"0/{outer}")
+            for _ in range(method.inner):  # the whole set is one batch
+                optimiser.zero_grad()
+                F.cross_entropy(model(images.flatten(0, 1)), torch.arange(3).repeat_interleave(2)).backward()
+                optimiser.step()
+        found = {n: p[0] for n, p in network.params.items()}
+        assert apart(found, dict(model.state_dict())) < 1e-6
+        assert apart(found, params) > 1e-3
 
 
 def test_dc_trains_its_network_on_the_synthetic_images_between_matches():

@@ -59,6 +59,18 @@ def test_the_hessian_figure_draws_traces_of_both_samples_and_the_sorted_diagonal
     assert figures.named(("idc", 4)) == "distilled, IDC, 59%"
 
 
+def test_an_infinite_loss_is_drawn_as_the_highest():
+    axis = np.linspace(-1, 1, 5)
+    loss = np.add.outer(axis ** 2, axis ** 2)
+    loss[0] = np.inf
+    one = {"xs": axis, "ys": axis, "loss": loss, "places": [(0.5, 0)], "in_plane": 1}
+    figure = figures.landscapes({("through", "dense"): one}, [0, 1], {"dense": np.array([0.0, 0.0])}, "a note")
+    drawn = figure.axes[0].collections[0]
+    assert drawn.get_clim()[1] < 3
+    above = drawn.get_paths()[-1].vertices  # what lies beyond the last level
+    assert above[:, 1].min() == -1
+
+
 def test_landscapes_share_one_scale_and_mark_what_lies_in_the_plane(tmp_path):
     axis = np.linspace(-1, 1, 5)
     hill = np.add.outer(axis ** 2, axis ** 2)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lmcnb import claim_below, claim_depends, claim_stable, estimate, rank_correlation, verdict
+from lmcnb.statistics import spread_interval
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12).filter(lambda v: np.std(v) > 1e-6))
@@ -88,13 +89,46 @@ def test_a_dependence_needs_two_ways_and_the_same_initialisations(table: dict):
         claim_depends("Q", "it depends", table, "", 0.1)
 
 
-def test_the_interval_of_a_dependence_covers_the_truth_as_often_as_it_says():
-    rng, hits = np.random.default_rng(1), 0
-    for _ in range(400):
-        table = {w: list(rng.normal(0, 1) + rng.normal(0, 1, 3)) for w in range(6)}
-        low, high = claim_depends("Q", "it depends", table, "", 0.1).interval
-        hits += low <= 1 <= high
-    assert 0.85 < hits / 400 <= 1  # the variance within is estimated too, so it covers a little less
+@pytest.mark.parametrize("spread", [1.0, 5.0])
+@pytest.mark.parametrize("n", [3, 6])
+def test_the_interval_of_a_dependence_covers_the_truth_as_often_as_it_says(n: int, spread: float):
+    """Six ways whose true means are fixed, here with a standard deviation of ``spread`` times that within."""
+    means = np.array([-1.0, -0.9, -0.1, 0.2, 0.7, 1.1])
+    means *= spread / means.std(ddof=1)
+    rng, found = np.random.default_rng(1), []
+    for _ in range(250):
+        table = dict(enumerate(means[:, None] + rng.normal(0, 1, (6, n)) + rng.normal(0, 3, n)))
+        found.append(claim_depends("Q", "it depends", table, "", 0.1).interval)
+    low, high = np.array(found).T
+    assert 0.93 <= np.mean((low <= spread) & (spread <= high)) <= 0.98
+
+
+def test_the_interval_of_a_dependence_between_two_ways_far_apart_is_students_t():
+    a, b = [1.0, 1.3, 0.8, 1.1], [9.2, 9.1, 9.3, 9.6]
+    low, high = claim_depends("Q", "it depends", {"a": a, "b": b}, "", 0.1).interval
+    e = estimate(np.subtract(b, a))
+    assert (low, high) == pytest.approx((e.low / math.sqrt(2), e.high / math.sqrt(2)), rel=2e-3)
+
+
+def test_ways_far_apart_are_known_as_well_as_their_means():
+    """The interval of a random sample of six ways would end at 2.45 times the estimate at least."""
+    rng = np.random.default_rng(0)
+    table = {w: list(w + rng.normal(0, 0.01, 3)) for w in range(6)}
+    found = claim_depends("Q", "it depends", table, "", 0.1)
+    assert found.estimate == pytest.approx(np.std(range(6), ddof=1), rel=0.01)
+    assert 0.98 * found.estimate < found.interval[0] < found.interval[1] < 1.02 * found.estimate
+
+
+@pytest.mark.parametrize(("ways", "n"), [(3, 3), (6, 3), (6, 8)])
+def test_the_interval_of_a_dependence_touches_zero_where_the_f_test_says_so(ways: int, n: int):
+    critical = stats.f.ppf(0.975, ways - 1, (ways - 1) * (n - 1))
+    for ratio, positive in ((0.97 * critical, False), (1.03 * critical, True)):
+        assert (spread_interval(2 * ratio, 2.0, ways, n)[0] > 0) is positive
+    # Of known σ (many initialisations), it is the plain inversion of the noncentral F distribution.
+    low, high = spread_interval(3.0, 1.0, ways, 2000)
+    for end, q in ((low, 0.975), (high, 0.025)):
+        noncentrality = 2000 * (ways - 1) * end ** 2
+        assert stats.ncf.cdf(3.0, ways - 1, (ways - 1) * 1999, noncentrality) == pytest.approx(q, abs=2e-3) or end == 0
 
 
 def related(n: int, rho: float = 0.6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -169,6 +169,8 @@ def test_the_protocols_are_those_of_the_code_they_are_named_after():
     assert set(PROTOCOLS) == {"dc", "idc", "mtt"}
     assert [p.recipe.batch for p in (dc, idc, mtt)] == [256, 64, 256]
     assert [p.recipe.cutmix for p in (dc, idc, mtt)] == [0, 0.5, 0]
+    assert [p.recipe.augment for p in (dc, idc, mtt)] == ["dsa_single", "cifar", "dsa_single"]
+    assert [p.recipe.augmentation.cutout for p in (dc, idc, mtt)] == [True, False, True]
     assert all(p.recipe.epochs == 1000 and p.recipe.momentum == 0.9 and p.recipe.lr == 0.01 for p in (dc, idc, mtt))
     assert (mtt.learned_lr, mtt.zca) == (True, True) and not (dc.zca or idc.zca or dc.learned_lr or idc.learned_lr)
     assert [dc.recipe.rate(s, 10) for s in (0, 4, 5, 9)] == pytest.approx([0.01, 0.01, 0.001, 0.001])

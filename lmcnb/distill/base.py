@@ -26,14 +26,15 @@ class Distilled:
     """A distilled set with all that is needed to use it.
 
     Attributes:
-        images: float32 [N, C, H, W] in 0…1, not normalised; N = classes · ipc, class by class, where lmcnb made it.
+        images: float32 [N, C, H, W], not normalised, in units of 0…1, which pixels that were learned may leave;
+            N = classes · ipc, class by class, where lmcnb made it.
         labels: int64 [N], or soft: float32 [N, classes] probabilities; or one for each decoded image [N · factor², …].
         mean, std: float32 [C] of the data set it stands for.
         factor: each image holds factor² smaller ones (1: none); :meth:`decoded` unfolds them.
         data_points: training images the method itself looked at (0 for a choice made without training).
         lr: the step size of SGD that was learned with the set, or None.
-        zca: the ε of the ZCA whitening under which it was made, or None. The images are ordinary pixels all the same
-            (whitening is undone), but may leave 0…1.
+        zca: the ε of the ZCA whitening under which it was made, or None. The images are ordinary pixels all the same:
+            whitening is undone.
 
     Raises:
         ValueError: images and labels do not fit each other, or labels leave 0…classes − 1.
@@ -130,12 +131,13 @@ class Method(Spec):
         return self.but(**{self.length: max(1, round(share * getattr(self, self.length)))}) if self.length else self
 
     def check(self, data: Dataset, net: Net) -> None:
-        """Raises ValueError when a class has fewer images than the set would start from, or the network is unfit.
+        """Raises ValueError when the data are too few or too small for ipc and factor, or the network is unfit.
 
         A lab asks before any work begins.
         """
         if self.unmixed:
             refuse_batchnorm(net)
+        tile_spans(data.train.shape[-1], self.factor)
         need, smallest = self.ipc * self.factor ** 2, min(len(i) for i in data.train.by_class)
         if need > smallest:
             raise ValueError(f"ipc {self.ipc} at factor {self.factor} needs {need} images per class; the smallest "
@@ -170,9 +172,9 @@ class Method(Spec):
         """Wraps float32 pixels [classes, ipc, C, H, W] as a :class:`Distilled`; ``more`` are its lr and zca."""
         self.finite(pixels, "at the end")
         labels = torch.arange(data.classes, device=pixels.device).repeat_interleave(self.ipc)
-        train, images = data.train, pixels.flatten(0, 1)
-        images = images if more.get("zca") else images.clamp(0, 1)
-        return Distilled(images, labels, train.mean, train.std, data.classes, self.factor, data_points, **more)
+        train = data.train
+        return Distilled(pixels.flatten(0, 1), labels, train.mean, train.std, data.classes, self.factor, data_points,
+                         **more)
 
 
 def choose_real(data: Images, per_class: int, generator: torch.Generator) -> Tensor:
@@ -188,14 +190,32 @@ def real_pixels(data: Images, index: Tensor) -> Tensor:
 
 
 def mix(data: Images, ipc: int, factor: int, seed: int) -> Tensor:
-    """IDC's "mix" start: float32 [classes, ipc, C, H, W], each image tiled from factor² shrunken real ones."""
+    """IDC's "mix" start: float32 [classes, ipc, C, H, W], each image tiled from factor² shrunken real ones.
+
+    The tiles are those of :func:`decode`. Where factor does not divide the side, the last row and column of tiles are
+    smaller, and the images in them are shrunk as much more.
+    """
     index = choose_real(data, ipc * factor ** 2, seeded("start", seed))
     pixels = real_pixels(data, index)
     if factor == 1:
         return pixels
-    size = pixels.shape[-1]
+    spans = tile_spans(pixels.shape[-1], factor)
+    grid = pixels.unflatten(1, (ipc, factor, factor)).movedim((2, 3), (0, 1))  # [row, column, classes, ipc, …]
+
+    def shrunk(image: Tensor, rows: slice, columns: slice) -> Tensor:
+        side = rows.stop - rows.start, columns.stop - columns.start
+        return F.interpolate(image.flatten(0, 1), size=side, mode="nearest").unflatten(0, image.shape[:2])
+    return torch.cat([torch.cat([shrunk(image, down, across) for image, across in zip(row, spans)], -1)
+                      for row, down in zip(grid, spans)], -2)
+
+
+def tile_spans(size: int, factor: int) -> list[slice]:
+    """Where the tiles of :func:`decode` begin and end along a side of ``size`` pixels.
+
+    Raises:
+        ValueError: the last one would be empty.
+    """
     side = -(-size // factor)
-    small = F.interpolate(pixels.flatten(0, 1), size=(side, side), mode="nearest")
-    small = small.view(len(index), ipc, factor, factor, -1, side, side)
-    tiled = small.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(index), ipc, -1, side * factor, side * factor)
-    return tiled[..., :size, :size].contiguous()
+    if side * (factor - 1) >= size:
+        raise ValueError(f"images of {size} pixels do not hold {factor} × {factor} smaller ones: lower factor")
+    return [slice(k * side, min((k + 1) * side, size)) for k in range(factor)]

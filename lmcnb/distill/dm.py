@@ -12,7 +12,7 @@ from torch import Tensor
 from ..augment import AUGMENTS, apply
 from ..data import Dataset, Images, normalise
 from ..models import Net, initialise
-from ..params import Params
+from ..params import Params, clone
 from ..strategies import can_compile
 from ..strategies import compiled as compile_apart
 from ..training import seeded
@@ -25,7 +25,8 @@ class DM(Method):
     """Matches each class's mean feature under a fresh random network in every iteration. Defaults: the papers'.
 
     Loss: Σ over classes of ‖mean ψ(real) − mean ψ(synthetic)‖², ψ the input of the last linear layer, both under one
-    shared augmentation (DSA). The pixels start from real images.
+    shared augmentation (DSA). The pixels start from real images. All classes pass through the network in one batch, so
+    BatchNorm normalises over all of them, as in the released code.
 
     Args:
         iterations: each with a new random network. real_batch: real images of each class.
@@ -83,7 +84,8 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
     def means(params, buffers, x, draws) -> Tensor:
         c, n = x.shape[:2]
         each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
-        return embed(params, buffers, apply(augment, x.flatten(0, 1), each)).unflatten(0, (c, n)).mean(1)
+        own = clone(buffers)  # BatchNorm writes its running statistics here
+        return embed(params, own, apply(augment, x.flatten(0, 1), each)).flatten(1).unflatten(0, (c, n)).mean(1)
 
     def match(params, buffers, x, real, draws):
         with torch.no_grad():

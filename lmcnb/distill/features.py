@@ -12,28 +12,40 @@ from ..params import Params
 
 
 def features(net: Net, training: bool = True) -> Callable[[Params, Params, Tensor], Tensor]:
-    """``call(params, buffers, x)``: float32 [B, d], the input of the network's last linear layer."""
+    """``call(params, buffers, x)``: float32 [B, d], the input of the network's last linear layer to run.
+
+    Raises:
+        ValueError: the network has no linear layer.
+    """
     module = net.build().train(training)
-    last = [m for m in module.modules() if isinstance(m, nn.Linear)][-1]
+    linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    if not linear:
+        raise ValueError(f"features are the input of a network's last linear layer, and {net.name} has none: take a "
+                         f"convnet or resnet, or end the network in nn.Linear")
     seen: list[Tensor] = []
-    last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for layer in linear:
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
 
     def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
         seen.clear()
         torch.func.functional_call(module, (params, buffers), (x,))
-        return seen.pop()
+        found = seen.pop()
+        seen.clear()  # nothing may outlive the call, or compile would have to return it
+        return found
     return call
 
 
 def class_gradients(net: Net, linear: bool = False) -> Callable[[Params, Tensor, Tensor], list[Tensor]]:
     """``gradients(params, x, y)``: of the mean loss of each class, with respect to every convolution's weight.
 
-    x: [c, n, C, H, W], n images of each of c classes; y: [c, n]. Returns one [c, *weight.shape] for each convolution
-    (with ``linear`` also for each linear layer), differentiable with respect to x.
+    x: [c, n, C, H, W], n images of each of c classes; y: [c, n]. Returns one [c, *weight.shape] for each weight of a
+    convolution (with ``linear`` also of a linear layer), in the order in which the layers first run, differentiable
+    with respect to x.
 
     One forward and backward pass serves all classes. The loss gradient of each layer's output is taken by a zero
-    "tap" added there, and a class's weight gradient is the correlation of its outputs' gradients with its inputs. That
-    is exact because no layer mixes images; BatchNorm would.
+    "tap" added there, and a class's weight gradient is the correlation of its outputs' gradients with its inputs,
+    summed over the runs of a layer that runs again and of layers that share a weight. That is exact because no layer
+    mixes images; BatchNorm would.
 
     Raises:
         ValueError: the network has BatchNorm.
@@ -47,13 +59,15 @@ def class_gradients(net: Net, linear: bool = False) -> Callable[[Params, Tensor,
     def tap(layer: nn.Module, args: tuple, output: Tensor) -> Tensor:
         inputs.append(args[0])
         return output + taps[len(inputs) - 1]
-    shapes = _output_shapes(module, layers, net)
+    runs = _runs(module, layers, net)
+    weights = list(dict.fromkeys(id(layer.weight) for layer, _ in runs))
+    which = [weights.index(id(layer.weight)) for layer, _ in runs]
     for layer in layers:
         layer.register_forward_hook(tap)
 
     def gradients(params: Params, x: Tensor, y: Tensor) -> list[Tensor]:
         c, n = x.shape[:2]
-        zeros = [torch.zeros(c * n, *s, dtype=x.dtype, device=x.device) for s in shapes]
+        zeros = [torch.zeros(c * n, *s, dtype=x.dtype, device=x.device) for _, s in runs]
 
         def loss(given: list[Tensor]):
             inputs.clear()
@@ -64,7 +78,8 @@ def class_gradients(net: Net, linear: bool = False) -> Callable[[Params, Tensor,
             taps.clear()
             return F.cross_entropy(logits, y.flatten(), reduction="sum") / n, into
         outputs, into = torch.func.grad(loss, has_aux=True)(zeros)
-        return [_weight_gradient(layer, i, g, c) for layer, i, g in zip(layers, into, outputs)]
+        parts = [_weight_gradient(layer, i, g, c) for (layer, _), i, g in zip(runs, into, outputs)]
+        return [sum(p for p, w in zip(parts, which) if w == k) for k in range(len(weights))]
     return gradients
 
 
@@ -75,18 +90,24 @@ def refuse_batchnorm(net: Net) -> None:
                          f"{net.name} has BatchNorm: distil with a convnet or resnetap10")
 
 
-def _output_shapes(module: nn.Module, layers: list[nn.Module], net: Net) -> list[torch.Size]:
-    shapes: list[torch.Size] = []
-    handles = [m.register_forward_hook(lambda _, __, out: shapes.append(out.shape[1:])) for m in layers]
+def _runs(module: nn.Module, layers: list[nn.Module], net: Net) -> list[tuple[nn.Module, torch.Size]]:
+    """The layers as they run one after another, each with the shape of its output for one image."""
+    runs: list[tuple[nn.Module, torch.Size]] = []
+    handles = [m.register_forward_hook(lambda layer, _, out: runs.append((layer, out.shape[1:]))) for m in layers]
     module(torch.empty(1, net.channels, net.size, net.size, device="meta"))
     for handle in handles:
         handle.remove()
-    return shapes
+    return runs
 
 
 def _weight_gradient(layer: nn.Module, x: Tensor, g: Tensor, classes: int) -> Tensor:
-    if isinstance(layer, nn.Linear):
-        return torch.einsum("cno,cni->coi", g.unflatten(0, (classes, -1)), x.unflatten(0, (classes, -1)))
-    return torch.stack([torch.nn.grad.conv2d_weight(a, layer.weight.shape, b, layer.stride, layer.padding,
-                                                    layer.dilation, layer.groups)
+    if isinstance(layer, nn.Linear):  # whatever lies between batch and channels (tokens) are more rows
+        rows = (t.reshape(classes, -1, t.shape[-1]) for t in (g, x))
+        return torch.einsum("cno,cni->coi", *rows)
+    padding = layer.padding
+    if layer.padding_mode != "zeros" or isinstance(padding, str):  # the layer pads first, then convolves without
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode), 0
+    return torch.stack([torch.nn.grad.conv2d_weight(a, layer.weight.shape, b, layer.stride, padding, layer.dilation,
+                                                    layer.groups)
                         for a, b in zip(x.chunk(classes), g.chunk(classes))])

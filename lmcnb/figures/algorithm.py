@@ -20,7 +20,7 @@ ARROW = "#555555"
 def distilled_pruning(stored: np.ndarray, decoded: np.ndarray, losses: Sequence[float], initial: np.ndarray,
                       trained: np.ndarray, rewound: np.ndarray, kept: np.ndarray,
                       masks: Mapping[int, Mapping[str, np.ndarray]], density: Mapping[str, Sequence[float]],
-                      accuracy: Mapping[int, tuple[float, float]], note: str) -> Figure:
+                      accuracy: Mapping[int, tuple[float, float]], note: str, rate: float = 0.2) -> Figure:
     """Figure 1 of McDermott & Parhi (2025), the loop of distilled pruning, with the run's own numbers in every step.
 
     Args:
@@ -29,7 +29,7 @@ def distilled_pruning(stored: np.ndarray, decoded: np.ndarray, losses: Sequence[
             and after that round's training and where the next round begins; kept: bool [w], what pruning left.
         masks: bool [out, ...] of every layer, by round and layer. density: share of weights left, 0…1, by layer, for
             rounds 0, 1, …. accuracy: test accuracy in percent by round, before and after training on real data.
-        note: the caption: data, network, recipe.
+        note: the caption: data, network, recipe. rate: share of the weights left that a round removes.
     Raises:
         ValueError: weights of one round that are not of one length.
     """
@@ -40,11 +40,12 @@ def distilled_pruning(stored: np.ndarray, decoded: np.ndarray, losses: Sequence[
         images(_title(figure.add_axes((0.01, 0.60, 0.17, 0.27)), "1 · distil"), stored)
         images(_title(figure.add_axes((0.27, 0.755, 0.175, 0.115)), "2 · train on them, decoded"), decoded)
         learning(figure.add_axes((0.27, 0.60, 0.175, 0.115)), losses)
-        prune(_title(figure.add_axes((0.55, 0.60, 0.165, 0.27)), "3 · prune the lowest 20%"), trained, kept)
+        lowest = _title(figure.add_axes((0.55, 0.60, 0.165, 0.27)), f"3 · prune the lowest {100 * rate:.0f}%")
+        prune(lowest, trained, kept)
         rewind(_title(figure.add_axes((0.825, 0.60, 0.165, 0.27)), "4 · rewind"), initial, trained, rewound, kept)
-        matrices(figure, (0.06, 0.07, 0.42, 0.31), masks)
-        densities(_title(figure.add_axes((0.56, 0.07, 0.17, 0.31)), "what every layer keeps"), density)
-        final(_title(figure.add_axes((0.825, 0.07, 0.165, 0.31)), "6 · train on real data"), accuracy)
+        matrices(figure, (0.06, 0.07, 0.42, 0.31), masks, rate)
+        densities(_title(figure.add_axes((0.56, 0.07, 0.17, 0.31)), "what every layer keeps"), density, rate)
+        final(_title(figure.add_axes((0.825, 0.07, 0.165, 0.31)), "6 · train on real data"), accuracy, rate)
         arrows(figure, len(next(iter(density.values()))) - 1)
     caption(figure, note)
     return figure
@@ -73,7 +74,7 @@ def learning(ax: Axes, losses: Sequence[float]) -> None:
 
 
 def prune(ax: Axes, trained: np.ndarray, kept: np.ndarray) -> None:
-    """Magnitudes after training, and the threshold that 20% of them fall below."""
+    """Magnitudes after training, and the threshold that those to be pruned fall below."""
     size, kept = np.abs(trained), np.asarray(kept, dtype=bool)
     threshold = size[kept].min()
     bins = np.linspace(0, np.quantile(size, 0.995), 60)
@@ -99,8 +100,8 @@ def rewind(ax: Axes, initial: np.ndarray, trained: np.ndarray, rewound: np.ndarr
     ax.legend(fontsize="x-small", loc="upper left", labelspacing=0.2, markerscale=2)
 
 
-def matrices(figure: Figure, place: tuple[float, float, float, float], masks: Mapping[int, Mapping[str, np.ndarray]]
-             ) -> None:
+def matrices(figure: Figure, place: tuple[float, float, float, float], masks: Mapping[int, Mapping[str, np.ndarray]],
+             rate: float = 0.2) -> None:
     """A row a round, a column a layer: every mask as a matrix of outputs × (inputs · kernel); white is pruned."""
     flat = {r: {n: np.asarray(m).reshape(len(m), -1) for n, m in layers.items()} for r, layers in masks.items()}
     first = next(iter(flat.values()))
@@ -116,18 +117,18 @@ def matrices(figure: Figure, place: tuple[float, float, float, float], masks: Ma
             if row == 0:
                 ax.set_title(f"{name}\n{mask.shape[0]} × {mask.shape[1]}", fontsize="x-small", fontweight="normal")
             if column == 0:
-                ax.set_ylabel(f"round {r}\n{percent_sparse(r)} sparse", fontsize="x-small")
+                ax.set_ylabel(f"round {r}\n{percent_sparse(r, rate)} sparse", fontsize="x-small")
     figure.text(left, bottom + height + 0.05, "what the rounds leave: outputs × (inputs · kernel), white is pruned",
                 fontweight="bold", fontsize="medium")
 
 
-def densities(ax: Axes, density: Mapping[str, Sequence[float]]) -> None:
+def densities(ax: Axes, density: Mapping[str, Sequence[float]], rate: float = 0.2) -> None:
     """Weights left in every layer over the rounds, beside the share that all rounds leave overall."""
     rounds = np.arange(len(next(iter(density.values()))))
     for k, (name, values) in enumerate(density.items()):
         ax.plot(rounds, 100 * np.asarray(values), "o-", markersize=3, linewidth=1.2, label=name,
                 color=plt.cm.viridis(0.85 * k / max(1, len(density) - 1)))
-    ax.plot(rounds, 100 * 0.8 ** rounds, color="black", linestyle="--", linewidth=1, label="all layers")
+    ax.plot(rounds, 100 * (1 - rate) ** rounds, color="black", linestyle="--", linewidth=1, label="all layers")
     ax.set(yscale="log", xlabel="pruning round", ylabel="weights left (%)")
     ticks = [t for t in (100, 50, 20, 10, 5, 2, 1) if t >= ax.get_ylim()[0]]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
@@ -135,7 +136,7 @@ def densities(ax: Axes, density: Mapping[str, Sequence[float]]) -> None:
     ax.legend(fontsize="x-small", loc="lower left", labelspacing=0.2)
 
 
-def final(ax: Axes, accuracy: Mapping[int, tuple[float, float]]) -> None:
+def final(ax: Axes, accuracy: Mapping[int, tuple[float, float]], rate: float = 0.2) -> None:
     """Test accuracy of the dense network and of subnetworks before and after their training on real data."""
     for y, (r, (before, after)) in enumerate(reversed(accuracy.items())):
         shade = colour("idc" if r else "dense")
@@ -143,7 +144,7 @@ def final(ax: Axes, accuracy: Mapping[int, tuple[float, float]]) -> None:
                                                               "shrinkB": 0, "linewidth": 1.5})
         ax.plot(before, y, "o", markersize=4, color=shade, markerfacecolor="white")
         ax.text(after, y + 0.07, f"{after:.1f}%", ha="right", va="bottom", fontsize="x-small", color=shade)
-    names = ["dense" if r == 0 else percent_sparse(r) for r in accuracy]
+    names = ["dense" if r == 0 else percent_sparse(r, rate) for r in accuracy]
     ax.set_yticks(range(len(names)), names[::-1])
     top = max(after for _, after in accuracy.values())
     ax.set(xlabel="test accuracy (%), open: untrained", xlim=(0, 1.08 * top), ylim=(-0.5, len(names) - 0.3))

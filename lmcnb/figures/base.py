@@ -75,8 +75,9 @@ def caption(figure: Figure, text: str) -> None:
                 color="#444444")
 
 
-def percent_sparse(round: int) -> str:
-    return f"{100 * sparsity_after(round):.0f}%"
+def percent_sparse(round: int, rate: float = 0.2) -> str:
+    """The sparsity after that many rounds, each of which removes the share ``rate`` of what is left."""
+    return f"{100 * sparsity_after(round, rate):.0f}%"
 
 
 def images_grid(sets: Mapping[str, np.ndarray], columns: int = 10) -> Figure:

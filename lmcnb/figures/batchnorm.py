@@ -17,14 +17,14 @@ Key = tuple[str, int]
 BY_BN = {"lerp": ("interpolated statistics", "-", "D"), "recalibrate": ("re-estimated statistics", "--", "o")}
 
 
-def name_of(key: Key, short: bool = False) -> str:
+def name_of(key: Key, short: bool = False, rate: float = 0.2) -> str:
     """A subnetwork's label: the way it was found and its sparsity."""
     way, round = key
     name = label(way).split(" (")[0] if short else label(way)
-    return name if way == "dense" else f"{name}, {percent_sparse(round)}"
+    return name if way == "dense" else f"{name}, {percent_sparse(round, rate)}"
 
 
-def two_paths(ax: Axes, alphas, curves: Mapping[str, np.ndarray], key: Key) -> None:
+def two_paths(ax: Axes, alphas, curves: Mapping[str, np.ndarray], key: Key, rate: float = 0.2) -> None:
     """One subnetwork's mean path by convention of BatchNorm, each over its initialisations [n, A].
 
     The band is the 95% interval of the rise over the path's own ends, as in :func:`lmcnb.figures.overlay`.
@@ -35,11 +35,11 @@ def two_paths(ax: Axes, alphas, curves: Mapping[str, np.ndarray], key: Key) -> N
         half = np.array([estimate(c).high - estimate(c).mean for c in rise.T]) if len(rows) > 1 else 0 * mean
         ax.plot(alphas, mean, line, color=colour(key[0]), label=name)
         ax.fill_between(alphas, mean - half, mean + half, color=colour(key[0]), alpha=0.12, linewidth=0)
-    ax.set(xlabel="α", title=name_of(key, short=True))
+    ax.set(xlabel="α", title=name_of(key, True, rate))
 
 
 def two_dots(ax: Axes, values: Mapping[str, Mapping[Key, Sequence[float]]], xlabel: str,
-             threshold: float | None = None) -> None:
+             threshold: float | None = None, rate: float = 0.2) -> None:
     """Barriers by convention and subnetwork: a dot for each initialisation, mean and 95% interval (Student's t)."""
     keys = list(next(iter(values.values())))
     for (bn, barriers), shift in zip(values.items(), (0.16, -0.16)):
@@ -54,11 +54,12 @@ def two_dots(ax: Axes, values: Mapping[str, Mapping[Key, Sequence[float]]], xlab
     ax.axvline(0, color="#999999", linewidth=0.8, zorder=0)
     if threshold is not None:
         ax.axvline(threshold, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
-    ax.set_yticks(range(len(keys)), [name_of(k) for k in keys[::-1]], fontsize="x-small")
+    ax.set_yticks(range(len(keys)), [name_of(k, rate=rate) for k in keys[::-1]], fontsize="x-small")
     ax.set(xlabel=xlabel, ylim=(-0.6, len(keys) - 0.4))
 
 
-def _paper_row(figure: Figure, alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[Key, np.ndarray]) -> None:
+def _paper_row(figure: Figure, alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[Key, np.ndarray],
+               rate: float) -> None:
     """The paper's three panels: two surfaces and the overlay of their chosen rounds."""
     heights = [np.asarray(rows) for rows in surfaces.values()]
     limits, rounds = (min(h.min() for h in heights), max(h.max() for h in heights)), sorted({r for _, r in curves})
@@ -67,7 +68,7 @@ def _paper_row(figure: Figure, alphas, surfaces: Mapping[str, np.ndarray], curve
         surface(figure.add_subplot(place, projection="3d"), alphas, range(len(rows)), rows, zlim=limits, dark=rounds,
                 way=way)
     right = figure.add_subplot(figure.add_gridspec(1, 1, left=0.72, right=0.99, top=0.96, bottom=0.69)[0])
-    overlay(right, alphas, curves)
+    overlay(right, alphas, curves, rate=rate)
     right.set_title(f"dense, {' and '.join(str(r) for r in rounds if r)} rounds")
 
 
@@ -81,29 +82,31 @@ def legend(figure: Figure, y: float) -> None:
 
 def batchnorm(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[str, Mapping[Key, np.ndarray]],
               loss_barriers: Mapping[str, Mapping[Key, Sequence[float]]],
-              error_barriers: Mapping[str, Mapping[Key, Sequence[float]]], note: str, banner: str = "") -> Figure:
+              error_barriers: Mapping[str, Mapping[Key, Sequence[float]]], note: str, banner: str = "",
+              rate: float = 0.2) -> Figure:
     """Figure 4 of McDermott & Parhi (2025), and what the treatment of BatchNorm's statistics does to it.
 
     Args:
         alphas: [A]. surfaces: train loss [rounds + 1, A] (nats) of one initialisation for two ways, "lerp".
         curves: train loss [n, A] by convention ("lerp", "recalibrate") and (way, round).
         loss_barriers, error_barriers: n values by convention and (way, round), the latter in points of test error.
-        note: the caption. banner: what nobody may overlook; it is printed above the panels.
+        note: the caption. banner: what nobody may overlook; it is printed above the panels. rate: share of the
+            weights left that a round removes.
     """
     shown = curves["lerp"]
     with matplotlib.rc_context({"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}):
         figure = plt.figure(figsize=(11.5, 10.5))
-        _paper_row(figure, alphas, surfaces, shown)
+        _paper_row(figure, alphas, surfaces, shown, rate)
         legend(figure, 0.615)
         middle = figure.add_gridspec(1, len(shown), left=0.07, right=0.99, top=0.575, bottom=0.405, wspace=0.08)
         axes = middle.subplots(sharey=True, squeeze=False)[0]
         for ax, key in zip(axes, shown):
-            two_paths(ax, alphas, {bn: c[key] for bn, c in curves.items()}, key)
+            two_paths(ax, alphas, {bn: c[key] for bn, c in curves.items()}, key, rate)
         axes[0].set_ylabel("train loss (nats)")
         below = figure.add_gridspec(1, 2, left=0.2, right=0.99, top=0.325, bottom=0.045, wspace=0.06)
         left, right = below.subplots(sharey=True)
-        two_dots(left, loss_barriers, "train-loss barrier (nats), midpoint")
-        two_dots(right, error_barriers, "test-error barrier (points), Frankle; dotted: stable below 2", threshold=2)
+        two_dots(left, loss_barriers, "train-loss barrier (nats), midpoint", rate=rate)
+        two_dots(right, error_barriers, "test-error barrier (points), Frankle; dotted: stable below 2", 2, rate)
     if banner:
         figure.text(0.5, 1.0, banner, ha="center", va="bottom", fontsize="x-large", fontweight="bold", color="#a04000")
     caption(figure, note)

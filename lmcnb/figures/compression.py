@@ -17,7 +17,8 @@ LINES = ("-", "--", ":", "-.")
 
 
 def compression(quality: Mapping[tuple[str, int], Sequence[float]], barriers: Mapping[Key, Sequence[float]],
-                accuracy: Mapping[Key, Sequence[float]], cost: Mapping[Key, float], whole: int, note: str) -> Figure:
+                accuracy: Mapping[Key, Sequence[float]], cost: Mapping[Key, float], whole: int, note: str,
+                rate: float = 0.2) -> Figure:
     """Four readings against images per class, for sets that were distilled and for random ones.
 
     Args:
@@ -25,12 +26,13 @@ def compression(quality: Mapping[tuple[str, int], Sequence[float]], barriers: Ma
         barriers, accuracy: n values by (way, ipc, round), one an initialisation: midpoint barriers of the train loss
             (nats) and test accuracies (%) of the tickets; ways "imp" and "dense" stand at ``whole`` images per class.
         cost: images that passed through training to find the mask. note: the caption.
+        rate: share of the weights left that a round removes.
     """
     with matplotlib.rc_context({"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}):
         figure, axes = plt.subplots(2, 2, figsize=(11.5, 7.2), layout="constrained", sharex=True)
-        _lines(axes[0, 0], {(w, k, 0): v for (w, k), v in quality.items()}, whole)
-        _lines(axes[0, 1], barriers, whole)
-        _lines(axes[1, 0], accuracy, whole)
+        _lines(axes[0, 0], {(w, k, 0): v for (w, k), v in quality.items()}, whole, rate)
+        _lines(axes[0, 1], barriers, whole, rate)
+        _lines(axes[1, 0], accuracy, whole, rate)
         _cost(axes[1, 1], cost, whole)
         axes[0, 0].set(title="networks trained on the set alone", ylabel="test accuracy (%)")
         axes[0, 1].set(title="stability of the ticket", ylabel="train-loss barrier (nats), midpoint")
@@ -45,7 +47,7 @@ def compression(quality: Mapping[tuple[str, int], Sequence[float]], barriers: Ma
     return figure
 
 
-def _lines(ax: Axes, table: Mapping[Key, Sequence[float]], whole: int) -> None:
+def _lines(ax: Axes, table: Mapping[Key, Sequence[float]], whole: int, rate: float) -> None:
     """Means with 95% intervals, a line for each way and round; ways that are single points stay points."""
     rounds = sorted({r for w, _, r in table if w != "dense"})
     shift = {key: 1.03 ** j for j, key in enumerate(dict.fromkeys((w, r) for w, _, r in table))}
@@ -61,7 +63,7 @@ def _lines(ax: Axes, table: Mapping[Key, Sequence[float]], whole: int) -> None:
         ax.errorbar(xs, means, yerr=half, color=colour(way), elinewidth=0.9, markersize=5 if single else 4,
                     linewidth=1.5, marker="D" if single else "o", linestyle="" if single else LINES[level % 4],
                     markerfacecolor=colour(way) if level == 0 else "white",
-                    label=f"{label(way)}, {percent_sparse(r)}" if r else None)
+                    label=f"{label(way)}, {percent_sparse(r, rate)}" if r else None)
 
 
 def _cost(ax: Axes, cost: Mapping[Key, float], whole: int) -> None:

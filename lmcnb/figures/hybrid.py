@@ -13,19 +13,20 @@ from .base import caption, percent_sparse
 
 HUES = {"k=0": "#c44e52", "k>0": "#d98b0b", "hybrid": "#1f77b4"}
 MARKS = {"k=0": "o", "k>0": "s", "hybrid": "D"}
-TICKS = (0, 2, 4, 7, 10, 13, 18, 22)  # 0, 36, 59, 79, 89, 95, 98 and 99% sparse
+TICKS = (0, 2, 4, 7, 10, 13, 18, 22)  # 0, 36, 59, 79, 89, 95, 98 and 99% sparse at rate 0.2
 
 Values = Mapping[int, Sequence[float]]
 
 
-def hybrid(accuracy: Mapping[str, Values], names: Mapping[str, str], switch: int, note: str, margin: float = 1.0
-           ) -> Figure:
+def hybrid(accuracy: Mapping[str, Values], names: Mapping[str, str], switch: int, note: str, margin: float = 1.0,
+           rate: float = 0.2) -> Figure:
     """Figure 7 of McDermott & Parhi (2025), and beside it every way's difference from IMP rewound to step k.
 
     Args:
         accuracy: test accuracies in %, by way ("k=0", "k>0", "hybrid") and round: n values, one an initialisation.
         names: the ways' names in the legend. switch: the round after which the hybrid prunes on real data.
         note: the caption. margin: points below the k > 0 tickets that still count as holding their accuracy.
+        rate: share of the weights left that a round removes.
     Raises:
         ValueError: a way is missing.
     """
@@ -44,7 +45,7 @@ def hybrid(accuracy: Mapping[str, Values], names: Mapping[str, str], switch: int
     right.axhline(-margin, color="#777777", linewidth=0.9, linestyle=":")
     right.set(ylabel="points of test accuracy", title=f"difference from {names['k>0']}")
     for ax in (left, right):
-        _sparsity_axis(ax, max(accuracy["k=0"]), switch)
+        _sparsity_axis(ax, max(accuracy["k=0"]), switch, rate)
     caption(figure, note)
     return figure
 
@@ -66,10 +67,10 @@ def _difference(ax: Axes, way: str, values: Values, reference: Values, shift: fl
     ax.plot(at, [e.mean for e in each], MARKS[way] + "-", markersize=3.5, linewidth=0.8, color=HUES[way])
 
 
-def _sparsity_axis(ax: Axes, last: int, switch: int) -> None:
+def _sparsity_axis(ax: Axes, last: int, switch: int, rate: float) -> None:
     """A round takes the same share of what is left, so even steps of rounds are a log axis of the weights left."""
     ticks = [t for t in TICKS if t < last - 1] + [last]
-    ax.set_xticks(ticks, [percent_sparse(t) for t in ticks])
+    ax.set_xticks(ticks, [percent_sparse(t, rate) for t in ticks])
     ax.set_xticks(range(last + 1), minor=True)
     ax.set(xlim=(-0.5, last + 0.5), xlabel="sparsity (a tick a pruning round: log axis of the weights left)")
     ax.axvspan(-0.5, switch, color=HUES["hybrid"], alpha=0.05, linewidth=0)

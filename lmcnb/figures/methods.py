@@ -18,7 +18,7 @@ ByWay = Mapping[tuple[str, int], Sequence[float]]
 
 
 def methods(images: Mapping[str, np.ndarray], cost: Mapping[str, Sequence[tuple[float, Sequence[float]]]],
-            barriers: ByWay, accuracy: ByWay, note: str) -> Figure:
+            barriers: ByWay, accuracy: ByWay, note: str, rate: float = 0.2) -> Figure:
     """Methods of distillation compared: images, accuracy against wall-clock, barriers and accuracies of the tickets.
 
     Args:
@@ -26,6 +26,7 @@ def methods(images: Mapping[str, np.ndarray], cost: Mapping[str, Sequence[tuple[
         cost: by method, (seconds, test accuracies in percent of networks trained on the set) at each of its lengths.
         barriers, accuracy: n values by (way, round), one an initialisation: midpoint barriers of the train loss (nats)
             and test accuracies (%) of the tickets. note: the caption: data, network, recipe, n.
+        rate: share of the weights left that a round removes.
     """
     with matplotlib.rc_context({"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}):
         rows = max(len(barriers), 8)
@@ -37,9 +38,10 @@ def methods(images: Mapping[str, np.ndarray], cost: Mapping[str, Sequence[tuple[
         mosaic(figure.add_subplot(top[0]), images)
         accuracy_against_time(figure.add_subplot(top[1]), cost)
         left = figure.add_subplot(low[0])
-        barrier_dots(left, barriers, "train-loss barrier (nats), midpoint    ← more stable")
+        barrier_dots(left, barriers, "train-loss barrier (nats), midpoint    ← more stable", rate=rate)
         right = figure.add_subplot(low[1], sharey=left)
-        barrier_dots(right, accuracy, "test accuracy of the trained subnetwork (%)    better →", zero=False)
+        barrier_dots(right, accuracy, "test accuracy of the trained subnetwork (%)    better →", zero=False,
+                     rate=rate)
         right.tick_params(labelleft=False)
         right.set_xlim(*_around([v for values in accuracy.values() for v in values]))
     caption(figure, note)

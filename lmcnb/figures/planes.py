@@ -14,7 +14,13 @@ TITLES = {"through": "through three trainings", "released": "as in the released 
 
 
 def plane(ax: Axes, xs, ys, loss, places, levels: Sequence[float], in_plane: int) -> None:
-    """Filled contours of one plane with the trained networks: solid where they lie in it, hollow where projected."""
+    """Filled contours of one plane with the trained networks: solid where they lie in it, hollow where projected.
+
+    Infinite losses are drawn as the highest.
+    """
+    loss = np.asarray(loss, dtype=float)
+    highest = max(loss.max(where=np.isfinite(loss), initial=levels[0]), 2 * levels[-1] - levels[-2])
+    loss = np.where(np.isposinf(loss), highest, loss)
     shown = ax.contourf(xs, ys, np.maximum(loss, levels[0]), levels=levels, cmap="viridis", extend="max")
     ax.contour(xs, ys, loss, levels=levels[1:-1:2], colors="white", linewidths=0.3, alpha=0.6)
     for k, (x, y) in enumerate(places):
@@ -27,9 +33,11 @@ def plane(ax: Axes, xs, ys, loss, places, levels: Sequence[float], in_plane: int
 
 def shared_levels(planes: Mapping[tuple[str, str], Mapping], count: int = 17) -> np.ndarray:
     """Levels from the smallest loss to what the planes between trainings hold; random directions rise out of them."""
-    between = [np.asarray(p["loss"]) for (kind, _), p in planes.items() if kind != "random"]
-    low = min(float(np.min(p["loss"])) for p in planes.values())
-    high = float(np.quantile(np.concatenate([p.ravel() for p in between]), 0.9)) if between else low
+    losses = {key: np.asarray(p["loss"], dtype=float) for key, p in planes.items()}
+    finite = {key: loss[np.isfinite(loss)] for key, loss in losses.items()}
+    between = [loss for (kind, _), loss in finite.items() if kind != "random"]
+    low = float(np.concatenate(list(finite.values())).min())
+    high = float(np.quantile(np.concatenate(between), 0.9)) if between else low
     return low + max(high - low, 1e-3) * np.linspace(0, 1, count) ** 1.5
 
 
@@ -50,7 +58,7 @@ def landscapes(planes: Mapping[tuple[str, str], Mapping], alphas, segments: Mapp
     for row, way in zip(axes, ways):
         for ax, kind in zip(row, kinds):
             p = planes[kind, way]
-            shown = plane(ax, p["xs"], p["ys"], np.asarray(p["loss"]), p["places"], levels, p["in_plane"])
+            shown = plane(ax, p["xs"], p["ys"], p["loss"], p["places"], levels, p["in_plane"])
             ax.set_title(TITLES[kind] if way == ways[0] else "")
         row[0].set_ylabel(f"{(names or {}).get(way, label(way))}\n\nweight space, Euclidean")
         _segment(row[-1], alphas, segments, way)

@@ -17,7 +17,8 @@ STYLES = {"trained": "-", "stored": "--", "with distillation": ":"}
 
 
 def accuracy_against_sparsity(accuracy: Mapping[str, ByRound], points: Mapping[tuple[str, str], Mapping[int, float]],
-                              names: Mapping[tuple[str, str], str], note: str, tolerance: float = 1.0) -> Figure:
+                              names: Mapping[tuple[str, str], str], note: str, tolerance: float = 1.0,
+                              rate: float = 0.2) -> Figure:
     """Figure 2 of McDermott & Parhi (2025) with two controls and the paired differences between them.
 
     Args:
@@ -25,7 +26,8 @@ def accuracy_against_sparsity(accuracy: Mapping[str, ByRound], points: Mapping[t
             all; must have "imp" with round 0 (the dense network), and "idc".
         points: images seen up to a round, by (way, count) and round; count is "trained", "stored" or
             "with distillation". names: what the legend calls each. tolerance: points of accuracy, drawn as a dotted
-            line among the differences. note: the caption: data, network, recipe, n.
+            line among the differences. note: the caption: data, network, recipe, n. rate: share of the weights left
+            that a round removes.
     Raises:
         ValueError: no round 0 of IMP, or ways with unlike numbers of initialisations.
     """
@@ -42,7 +44,7 @@ def accuracy_against_sparsity(accuracy: Mapping[str, ByRound], points: Mapping[t
         differences(axes[1], accuracy, tolerance)
         cost(axes[2], points, names)
         for ax in axes:
-            sparsity_axis(ax, range(max(accuracy["imp"]) + 1))
+            sparsity_axis(ax, range(max(accuracy["imp"]) + 1), rate)
     caption(figure, note)
     return figure
 
@@ -88,9 +90,9 @@ def cost(ax: Axes, points: Mapping[tuple[str, str], Mapping[int, float]], names:
     ax.legend(fontsize="x-small", loc="upper left", labelspacing=0.2)
 
 
-def sparsity_axis(ax: Axes, rounds: Sequence[int]) -> None:
+def sparsity_axis(ax: Axes, rounds: Sequence[int], rate: float = 0.2) -> None:
     """One tick a pruning round: equal steps, because each removes the same share of what is left."""
-    ax.set_xticks(list(rounds), [percent_sparse(r).rstrip("%") for r in rounds])
+    ax.set_xticks(list(rounds), [percent_sparse(r, rate).rstrip("%") for r in rounds])
     ax.set(xlabel="sparsity (%), one tick a pruning round", xlim=(min(rounds) - 0.4, max(rounds) + 0.4))
 
 

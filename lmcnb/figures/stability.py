@@ -29,7 +29,8 @@ def surface(ax, alphas, rounds: Sequence[int], heights: np.ndarray, *, zlim: tup
     ax.set_box_aspect((1, 1.15, 0.75), zoom=1.0)
 
 
-def overlay(ax: Axes, alphas, curves: Mapping[tuple[str, int], np.ndarray], ylabel: str = "train loss (nats)") -> None:
+def overlay(ax: Axes, alphas, curves: Mapping[tuple[str, int], np.ndarray], ylabel: str = "train loss (nats)",
+            rate: float = 0.2) -> None:
     """Mean paths by (way, round), each over its initialisations [n, A], with the 95% band of their shape.
 
     The band is that of the rise over the path's own ends: what initialisations share in level is not instability.
@@ -38,7 +39,7 @@ def overlay(ax: Axes, alphas, curves: Mapping[tuple[str, int], np.ndarray], ylab
         rows = np.asarray(rows)
         mean, rise = rows.mean(0), rows - rows[:, [0, -1]].mean(1, keepdims=True)
         half = np.array([estimate(c).high - estimate(c).mean for c in rise.T]) if len(rows) > 1 else 0 * mean
-        name = "dense" if way == "dense" else f"{label(way).split(' (')[0]}, {percent_sparse(round)}"
+        name = "dense" if way == "dense" else f"{label(way).split(' (')[0]}, {percent_sparse(round, rate)}"
         line = ax.plot(alphas, mean, color=colour(way), linestyle={0: "-", 4: "-", 9: "--"}.get(round, ":"), label=name)
         ax.fill_between(alphas, mean - half, mean + half, color=line[0].get_color(), alpha=0.12, linewidth=0)
     ax.set(xlabel="α, position between the two trained networks", ylabel=ylabel, title="dense, 4 and 9 rounds")
@@ -48,7 +49,7 @@ def overlay(ax: Axes, alphas, curves: Mapping[tuple[str, int], np.ndarray], ylab
 
 
 def barrier_dots(ax: Axes, values: Mapping[tuple[str, int], Sequence[float]], xlabel: str,
-                 threshold: float | None = None, zero: bool = True) -> None:
+                 threshold: float | None = None, zero: bool = True, rate: float = 0.2) -> None:
     """Values by (way, round): a small dot for each initialisation, mean and 95% interval (Student's t).
 
     ``zero`` draws a line there, ``threshold`` a dotted one.
@@ -66,21 +67,22 @@ def barrier_dots(ax: Axes, values: Mapping[tuple[str, int], Sequence[float]], xl
         ax.axvline(0, color="#999999", linewidth=0.8)
     if threshold is not None:
         ax.axvline(threshold, color="#999999", linewidth=0.8, linestyle=":")
-    names = [label(w) if w == "dense" else f"{label(w)}, {percent_sparse(r)}" for w, r in keys]
+    names = [label(w) if w == "dense" else f"{label(w)}, {percent_sparse(r, rate)}" for w, r in keys]
     ax.set_yticks(range(len(keys)), names[::-1], fontsize="x-small")
     ax.set(xlabel=xlabel, ylim=(-0.6, len(keys) - 0.4))
 
 
 def stability(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[tuple[str, int], np.ndarray],
               loss_barriers: Mapping[tuple[str, int], Sequence[float]],
-              error_barriers: Mapping[tuple[str, int], Sequence[float]], note: str, dark: Sequence[int] = (0, 4, 9)
-              ) -> Figure:
+              error_barriers: Mapping[tuple[str, int], Sequence[float]], note: str, dark: Sequence[int] = (0, 4, 9),
+              rate: float = 0.2) -> Figure:
     """Figure 3 of McDermott & Parhi (2025) with what judging it needs: every way's barriers with intervals.
 
     Args:
         alphas: [A]. surfaces: train loss [rounds + 1, A] of one initialisation for two ways.
         curves: train loss [n, A] by (way, round). loss_barriers, error_barriers: n values by (way, round), the latter
-            in points of test error. note: the caption: data, network, recipe, n.
+            in points of test error. note: the caption: data, network, recipe, n. rate: share of the weights left
+            that a round removes.
     """
     rows = [np.asarray(s) for s in surfaces.values()]
     low, high = min(r.min() for r in rows), max(r.max() for r in rows)
@@ -91,12 +93,13 @@ def stability(alphas, surfaces: Mapping[str, np.ndarray], curves: Mapping[tuple[
         for place, (way, rows) in zip(top, surfaces.items()):
             surface(figure.add_subplot(place, projection="3d"), alphas, range(len(rows)), np.asarray(rows),
                     zlim=(low, high), dark=dark, way=way)
-        overlay(figure.add_subplot(beside[0]), alphas, curves)
+        overlay(figure.add_subplot(beside[0]), alphas, curves, rate=rate)
         low_row = figure.add_gridspec(1, 2, left=0.22, right=0.99, top=0.46, bottom=0.07, wspace=0.06)
         left = figure.add_subplot(low_row[0])
-        barrier_dots(left, loss_barriers, "train-loss barrier (nats), midpoint")
+        barrier_dots(left, loss_barriers, "train-loss barrier (nats), midpoint", rate=rate)
         right = figure.add_subplot(low_row[1], sharey=left)
-        barrier_dots(right, error_barriers, "test-error barrier (points), Frankle; dotted: stable below 2", threshold=2)
+        barrier_dots(right, error_barriers, "test-error barrier (points), Frankle; dotted: stable below 2", 2,
+                     rate=rate)
         right.tick_params(labelleft=False)
     caption(figure, note)
     return figure

@@ -34,14 +34,14 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: 
     return Estimate(float(x.mean() / y.mean()), float((b - root) / a), float((b + root) / a), n)
 
 
-def tradeoff(records: Sequence[Mapping], note: str) -> Figure:
+def tradeoff(records: Sequence[Mapping], note: str, rate: float = 0.2) -> Figure:
     """Figure 6 of McDermott & Parhi (2025), with differences from IMP where the paper has ratios to it.
 
     Args:
         records: for each way and sparsity: ``setting`` and ``name`` (texts), ``way``, ``round``, ``compression``
             (images per class / stored ones, or None), and n values paired by initialisation: ``barrier`` and
             ``imp_barrier`` (nats), ``accuracy`` and ``imp_accuracy`` (%).
-        note: the caption.
+        note: the caption. rate: share of the weights left that a round removes.
     Raises:
         ValueError: there is no record.
     """
@@ -52,8 +52,8 @@ def tradeoff(records: Sequence[Mapping], note: str) -> Figure:
     figure = plt.figure(figsize=(11.5, 5.2), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.25))
     _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds)
-    _denominators(figure.add_subplot(grid[0, 1]), records, settings)
-    _legend(figure.add_subplot(grid[1, 1]), records, settings, rounds)
+    _denominators(figure.add_subplot(grid[0, 1]), records, settings, rate)
+    _legend(figure.add_subplot(grid[1, 1]), records, settings, rounds, rate)
     caption(figure, note)
     return figure
 
@@ -99,7 +99,7 @@ def _frame(means: Sequence[float], set_limits) -> None:
     set_limits(low - room, high + room)
 
 
-def _denominators(ax: Axes, records: Sequence[Mapping], settings: list[str]) -> None:
+def _denominators(ax: Axes, records: Sequence[Mapping], settings: list[str], rate: float) -> None:
     """IMP's own barrier, by which the paper divides: a dot for each initialisation, mean and 95% interval."""
     rows: dict[tuple[str, int], Sequence[float]] = {}
     for r in records:  # some ways have fewer initialisations: the row shows the most there are
@@ -113,17 +113,17 @@ def _denominators(ax: Axes, records: Sequence[Mapping], settings: list[str]) -> 
         ax.plot(e.mean, height, "D", color=colour("imp"), markersize=5)
     ax.axvline(0, color="#999999", linewidth=0.8)
     several = len(settings) > 1
-    names = [f"{settings.index(s) + 1}: {percent_sparse(r)}" if several else percent_sparse(r) for s, r in keys]
+    names = [(f"{settings.index(s) + 1}: " if several else "") + percent_sparse(r, rate) for s, r in keys]
     ax.set_yticks(range(len(keys)), names[::-1])
     ax.set(xlabel="barrier of IMP (nats)", ylim=(-0.6, len(keys) - 0.4), title="the paper's denominator")
 
 
-def _legend(ax: Axes, records: Sequence[Mapping], settings: list[str], rounds: list[int]) -> None:
+def _legend(ax: Axes, records: Sequence[Mapping], settings: list[str], rounds: list[int], rate: float) -> None:
     def dot(name: str, hue: str = "#555555", size: float = 6.5, shape: str = "o", fill: bool = True) -> Line2D:
         return Line2D([], [], linestyle="", marker=shape, markersize=size, color=hue, label=name,
                       markerfacecolor=hue if fill else "white", markeredgewidth=1.4)
     ways = {r["name"]: dot(r["name"], colour(r["way"])) for r in records}
-    sparse = [dot(f"{percent_sparse(r)} sparse", fill=r == rounds[0]) for r in rounds]
+    sparse = [dot(f"{percent_sparse(r, rate)} sparse", fill=r == rounds[0]) for r in rounds]
     sizes = [dot(f"1 stored for {c:.0f} images", size=area(c) ** 0.5)
              for c in sorted({r["compression"] for r in records if r["compression"]})]
     where = [dot("\n".join(textwrap.wrap(f"{k + 1}: {s}", 44)), shape=SHAPES[k % 8])

@@ -1,0 +1,65 @@
+"""Figures of another pruning rate than the papers' say its sparsities: four rounds of a half leave 6%."""
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from lmcnb import RankCorrelation, figures
+
+pytestmark = pytest.mark.usefixtures("figures_folder")
+VALUES = [1.0, 1.2, 1.1]
+KEYS = [("dense", 0), ("imp", 4), ("idc", 4)]
+TABLE = dict.fromkeys(KEYS, VALUES)
+ALPHAS, PATH = np.linspace(0, 1, 3), np.array([[0.0, 1.0, 0.2]] * 3)
+PATHS, HEIGHTS = dict.fromkeys(KEYS, PATH), dict.fromkeys(("idc", "imp"), np.add.outer(range(5), range(3)))
+WEIGHTS, MASK = np.linspace(-1, 1, 8), np.ones((2, 4), dtype=bool)
+PICTURES = np.zeros((2, 3, 1, 4, 4))
+CORRELATION = RankCorrelation(-0.001, -0.9, 0.1, 3, 3)
+WIDE = {("idc", 1, 4): VALUES, ("imp", 9, 4): VALUES, ("dense", 9, 0): VALUES}
+RECORD = {"setting": "s", "name": "n", "way": "idc", "round": 4, "compression": 10, "barrier": VALUES,
+          "imp_barrier": VALUES, "accuracy": VALUES, "imp_accuracy": VALUES}
+BY_ROUND = dict.fromkeys(range(5), VALUES)
+
+DRAWN = {
+    "algorithm": lambda **o: figures.distilled_pruning(
+        PICTURES, PICTURES, [2.0, 1.0], WEIGHTS, WEIGHTS, WEIGHTS, WEIGHTS > 0, {4: {"conv": MASK}},
+        {"conv": [1.0, 0.5]}, {0: (10.0, 66.0), 4: (11.0, 64.0)}, "a note", **o),
+    "batchnorm": lambda **o: figures.batchnorm(ALPHAS, HEIGHTS, *(dict.fromkeys(("lerp", "recalibrate"), t)
+                                                                  for t in (PATHS, TABLE, TABLE)), "a note", **o),
+    "compression": lambda **o: figures.compression({("idc", 1): VALUES}, WIDE, WIDE, dict.fromkeys(WIDE, 100.0), 9,
+                                                   "a note", **o),
+    "generalisation": lambda **o: figures.generalisation(TABLE, {"probe": TABLE}, {("probe", 4): CORRELATION},
+                                                         dict.fromkeys(KEYS, [-0.2, 3.0]), ["a", "b"], "a note", **o),
+    "hessian": lambda **o: figures.hessian(TABLE, {"all": TABLE}, {"all": TABLE}, ALPHAS, dict.fromkeys(KEYS, PATH[0]),
+                                           "a note", **o),
+    "hybrid": lambda **o: figures.hybrid(dict.fromkeys(("k=0", "k>0", "hybrid"), BY_ROUND),
+                                         {k: k for k in ("k=0", "k>0", "hybrid")}, 2, "a note", **o),
+    "methods": lambda **o: figures.methods({"idc": PICTURES[0]}, {"idc": [(1.0, VALUES)]}, TABLE, TABLE, "a note", **o),
+    "sparsity": lambda **o: figures.accuracy_against_sparsity({"imp": BY_ROUND, "idc": BY_ROUND},
+                                                              {("imp", "trained"): {0: 1.0, 4: 2.0}},
+                                                              {("imp", "trained"): "IMP"}, "a note", **o),
+    "stability": lambda **o: figures.stability(ALPHAS, HEIGHTS, PATHS, TABLE, TABLE, "a note", **o),
+    "tradeoff": lambda **o: figures.tradeoff([RECORD], "a note", **o),
+}
+
+
+def texts(figure) -> str:
+    figure.canvas.draw()
+    return "\n".join(t.get_text() for t in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_labels_are_those_of_the_rate(draw):
+    papers, other = texts(draw()), texts(draw(rate=0.5))
+    assert "59" in papers and "94" not in papers
+    assert "94" in other and "59" not in other
+
+
+def test_the_quickstart_stands_at_the_sparsities_of_its_rate():
+    figure = figures.rounds(ALPHAS, HEIGHTS, {"idc": np.zeros(3)}, "a note", rate=0.5)
+    assert figure.axes[2].lines[0].get_xdata().tolist() == [0, 50, 75]
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    drawn = texts(DRAWN["generalisation"]())
+    assert "-0\n" not in drawn and "ρ = +0.00 [-0.90, +0.10]" in drawn
