@@ -8,8 +8,7 @@ import torch
 from helpers import made_up
 from PIL import Image
 
-from lmcnb import IMAGENET10, Dataset, Images, Net, generate_images, load, pack
-from lmcnb import data as data_module
+from lmcnb import IMAGENET10, Dataset, Images, Net, folders, generate_images, load, pack
 from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
 
 
@@ -227,8 +226,8 @@ def imagenet10(tmp_path: Path, monkeypatch) -> Path:
 
 def counted(monkeypatch) -> list[Path]:
     """The files decoded from now on."""
-    seen, decode = [], data_module._square
-    monkeypatch.setattr(data_module, "_square", lambda path, size: (seen.append(path), decode(path, size))[1])
+    seen, decode = [], folders._square
+    monkeypatch.setattr(folders, "_square", lambda path, size: (seen.append(path), decode(path, size))[1])
     return seen
 
 
@@ -383,7 +382,9 @@ def test_generated_images_are_written_once_and_never_over_anything_else(tmp_path
     assert not list((tmp_path / "imagenet10").iterdir())
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"train": 0}, "train 0"), ({"size": 48}, "multiple of 32")])
+@pytest.mark.parametrize(("settings", "message"), [({"train": 0}, r"train must be .*; got 0"), ({"size": 48}, "multiple of 32"),
+                                                  ({"seed": -1}, "seed must"), ({"test": "few"}, "test must"),
+                                                  ({"size": 32_000}, "size must")])
 def test_generator_settings_out_of_range_are_refused(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):
         generate_images(**settings)

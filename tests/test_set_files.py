@@ -203,8 +203,8 @@ WRONG = {
     "whitened with no ε": (X, HARD, {"space": "zca"}, r"zca= \(MTT: 0.1\) goes with space='zca'"),
     "ε of no whitening": (PIXELS, HARD, {"zca": 0.1}, "goes with space='zca', .* now space is 'pixels'"),
     "moments of no space": (PIXELS, HARD, {"mean": [0.5], "std": [1.0]}, "go with space='normalised'|goes with space"),
-    "half the moments": (X, HARD, {"space": "normalised", "mean": [0.5]}, "a mean and a std for each of the 1 chan"),
-    "unknown space": (X, HARD, {"space": "zac"}, "unknown space 'zac'; known: pixels, bytes, normalised, zca"),
+    "half the moments": (X, HARD, {"space": "normalised", "mean": [0.5]}, "a mean and a std above 0 for each of the 1 chan"),
+    "unknown space": (X, HARD, {"space": "zac"}, r"space must be .pixels., .bytes., .normalised. or .zca.; got .zac."),
 }
 
 
