@@ -52,6 +52,10 @@ def bounded(count: int, source: int, what: str, growth: int = GROWTH) -> None:
         raise Damaged(f"{what} would take {count:.3g} bytes in memory, which cannot come from {source:,}")
 
 
+def _damaged(error: Exception) -> Damaged:
+    return Damaged(f"{type(error).__name__}: {shown(str(error).partition(chr(10))[0][:200])}")
+
+
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz, by name.
 
@@ -63,10 +67,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             with zipfile.ZipFile(file) as archive:
                 members = _members(archive, path.stat().st_size)
                 return {name.removesuffix(".npy"): _npy(archive, info) for name, info in members.items()}
-        except Damaged:
+        except (Damaged, OSError, MemoryError):
             raise
-        except Exception as error:  # whatever zipfile, zlib and NumPy's parser of headers find
-            raise Damaged(f"{type(error).__name__}: {error}") from error
+        except Exception as error:  # whatever zipfile and zlib find
+            raise _damaged(error) from error
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -85,7 +89,10 @@ def _npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
         if header is None:
             raise Damaged(f"{shown(info.filename)} is an .npy of version {version}")
-        shape, _, dtype = header(file)
+        try:
+            shape, _, dtype = header(file)
+        except Exception:  # NumPy parses it as Python, whose parser has errors of its own
+            raise Damaged(f"the header of {shown(info.filename)} is none that NumPy writes") from None
         if dtype.hasobject:
             raise Damaged(f"{shown(info.filename)} holds Python objects, and loading those could run any code")
         if min(shape, default=0) < 0 or file.tell() + prod(shape) * dtype.itemsize != info.file_size:
@@ -99,10 +106,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # its own errors, and torch's about types
-        raise Damaged(f"{type(error).__name__}: {error}") from error
+        raise _damaged(error) from error
 
 
 def read_pt(path: Path) -> Any:
@@ -119,10 +126,10 @@ def read_pt(path: Path) -> Any:
         # Mapped, a tensor that claims more than the file holds ends at the file's end, not in other memory.
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except (Damaged, OSError):
+    except (Damaged, OSError, MemoryError):
         raise
     except Exception as error:  # whatever zipfile, pickletools and torch find
-        raise Damaged(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+        raise _damaged(error) from error
 
 
 def _check_zip(path: Path) -> None:
