@@ -10,7 +10,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
-    "data": ("CIFAR10_MEAN", "CIFAR10_STD", "DATASETS", "Dataset", "IMAGENET10", "Images", "load", "normalise", "pack"),
+    "data": ("CIFAR10_MEAN", "CIFAR10_STD", "DATASETS", "Dataset", "Images", "load", "normalise", "pack"),
+    "folders": ("IMAGENET10",),
     "generated": ("generate_images",),
     "augment": ("AUGMENTS", "Augment", "augmentation"),
     "models": ("MODELS", "Net", "initialise", "prunable", "register_model"),

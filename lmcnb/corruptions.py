@@ -64,8 +64,11 @@ def corrupt(images: Images, name: str, severity: int, seed: int = 0, *, batch: i
         name: one of :data:`CORRUPTIONS`. severity: 1 (mild) … 5.
         batch: images at a time. It bounds the memory, and is part of what a seed means.
     Raises:
-        ValueError: an unknown corruption, a severity outside 1…5, or images that the corruption is not defined for.
+        ValueError: an unknown corruption, a severity outside 1…5, a batch below 1, or images that the corruption is
+            not defined for.
     """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1; got {batch}")
     how = corruption(name, severity, images.shape[0])
     constant, generator = how.constants[severity - 1], seeded("corruption", name, severity, seed)
     x = torch.empty_like(images.x, device="cpu")

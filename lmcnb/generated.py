@@ -7,13 +7,26 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from .data import GENERATED, IMAGENET10, decoding_size
+from .folders import GENERATED, IMAGENET10, LARGEST
 from .places import data_root
+from .spec import Spec
 
 VERSION = 1  # of the pictures: rises when the same settings draw others
+
+
+class GeneratedImages(Spec):
+    """The settings of :func:`generate_images`."""
+
+    version: Literal[1] = VERSION
+    size: int = Field(64, ge=64, le=LARGEST, multiple_of=32)
+    train: int = Field(32, ge=1, le=10_000)
+    test: int = Field(32, ge=1, le=10_000)
+    seed: int = Field(0, ge=0, lt=2 ** 63)
 
 
 def generate_images(folder: str | Path | None = None, *, size: int = 64, train: int = 32, test: int = 32, seed: int = 0
@@ -26,31 +39,28 @@ def generate_images(folder: str | Path | None = None, *, size: int = 64, train: 
 
     Args:
         folder: where to write; a relative one lies in LMCNB_DATA. By default a name made of the settings.
-        size: shorter side in pixels, a multiple of 32 from 64 on. train, test: images per class. seed: of everything.
+        size: shorter side in pixels, a multiple of 32 from 64 to 1024. train, test: images per class. seed: of
+            everything.
     Returns:
         The data set's name for :func:`lmcnb.load`, ``imagenet10:SIZE:FOLDER``.
     Raises:
         ValueError: a setting out of range, or a folder with anything but these very images.
     """
-    decoding_size(size)
-    if min(train, test) < 1:
-        raise ValueError(f"generated images need at least one image per class in each split; got train {train}, "
-                         f"test {test}")
-    settings = {"version": VERSION, "size": size, "train": train, "test": test, "seed": seed}
-    name = str(folder or f"generated-{size}px-{train}-{test}-seed{seed}")
+    settings = GeneratedImages(size=size, train=train, test=test, seed=seed).settings()
+    name = str(folder or "generated-{size}px-{train}-{test}-seed{seed}".format(**settings))
     root = data_root() / Path(name).expanduser()
     if not root.exists():
         _write(root, settings)
     if _settings(root) != settings:
         raise ValueError(f"{root} exists and does not hold images generated with {settings}: delete it if it can go, "
                          f"or name another folder")
-    return f"imagenet10:{size}:{name}"
+    return f"imagenet10:{settings['size']}:{name}"
 
 
 def _settings(root: Path) -> dict | None:
     try:
         return json.loads((root / GENERATED).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

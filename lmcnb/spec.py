@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
@@ -85,21 +86,62 @@ def is_late(field: Any) -> bool:
 
 def explained(name: str, error: ValidationError) -> str:
     """pydantic's findings as one sentence: the setting, what it must be, what it is."""
-    return "; ".join(dict.fromkeys(_sentence(name, found) for found in error.errors(include_url=False)))
+    found: dict[tuple[str, str, str], list[str]] = {}  # of a union, each member says what it would take
+    for one in error.errors(include_url=False):
+        where, must, given = _sentence(name, one)
+        found.setdefault((where, given, "" if given else must), []).append(must)
+    return "; ".join(f"{where} {_either(must)}{given}".strip() for (where, given, _), must in found.items())
 
 
-def _sentence(name: str, found: dict[str, Any]) -> str:
-    if found["type"] == "value_error":  # a sentence of our own, which names its setting
-        own = str(found["ctx"]["error"])
-        where = [str(part) for part in found["loc"]]
-        return ".".join([name, *where]) + f": {own}" if where else own
-    if found["type"] == "missing":
-        return f"{'.'.join([name, *map(str, found['loc'])])} is missing: give it"
-    # Of a union, pydantic names the member that was tried, too: not a name that a user wrote.
-    where = ".".join([name, *(str(part) for part in found["loc"] if part not in ("int", "str", "float", "bool"))])
-    message = found["msg"].removeprefix("Input ").replace("should ", "must ")
-    given = repr(found["input"])
-    return f"{where} {message}; got {given if len(given) <= 60 else given[:57] + '…'}"
+def _either(must: list[str]) -> str:
+    first, *others = dict.fromkeys(must)
+    return first + "".join(f" or {other.removeprefix('must be ')}" for other in others)
+
+
+_MUST = {  # by the beginning of a type of pydantic's
+    "int_parsing_size": "must be a whole number of fewer digits", "int": "must be a whole number",
+    "finite": "must be a finite number", "float": "must be a number", "bool": "must be true or false",
+    "string": "must be text", "bytes": "must be bytes", "tuple": "must be a list", "list": "must be a list",
+    "set": "must be a list", "dict": "must be a mapping from names to values", "path": "must be a path",
+    "none": "must be None", "recursion": "must not contain itself", "missing": "is missing: give it",
+}
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 60, 60
+_MEMBERS = ("int", "str", "float", "bool", "none")
+
+
+def _sentence(name: str, found: dict[str, Any]) -> tuple[str, str, str]:
+    """The setting, what it must be, and what was given: the last may be empty, and the first too."""
+    kind, context, loc = found["type"], found.get("ctx", {}), list(found["loc"])
+    if kind == "value_error":  # a sentence of our own, which names its setting
+        return f"{_place(name, loc)}:" if loc else "", str(context["error"]), ""
+    if kind in ("model_type", "is_instance_of"):
+        must = f"must be {context.get('class_name') or context['class']} or its settings"
+    elif kind in ("too_short", "too_long"):
+        limit = context["min_length" if kind == "too_short" else "max_length"]
+        must = f"must have at {'least' if kind == 'too_short' else 'most'} {limit} value{'s' * (limit != 1)}"
+    else:
+        known = next((text for start, text in _MUST.items() if kind.startswith(start)), None)
+        must = known or found["msg"].removeprefix("Input ").replace("should ", "must ")
+    if loc and loc[-1] == "[key]":
+        loc, must = loc[:-2], f"{must} in each of its names"
+    return _place(name, loc), must, "" if kind == "missing" else f"; got {_given(found['input'])}"
+
+
+def _place(name: str, loc: list) -> str:
+    """Study.sets.idc, Robustness.severities[0]: without pydantic's names of the members of a union."""
+    for part in loc:
+        name += f"[{part}]" if isinstance(part, int) else "" if part in _MEMBERS or "[" in part else f".{part}"
+    return name
+
+
+def _given(value: Any) -> str:
+    """At most 60 characters of any value, however deep, long or unwilling to be shown it is."""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # of whoever's __repr__; Python also refuses integers of thousands of digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def canonical(value: Any) -> str:

@@ -45,7 +45,12 @@ def zca(images: Images, eps: float = 0.1, batch: int = 5000) -> Whitening:
 
     Pixels are in 0…1, not normalised, and ε is 0.1 in the code of MTT (Cazenavette et al., 2022), which uses kornia's.
     Sums are float64.
+
+    Raises:
+        ValueError: ``eps`` or ``batch`` is not above 0.
     """
+    if not (0 < eps < float("inf") and batch >= 1):
+        raise ValueError(f"eps must be a finite number above 0 (MTT: 0.1) and batch at least 1; got {eps} and {batch}")
     d, count = images.x[0].numel(), len(images)
     total = torch.zeros(d, dtype=torch.float64, device=images.x.device)
     products = torch.zeros(d, d, dtype=torch.float64, device=images.x.device)

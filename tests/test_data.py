@@ -8,8 +8,7 @@ import torch
 from helpers import made_up
 from PIL import Image
 
-from lmcnb import IMAGENET10, Dataset, Images, Net, generate_images, load, pack
-from lmcnb import data as data_module
+from lmcnb import IMAGENET10, Dataset, Images, Net, folders, generate_images, load, pack
 from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
 
 
@@ -227,8 +226,8 @@ def imagenet10(tmp_path: Path, monkeypatch) -> Path:
 
 def counted(monkeypatch) -> list[Path]:
     """The files decoded from now on."""
-    seen, decode = [], data_module._square
-    monkeypatch.setattr(data_module, "_square", lambda path, size: (seen.append(path), decode(path, size))[1])
+    seen, decode = [], folders._square
+    monkeypatch.setattr(folders, "_square", lambda path, size: (seen.append(path), decode(path, size))[1])
     return seen
 
 
@@ -383,7 +382,10 @@ def test_generated_images_are_written_once_and_never_over_anything_else(tmp_path
     assert not list((tmp_path / "imagenet10").iterdir())
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"train": 0}, "train 0"), ({"size": 48}, "multiple of 32")])
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"train": 0}, r"train must be .*; got 0"), ({"size": 48}, "multiple of 32"), ({"seed": -1}, "seed must"),
+    ({"test": "few"}, "test must"), ({"size": 32_000}, "size must"),
+])
 def test_generator_settings_out_of_range_are_refused(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):
         generate_images(**settings)
@@ -420,3 +422,67 @@ def test_real_cifar10_has_its_counts_and_the_papers_constants(cifar10: Dataset):
     torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.tensor(CIFAR10_MEAN), atol=1e-3, rtol=0)
     torch.testing.assert_close(cifar10.train.std, torch.tensor(CIFAR10_STD))
     assert torch.equal(cifar10.test.mean, torch.tensor(CIFAR10_MEAN))
+
+
+@pytest.mark.parametrize("left", [".DS_Store", "Thumbs.db", "desktop.ini", "._0.png", ".hidden"])
+def test_what_systems_leave_in_folders_is_neither_class_nor_image(tmp_path: Path, left: str):
+    write_folder(tmp_path)
+    clean = load(f"folder:{tmp_path}").fingerprint
+    for split in ("train", "test"):
+        for place in (tmp_path / split, tmp_path / split / "cat"):
+            (place / left).write_bytes(b"no picture")
+        for place in (tmp_path / split, tmp_path / split / "dog"):  # a notebook opened there, an unpacked archive
+            for name in (".ipynb_checkpoints", "__MACOSX"):
+                (place / name).mkdir()
+                Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(place / name / "0-checkpoint.png")
+    assert load(f"folder:{tmp_path}").fingerprint == clean
+
+
+def test_one_name_written_in_two_forms_of_unicode_is_one_class(tmp_path: Path):
+    write_folder(tmp_path)
+    (tmp_path / "train" / "cat").rename(tmp_path / "train" / "caf\u00e9")
+    (tmp_path / "test" / "cat").rename(tmp_path / "test" / "cafe\u0301")
+    assert load(f"folder:{tmp_path}").classes == 2
+
+
+def test_links_to_pictures_elsewhere_are_followed(tmp_path: Path):
+    write_folder(tmp_path / "real")
+    (tmp_path / "linked").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "linked" / split).symlink_to(tmp_path / "real" / split)
+    assert load(f"folder:{tmp_path / 'linked'}").fingerprint == load(f"folder:{tmp_path / 'real'}").fingerprint
+
+
+def test_cifar100_says_how_it_is_normalised(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
+    np.savez(tmp_path / "cifar100.npz", **arrays(10, 4, 32))
+    data = load("cifar100")
+    assert "CIFAR10_MEAN" in data.note
+    torch.testing.assert_close(data.train.mean, data.train.x.float().div(255).mean((0, 2, 3)))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"y_train": np.arange(6) % 2 * 1.0}, "whole numbers"), ({"y_train": np.arange(6) * 10**12}, "0, 1, …; got 0…50"),
+    ({"y_test": np.array([-1, 0, 1, 0])}, "got -1…1"), ({"x_train": np.zeros((6, 4, 4, 3), np.uint8)}, "must differ"),
+    ({"y_train": np.full(6, 2**63, np.uint64)}, "number the classes"),
+    ({"x_train": np.zeros((0, 4, 4, 3), "u1")}, "images must be"),
+])
+def test_labels_that_are_none_and_pixels_that_say_nothing_are_refused(change: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        pack(arrays() | change, "mine")
+
+
+def test_a_long_narrow_picture_is_refused_before_it_fills_the_memory(imagenet10: Path):
+    Image.new("RGB", (200_000, 1)).save(imagenet10 / "train" / IMAGENET10[0] / "0.png")
+    with pytest.raises(ValueError, match=r"0\.png is 200000 × 1, too narrow"):
+        load("imagenet10:64")
+
+
+@pytest.mark.parametrize("change", [{"x_train": np.zeros((30, 3, 64, 32), np.uint8)}, {"y_test": np.zeros(30, int)},
+                                    {"x_test": np.zeros((30, 3, 64, 64))}, {"y_train": np.array([{}], object)}])
+def test_a_pack_that_does_not_hold_these_pictures_is_decoded_anew(imagenet10: Path, monkeypatch, change: dict):
+    first, cache = load("imagenet10:64"), imagenet10.parent / "imagenet10_64.npz"
+    with np.load(cache) as packed:
+        np.savez(cache, **(dict(packed) | change))
+    seen = counted(monkeypatch)
+    assert load("imagenet10:64").fingerprint == first.fingerprint and len(seen) == 60

@@ -203,8 +203,13 @@ WRONG = {
     "whitened with no ε": (X, HARD, {"space": "zca"}, r"zca= \(MTT: 0.1\) goes with space='zca'"),
     "ε of no whitening": (PIXELS, HARD, {"zca": 0.1}, "goes with space='zca', .* now space is 'pixels'"),
     "moments of no space": (PIXELS, HARD, {"mean": [0.5], "std": [1.0]}, "go with space='normalised'|goes with space"),
-    "half the moments": (X, HARD, {"space": "normalised", "mean": [0.5]}, "a mean and a std for each of the 1 chan"),
-    "unknown space": (X, HARD, {"space": "zac"}, "unknown space 'zac'; known: pixels, bytes, normalised, zca"),
+    "half the moments": (X, HARD, {"space": "normalised", "mean": [0.5]}, "a mean and a std above 0 for each of the 1"),
+    "a deviation of 0": (X, HARD, {"space": "normalised", "mean": [0.5], "std": [0]}, "a mean and a std above 0"),
+    "a mean of text": (X, HARD, {"space": "normalised", "mean": ["x"], "std": [1]}, "finite numbers, one for"),
+    "an infinite mean": (X, HARD, {"space": "normalised", "mean": [np.inf], "std": [1.0]}, "must be finite numbers"),
+    "a factor too large": (PIXELS, HARD, {"factor": 7}, "factor must be less than or equal to 3; got 7"),
+    "a rate of 0": (PIXELS, HARD, {"lr": 0}, "lr must be greater than 0; got 0"),
+    "unknown space": (X, HARD, {"space": "zac"}, r"space must be .pixels., .bytes., .normalised. or .zca.; got .zac."),
 }
 
 
@@ -328,3 +333,36 @@ def test_an_imported_set_is_pruned_with_and_assessed(tmp_path: Path, lab: Lab):
         assert later.recall(stage) == []
     with pytest.raises(SettingError, match="Imported.path is missing"):
         Distil(**{n: v for n, v in lab.get(study.distil("theirs")).spec.items() if n != "kind"})
+
+
+def test_a_negative_place_among_several_sets_is_refused(tmp_path: Path):
+    torch.save({"data": [[PIXELS, HARD], [PIXELS, HARD]]}, tmp_path / "res.pt")
+    with pytest.raises(ValueError, match="which must be below that, not -1"):
+        import_set(tmp_path / "res.pt", DATA, which=-1)
+
+
+def test_what_systems_leave_in_folders_is_no_image(tmp_path: Path):
+    clean = export_set(a_set(images=(PIXELS * 255).round() / 255), tmp_path / "set")
+    before = Imported(path=clean).digest
+    for place in (clean, clean / "1"):
+        (place / "._0000.png").write_bytes(b"resources")
+        (place / "Thumbs.db").write_bytes(b"thumbnails")
+        (place / ".ipynb_checkpoints").mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(place / ".ipynb_checkpoints" / "0-checkpoint.png")
+    assert Imported(path=clean).digest == before and len(import_set(clean, DATA).images) == 6
+
+
+def test_a_set_of_cifar100_takes_the_constants_that_its_code_normalised_with(tmp_path: Path):
+    """The released codes normalise CIFAR-100 with CIFAR-10's constants."""
+    from lmcnb import CIFAR10_MEAN, CIFAR10_STD
+
+    pixels = PIXELS.expand(-1, 3, -1, -1)
+    coded = normalise(pixels, torch.tensor(CIFAR10_MEAN), torch.tensor(CIFAR10_STD))
+    path = saved(tmp_path, coded)
+    found = import_set(path, COLOUR, space="normalised", mean=CIFAR10_MEAN, std=CIFAR10_STD)
+    torch.testing.assert_close(found.images, pixels)
+    torch.testing.assert_close(found.mean, COLOUR.train.mean)  # networks see the data set's own normalisation
+    method = Imported(path=path, space="normalised", mean=CIFAR10_MEAN, std=CIFAR10_STD)
+    torch.testing.assert_close(method.distill(COLOUR, NET, 0).images, pixels)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(import_set(path, COLOUR, space="normalised").images, pixels)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lmcnb import DM, IDC, Net, Recipe, Spec
+from lmcnb import DM, IDC, Augment, Herding, Imported, Net, Recipe, Robustness, Spec, Study
+from lmcnb.generated import GeneratedImages
 from lmcnb.lab import Distil, Stage, Ticket, Train
 from lmcnb.spec import SettingError, canonical, choose, digest, late
 
@@ -27,6 +28,64 @@ WRONG = [{"lr": 0}, {"lr": -1}, {"epochs": 0}, {"batch": 0}, {"momentum": 1}, {"
 def test_a_wrong_value_is_refused_by_name(wrong: dict):
     with pytest.raises(SettingError, match="cifra" if "augment" in wrong else next(iter(wrong))):
         Recipe(**wrong)
+
+
+class Unwilling:
+    def __repr__(self) -> str:
+        raise RuntimeError("not to be shown")
+
+
+def nested(depth: int) -> list:
+    return [nested(depth - 1)] if depth else []
+
+
+TRAINING = {"net": NET, "recipe": Recipe()}
+WORDS = [
+    (lambda: Recipe(batch="x"), "Recipe.batch must be a whole number; got 'x'"),
+    (lambda: Recipe(batch=1.5), "Recipe.batch must be a whole number; got 1.5"),
+    (lambda: Recipe(batch=None), "Recipe.batch must be a whole number; got None"),
+    (lambda: Recipe(lr="fast"), "Recipe.lr must be a number; got 'fast'"),
+    (lambda: Recipe(lr=float("nan")), "Recipe.lr must be a finite number; got nan"),
+    (lambda: Recipe(cutmix=2), "Recipe.cutmix must be less than or equal to 1; got 2"),
+    (lambda: Recipe(schedule="cosine"),
+     "Recipe.schedule must be 'step', 'half', 'one_cycle' or 'constant'; got 'cosine'"),
+    (lambda: Recipe(augment=3), "Recipe.augment must be text; got 3"),
+    (lambda: Augment(flip="maybe"), "Augment.flip must be true or false; got 'maybe'"),
+    (lambda: Augment(geometry="crop"), "Augment.geometry must be a list; got 'crop'"),
+    (lambda: Augment(geometry=["crop", 3]), "Augment.geometry[1] must be text; got 3"),
+    (lambda: Herding(factor=2), "Herding.factor must be 1; got 2"),
+    (lambda: Imported(path=3), "Imported.path must be a path; got 3"),
+    (lambda: GeneratedImages(size=65), "GeneratedImages.size must be a multiple of 32; got 65"),
+    (lambda: Distil(net=NET), "Distil.method is missing: give it"),
+    (lambda: Train(**TRAINING, seed=[]), "Train.seed must be a whole number or text; got []"),
+    (lambda: Train(**TRAINING, mask=3),
+     "Train.mask must be Ticket or its settings or RandomMask or its settings; got 3"),
+    (lambda: Train(net=3, recipe={"lr": 0}),
+     "Train.net must be Net or its settings; got 3; Train.recipe: Recipe.lr must be greater than 0; got 0"),
+    (lambda: Robustness(net=NET, model=Train(**TRAINING), corruptions=[]),
+     "Robustness.corruptions must have at least 1 value; got []"),
+    (lambda: Study(**TRAINING, sets=[]), "Study.sets must be a mapping from names to values; got []"),
+    (lambda: Study(**TRAINING, sets={3: IDC()}), "Study.sets must be text in each of its names; got 3"),
+    (lambda: Study(**TRAINING, sets={"a": 3}), "Study.sets.a must be Method or its settings; got 3"),
+    (lambda: Study(**TRAINING, sets={"a": {"kind": "idc", "ipc": 0}}),
+     "Study.sets.a: IDC.ipc must be greater than or equal to 1; got 0"),
+    (lambda: Recipe(lr=nested(300)), "Recipe.lr must be a number; got [[[[...]]]]"),
+    (lambda: Recipe(schedule=10 ** 5000), "Recipe.schedule must be 'step', 'half', 'one_cycle' or 'constant'; got a "
+                                          "value of type int"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), WORDS, ids=[words for _, words in WORDS])
+def test_a_message_says_which_setting_what_it_must_be_and_what_it_is(make, words: str):
+    with pytest.raises(SettingError) as error:
+        make()
+    assert str(error.value) == words
+
+
+def test_a_value_that_cannot_be_shown_or_is_long_is_shown_in_short():
+    for value in (Unwilling(), "x" * 10 ** 6, list(range(10 ** 6)), {k: k for k in range(10 ** 5)}):
+        with pytest.raises(SettingError, match="^Recipe.lr must be a number; got .{1,60}$"):
+            Recipe(lr=value)
 
 
 def test_a_spec_cannot_be_changed():

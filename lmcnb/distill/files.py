@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -16,10 +16,9 @@ from torch import Tensor
 
 from .. import whitening
 from ..data import Dataset, Images
+from ..spec import SettingError
 from .base import Distilled
-from .layouts import NOTES, read, write_pngs
-
-Space = Literal["pixels", "bytes", "normalised", "zca"]
+from .layouts import NOTES, Notes, Space, read, write_pngs
 
 
 def export_set(found: Distilled, path: str | Path) -> Path:
@@ -60,6 +59,8 @@ def import_set(path: str | Path, data: Dataset | Images, *, space: Space = "pixe
     Args:
         space: what the numbers are: "pixels" (0…1; IDC), "bytes" (0…255), "normalised" with ``mean`` and ``std`` (by
             default the data set's; DC, DSA, DM), or "zca": whitened on the training images with ε = ``zca`` (MTT: 0.1).
+            The released codes of DC, DSA and DM normalise CIFAR-100 as CIFAR-10: give their sets of CIFAR-100
+            ``mean=lmcnb.CIFAR10_MEAN, std=lmcnb.CIFAR10_STD``.
         factor: each image holds factor² smaller ones (IDC: 2 or 3). lr: the step size learned with the set (MTT).
             Files by :func:`export_set` say their factor, zca and lr themselves.
         classes: names of class folders in the order of the labels; folders 0, 1, … need none.
@@ -68,13 +69,15 @@ def import_set(path: str | Path, data: Dataset | Images, *, space: Space = "pixe
         FileNotFoundError: no such file. ValueError: unsafe or damaged; not a set of this data set; not in ``space``.
     """
     train = data.train if isinstance(data, Dataset) else data
+    try:
+        own = Notes(space=space, factor=factor, zca=zca, lr=lr).known()
+    except SettingError as error:
+        raise ValueError(f"{path} cannot be imported so: {error}") from None
     images, given, notes = read(path, labels=labels, classes=classes, which=which)
-    if space not in get_args(Space):
-        raise ValueError(f"unknown space {space!r}; known: {', '.join(get_args(Space))}")
     if (space == "zca") != (zca is not None) or (space != "normalised" and mean is not None):
         raise ValueError(f"{path}: zca= (MTT: 0.1) goes with space='zca', mean= and std= with space='normalised'; now "
                          f"space is {space!r}")
-    notes = agreed(path, notes, {"space": space, "factor": factor, "zca": zca, "lr": lr})
+    notes = agreed(path, notes, own)
     if tuple(images.shape[1:]) != train.shape:
         raise ValueError(f"{path} holds images of shape {tuple(images.shape[1:])}, the data set's are {train.shape}: "
                          f"load the data set that it was made for")
@@ -97,10 +100,11 @@ def agreed(path: str | Path, notes: dict[str, Any], given: dict[str, Any]) -> di
 
 def _pixels(path: str | Path, images: Tensor, space: Space, train: Images, moments: tuple, eps: float | None) -> Tensor:
     """float32 pixels in units of 0…1. Raises ValueError when the numbers cannot be in the space they are said to be."""
-    mean, std = (torch.as_tensor(own if own is not None else its, device=images.device)
+    mean, std = (_moment(path, own, images) if own is not None else its
                  for own, its in zip(moments, (train.mean, train.std)))
-    if moments.count(None) == 1 or not len(mean) == len(std) == images.shape[1]:
-        raise ValueError(f"{path}: give a mean and a std for each of the {images.shape[1]} channels, or neither")
+    if moments.count(None) == 1 or not len(mean) == len(std) == images.shape[1] or not bool((std > 0).all()):
+        raise ValueError(f"{path}: give a mean and a std above 0 for each of the {images.shape[1]} channels, or "
+                         f"neither")
     if images.dtype == torch.uint8 and space in ("pixels", "bytes"):
         return images.float() / 255
     x = images.float()
@@ -110,6 +114,17 @@ def _pixels(path: str | Path, images: Tensor, space: Space, train: Images, momen
     if space == "normalised":
         return x * std[:, None, None] + mean[:, None, None]
     return whitening.zca(train, eps).restore(x) if space == "zca" else x
+
+
+def _moment(path: str | Path, given: Sequence[float], images: Tensor) -> Tensor:
+    """float32 [C] on the images' device."""
+    try:
+        found = torch.as_tensor(given, dtype=torch.float32, device=images.device)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        found = torch.tensor(torch.nan)
+    if found.ndim != 1 or not bool(found.isfinite().all()):
+        raise ValueError(f"{path}: mean and std must be finite numbers, one for each channel; got {given!r}")
+    return found
 
 
 def _check_space(path: str | Path, x: Tensor, space: Space, whitened: bool) -> None:

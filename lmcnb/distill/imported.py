@@ -9,8 +9,8 @@ from pydantic import Field
 from ..data import Dataset
 from ..models import Net
 from .base import Distilled, Method
-from .files import Space, agreed, import_set
-from .layouts import content, read
+from .files import agreed, import_set
+from .layouts import Space, content, read
 
 
 class Imported(Method):
