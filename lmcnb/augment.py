@@ -11,6 +11,7 @@ RandomResizedCrop, colour jitter and AlexNet's PCA lighting.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ class Augment(Spec):
 
     flip: bool = False
     colour: bool = False
-    geometry: tuple[str, ...] = ()
+    geometry: tuple[Literal["crop", "scale", "rotate", "resized_crop"], ...] = ()
     one_of: bool = True
     cutout: bool = False
     shared: bool = False
@@ -137,7 +138,7 @@ def _affine(augment: Augment, steps: int, b: int, size: int, generator: torch.Ge
     for k, kind in enumerate(kinds):
         on = (chosen == k)[:, None] if augment.one_of else torch.ones(steps, 1, dtype=torch.bool)
         on = on[..., None, None]
-        affine = torch.where(on, compose(affine, choose("geometry", kind, _GEOMETRY)(uniform, size)), affine)
+        affine = torch.where(on, compose(affine, _GEOMETRY[kind](uniform, size)), affine)
     if augment.flip:
         mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
         if only is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .data import Images
 from .masks import Masks
-from .models import Net
+from .models import Net, per_network
 from .params import Params
 from .strategies import can_compile, compiled, tiny
 
@@ -97,7 +97,7 @@ def _make_hvp(net: Net) -> Callable:
     return hvp
 
 
-@lru_cache(maxsize=8)
+@per_network(8)
 def _compiled_hvp(net: Net) -> Callable:
     return compiled(_make_hvp(net))
 

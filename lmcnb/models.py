@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from .data import Images
@@ -39,6 +39,11 @@ class Net(Spec):
             raise ValueError(f"images must be square; got {height} × {size}: crop or resize them")
         return cls(name=name, channels=channels, size=size, classes=images.classes, width=width)
 
+    @model_validator(mode="after")
+    def _can_be_built(self):
+        _built(self)
+        return self
+
     def module(self) -> nn.Module:
         """The module with the numbers that its constructor draws. Raises ValueError for an unknown name."""
         return choose("model", self.name, MODELS)(self)
@@ -69,20 +74,29 @@ def per_network(maxsize: int) -> Callable[[Callable], Callable]:
     """``lru_cache`` for functions whose first argument is a :class:`Net`: an edited network is another one."""
     def decorate(function: Callable) -> Callable:
         @lru_cache(maxsize)
-        def remembered(_: str | None, *args):
-            return function(*args)
+        def remembered(_: str | None, *args, **options):
+            return function(*args, **options)
 
         @wraps(function)
-        def call(net: Net, *args):
-            return remembered(net.code, net, *args)
+        def call(net: Net, *args, **options):
+            return remembered(net.code, net, *args, **options)
         call.cache_info, call.cache_clear = remembered.cache_info, remembered.cache_clear
         return call
     return decorate
 
 
+@per_network(1024)
+def _built(net: Net) -> None:
+    """Raises ValueError when there is no such network for such images."""
+    net.build()
+
+
 def prunable(module: nn.Module) -> tuple[str, ...]:
+    """Names of the weights of convolutions and linear layers; of one that layers share, the first."""
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    return tuple(f"{n}.weight" if n else "weight" for n, m in module.named_modules() if isinstance(m, kinds))
+    names = (f"{n}.weight" if n else "weight" for n, m in module.named_modules() if isinstance(m, kinds))
+    own = {n for n, _ in module.named_parameters()}
+    return tuple(n for n in names if n in own)
 
 
 def initialise(net: Net, seed: int, device: torch.device | str = "cpu") -> tuple[Params, Params]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import reprlib
-from typing import Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
@@ -32,6 +32,11 @@ class Spec(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise SettingError(explained(type(self).__name__, error)) from None
+        except TypeError:  # settings within these, whose names are no texts
+            for name, value in values.items():
+                if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+                    raise SettingError(f"{type(self).__name__}.{name} must name its settings by texts") from None
+            raise
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise SettingError(f"{type(self).__name__} is frozen: make another one with .but({name}=…)")
@@ -45,6 +50,9 @@ class Spec(BaseModel):
                 raise ValueError(
                     f"{cls.__name__} has no setting {', '.join(map(repr, unknown))}; "
                     f"it has: {', '.join(cls.model_fields)}")
+            for name, value in values.items():
+                if isinstance(value, bool) and not _admits_truth(cls.model_fields[name].annotation):
+                    raise ValueError(f"{cls.__name__}.{name} must be no truth value; got {value}")
         return values
 
     @model_serializer(mode="wrap")
@@ -73,6 +81,13 @@ class Spec(BaseModel):
         """A copy with some settings changed, validated anew."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self)(**{**values, **changes})
+
+
+Seed = Annotated[int, Field(ge=0, lt=2 ** 63)]  # what a generator takes
+
+
+def _admits_truth(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(map(_admits_truth, get_args(annotation)))
 
 
 def late(default: Any, **constraints: Any) -> Any:
@@ -107,7 +122,7 @@ _MUST = {  # by the beginning of a type of pydantic's
 }
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 60, 60
-_MEMBERS = ("int", "str", "float", "bool", "none")
+_MEMBERS = ("int", "str", "float", "bool", "none", "constrained-int")
 
 
 def _sentence(name: str, found: dict[str, Any]) -> tuple[str, str, str]:

@@ -23,6 +23,7 @@ from .augment import Augment, Draws, apply, augmentation, draw
 from .data import Images, normalise
 from .models import Net
 from .params import Params, clone, size
+from .randomness import refuse_random
 from .spec import Spec
 
 SEGMENT = 128  # steps drawn at once; a checkpoint falls between segments
@@ -40,7 +41,7 @@ class Recipe(Spec):
     """
 
     epochs: float = Field(300, gt=0)
-    batch: int = Field(64, ge=1)
+    batch: int = Field(64, ge=1, le=2 ** 20)
     lr: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -182,6 +183,8 @@ def make_eager_step(net: Net, recipe: Recipe) -> Callable:
 def caller(net: Net, training: bool) -> Callable[[Params, Params, Tensor], Tensor]:
     """``call(params, buffers, x)``: logits [B, classes] of the network as a pure function."""
     module = net.build().train(training)
+    if training:
+        refuse_random(module, net)
 
     def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
         # Buffers go in by reference: functional_call lets BatchNorm update them in place.

@@ -37,18 +37,7 @@ def test_bad_lists_and_bad_yaml_are_refused_by_name_and_in_our_words(part: str):
     assert sample(part, 16) == []
 
 
-OPEN = {  # accepted today; each leaves this list with its validator
-    "an unknown network", "a network too deep for its images", "sides that a ResNet cannot halve",
-    "an unknown geometry", "a reference that is no set", "no training images", "fewer than no test images",
-    "a set named like a way", "a severity twice", "a corruption twice", "a random mask like a dense ticket",
-    "a plane's model twice", "a path between two networks", "an assessment on another data set",
-    "a method of an unhashable kind", "an integer of 5,000 digits", "a seed that no generator takes",
-    "a batch that no memory holds", "numbers for names of settings", "a truth for a number",
-}
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xfail(strict=True, reason="accepted"))
-                                  if n in OPEN else n for n in COMBINATIONS])
+@pytest.mark.parametrize("name", COMBINATIONS)
 def test_settings_that_cannot_work_together_are_refused(name: str):
     ask, names = COMBINATIONS[name]
     with settings.nothing_runs():

@@ -9,7 +9,6 @@ from torch import Tensor
 from ..data import Dataset, Images
 from ..models import Net, initialise
 from ..params import stack
-from ..strategies import settled
 from ..training import Recipe, fit, seeded
 from .base import Distilled, Method, mix, real_pixels
 from .features import features
@@ -39,8 +38,7 @@ class Herding(Method):
         self.check(data, net)
         params, buffers = (stack([t]) for t in initialise(net, seeded("coreset", seed).initial_seed(),
                                                                data.train.x.device))
-        strategy = settled(net, data.train.x.device, self.recipe.steps(len(data.train)))
-        state = fit(net, params, buffers, data.train, self.recipe, [f"herding/{seed}"], strategy=strategy)
+        state = fit(net, params, buffers, data.train, self.recipe, [f"herding/{seed}"])
         call = features(net, training=False)
         model = [{n: t[0] for n, t in d.items()} for d in (state.params, state.buffers)]
         index = torch.stack([i[self.choose(_embed(call, model, data.train, i))] for i in data.train.by_class])

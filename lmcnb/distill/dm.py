@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -11,10 +10,10 @@ from torch import Tensor
 
 from ..augment import AUGMENTS, apply
 from ..data import Dataset, Images, normalise
-from ..models import Net, initialise
+from ..models import Net, initialise, per_network
 from ..params import Params, clone
-from ..strategies import can_compile
 from ..strategies import compiled as compile_apart
+from ..strategies import compiles
 from ..training import seeded
 from .base import Distilled, Method, decode, mix, real_pixels
 from .features import features
@@ -76,7 +75,7 @@ class DM(Method):
         return matcher(net, self.factor, compiled)(params, buffers, x, pixels, draws)
 
 
-@lru_cache(maxsize=8)
+@per_network(8)
 def matcher(net: Net, factor: int, compiled: bool) -> Callable:
     """``match(params, buffers, x, real, draws)``: gradient for x [c, ipc, C, H, W] and the loss."""
     embed, augment = features(net), AUGMENTS["dsa_matching"]
@@ -96,4 +95,4 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
             value = (target - means(params, buffers, tiles.flatten(1, 2), draws)).square().sum()
             return value, value
         return torch.func.grad(loss, has_aux=True)(x)
-    return compile_apart(match) if compiled and can_compile() else match
+    return compile_apart(match) if compiled and compiles(net) else match

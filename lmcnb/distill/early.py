@@ -10,7 +10,6 @@ from pydantic import Field
 from ..data import Dataset, Images
 from ..models import Net, initialise
 from ..params import Params, select, stack
-from ..strategies import settled
 from ..training import State, fit, seeded
 from .idc import IDC
 
@@ -42,9 +41,7 @@ class EarlyIDC(IDC):
         found = [initialise(net, i, train.x.device) for i in inits]
         params, buffers = (stack([f[part] for f in found]) for part in (0, 1))
         warm = self.recipe.but(epochs=self.early_epochs)
-        strategy = settled(net, train.x.device, warm.steps(len(train)))
-        cached = fit(net, params, buffers, train, warm, [f"early/{seed}/{i}" for i in range(self.pool)],
-                     strategy=strategy)
+        cached = fit(net, params, buffers, train, warm, [f"early/{seed}/{i}" for i in range(self.pool)])
 
         def network(outer: int) -> State:
             one = [select(part, [outer % self.pool]) for part in (cached.params, cached.buffers)]

@@ -91,8 +91,7 @@ class IDC(Method):
         if not self.pretrain_epochs:
             return State.start(params, buffers)
         warm = self.recipe.but(epochs=self.pretrain_epochs)
-        strategy = settled(net, train.x.device, warm.steps(len(train)))
-        done = fit(net, params, buffers, train, warm, [f"pretrain/{seed}"], strategy=strategy)
+        done = fit(net, params, buffers, train, warm, [f"pretrain/{seed}"])
         return State.start(done.params, done.buffers)
 
     def _recipe(self, train: Images) -> Recipe:

@@ -2,17 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from ..augment import AUGMENTS, apply, draw
 from ..data import Images, normalise
-from ..models import Net
+from ..models import Net, per_network
 from ..params import Params
-from ..strategies import can_compile
 from ..strategies import compiled as compile_apart
+from ..strategies import compiles
 from .base import decode
 from .features import class_gradients
 
@@ -28,7 +27,7 @@ def _angles(a: Tensor, b: Tensor) -> Tensor:
     return (1 - (a * b).sum(2) / (a.norm(dim=2) * b.norm(dim=2) + 1e-6)).sum(1)
 
 
-@lru_cache(maxsize=8)
+@per_network(8)
 def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str = "match", linear: bool = False
             ) -> Callable:
     """``match(params, pixels, real, pick, labels, draws, mean, std)``: pixel gradients and losses of c classes.
@@ -55,7 +54,7 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
             each = sum(apart(a, b) for a, b in zip(target, found))
             return each.sum(), each
         return torch.func.grad(loss, has_aux=True)(pixels)
-    return compile_apart(match) if compiled and can_compile() else match
+    return compile_apart(match) if compiled and compiles(net) else match
 
 
 def sweep(match: Callable, params: Params, pixels: Tensor, real: Tensor, pick: Tensor, draws: dict[str, Tensor],

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -13,10 +12,10 @@ from torch import Tensor
 from .. import whitening
 from ..augment import AUGMENTS, Draws, apply, draw
 from ..data import Dataset, Images, normalise
-from ..models import Net
+from ..models import Net, per_network
 from ..params import Params, select
-from ..strategies import can_compile
 from ..strategies import compiled as compile_apart
+from ..strategies import compiles
 from ..training import Recipe, caller, order, seeded
 from .base import Distilled, Method, decode, mix
 from .experts import Experts, course
@@ -105,8 +104,7 @@ class MTT(Method):
 
     def _in_memory(self, net: Net, images: Images) -> Callable[[int], Params]:
         """The experts without a store: trained now and kept."""
-        strategy = "graph" if images.x.device.type == "cuda" else "loop"  # by rule: bits must not depend on the clock
-        all_of_them = course(net, images, self.expert, range(self.expert_count), strategy=strategy)
+        all_of_them = course(net, images, self.expert, range(self.expert_count))
         return lambda k: select(all_of_them, k)
 
     def _pixels(self, x: Tensor, train: Images, space: whitening.Whitening | None) -> Tensor:
@@ -164,7 +162,7 @@ def trajectory_gradient(net: Net, start: Params, target: Params, x: Tensor, labe
     return by_images, by_lr, loss
 
 
-@lru_cache(maxsize=4)
+@per_network(4)
 def _steps(net: Net, compiled: bool) -> tuple[Callable, Callable]:
     call, augment = caller(net, True), AUGMENTS["dsa_single"]
 
@@ -183,6 +181,6 @@ def _steps(net: Net, compiled: bool) -> tuple[Callable, Callable]:
             return value, value
         (curved, gx), value = torch.func.grad(slope, argnums=(0, 1), has_aux=True)(params, x)
         return {n: t - rate * curved[n] for n, t in towards.items()}, gx, value
-    if compiled and can_compile():
+    if compiled and compiles(net):
         return compile_apart(descent), compile_apart(adjoint)
     return descent, adjoint

@@ -11,7 +11,6 @@ from ..data import Dataset
 from ..models import Net, initialise
 from ..params import stack
 from ..spec import choose
-from ..strategies import settled
 from ..training import Recipe, caller, fit, seeded
 from .base import Distilled, Method
 
@@ -21,6 +20,8 @@ def as_method(value: Any) -> Any:
     from . import METHODS
 
     if isinstance(value, dict):
+        if not isinstance(value.get("kind"), str):
+            raise ValueError(f"a distillation method needs its kind as a text; known: {', '.join(sorted(METHODS))}")
         return choose("distillation method", value.get("kind"), METHODS)(**value)
     return value
 
@@ -61,8 +62,7 @@ class SoftLabels(Method):
     def distill(self, data: Dataset, net: Net, seed: int, **options) -> Distilled:
         found, train = self.of.distill(data, net, seed, **options), data.train
         params, buffers = (stack([t]) for t in initialise(net, seeded("teacher", seed).initial_seed(), train.x.device))
-        strategy = settled(net, train.x.device, self.teacher.steps(len(train)))
-        state = fit(net, params, buffers, train, self.teacher, [f"teacher/{seed}"], strategy=strategy)
+        state = fit(net, params, buffers, train, self.teacher, [f"teacher/{seed}"])
         model = [{n: t[0] for n, t in part.items()} for part in (state.params, state.buffers)]
         with torch.no_grad():
             logits = caller(net, False)(*model, found.decoded().normalised())

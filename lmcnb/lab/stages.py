@@ -10,7 +10,8 @@ from ..corruptions import SEVERITIES, corruption
 from ..data import Dataset
 from ..distill import AnyMethod, Protocol
 from ..models import Net
-from ..spec import Spec
+from ..randomness import refuse_random
+from ..spec import Seed, Spec
 from ..training import Recipe
 
 
@@ -48,6 +49,7 @@ class Stage(Spec):
             raise ValueError(f"net takes {self.net.channels} × {self.net.size} × {self.net.size} images of "
                              f"{self.net.classes} classes, {self.dataset} has {' × '.join(map(str, train.shape))} of "
                              f"{train.classes}: make it with Net.of(data.train, …)")
+        refuse_random(self.net.build(), self.net)
 
 
 class Expert(Stage):
@@ -60,7 +62,7 @@ class Expert(Stage):
     stacked: ClassVar[tuple[str, ...]] = ("init",)
 
     recipe: Recipe
-    init: int = 0
+    init: Seed = 0
     zca: float | None = Field(None, gt=0)
 
     def blank(self) -> dict[str, Any]:
@@ -71,7 +73,7 @@ class Distil(Stage):
     """A distilled (or chosen) set. ``net`` is the network it is made with."""
 
     method: AnyMethod
-    seed: int = 0
+    seed: Seed = 0
 
     def check(self, data: Callable[[str], Dataset]) -> None:
         super().check(data)
@@ -98,6 +100,13 @@ class Assess(Stage):
         """The protocol's training."""
         return self.protocol.recipe
 
+    @model_validator(mode="after")
+    def _same_data(self):
+        if self.source.dataset != self.dataset:
+            raise ValueError(f"source is of the dataset {self.source.dataset}, the assessment of {self.dataset}: give "
+                             f"both the same")
+        return self
+
     def upstream(self) -> list[Stage]:
         return [self.source]
 
@@ -111,8 +120,8 @@ class Train(Stage):
     stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed")
 
     recipe: Recipe
-    init: int = 0
-    seed: int | str = 0
+    init: Seed = 0
+    seed: Seed | str = 0
     mask: Ticket | RandomMask | None = None
     stop: int | None = Field(None, ge=0)
 
@@ -159,8 +168,8 @@ class Ticket(Stage):
     version: ClassVar[int] = 2  # 2: the accuracy of every round's training is kept
     stacked: ClassVar[tuple[str, ...]] = ("init", "seed")
 
-    init: int = 0
-    seed: int | str = 0
+    init: Seed = 0
+    seed: Seed | str = 0
     source: Distil | None = None
     recipe: Recipe
     round: int = Field(0, ge=0)
@@ -239,13 +248,19 @@ class RandomMask(Stage):
 
     like: Ticket
     kind: Literal["layerwise", "global"] = "layerwise"
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _same_network(self):
         if (self.like.net, self.like.dataset) != (self.net, self.dataset):
             raise ValueError(f"like is a mask of another network or data set ({self.like.net.canonical()} on "
                              f"{self.like.dataset}) than this one ({self.net.canonical()} on {self.dataset})")
+        return self
+
+    @model_validator(mode="after")
+    def _like_is_pruned(self):
+        if self.like.dense:
+            raise ValueError("like must be pruned: give it a round of 1 or more")
         return self
 
     @property
@@ -310,7 +325,7 @@ class Landscape(Stage):
     train_images: int | None = Field(None, ge=1)
     bn: Literal["lerp", "recalibrate"] = "lerp"
     masks: Literal["held", "released"] = "held"
-    seed: int = 0
+    seed: Seed = 0
 
     def upstream(self) -> list[Stage]:
         return list(self.models)
@@ -320,6 +335,8 @@ class Landscape(Stage):
         needed = {"through": 3, "released": 4, "random": 1}[self.kind]
         if len(self.models) < needed:
             raise ValueError(f"a plane of kind {self.kind!r} needs {needed} models; got {len(self.models)}: add seeds")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("models must be different trainings: give each a seed of its own")
         if len({m.but(seed=0) for m in self.models}) > 1:
             raise ValueError("the models of a plane may differ in their seed only: not in initialisation, mask, recipe")
         _check_same(self, *self.models)
@@ -341,7 +358,7 @@ class Curvature(Stage):
     products: int = Field(32, ge=2)
     steps: int = Field(24, ge=0)
     starts: int = Field(1, ge=1)
-    seed: int = 0
+    seed: Seed = 0
 
     def upstream(self) -> list[Stage]:
         return [self.model]
@@ -366,7 +383,7 @@ class Robustness(Stage):
     corruptions: tuple[str, ...] = Field(min_length=1)
     severities: tuple[int, ...] = Field(SEVERITIES, min_length=1)
     images: int | None = Field(None, ge=1)
-    seed: int = 0
+    seed: Seed = 0
 
     def upstream(self) -> list[Stage]:
         return [self.model]
@@ -377,6 +394,9 @@ class Robustness(Stage):
     @model_validator(mode="after")
     def _defined(self):
         _check_same(self, self.model)
+        for name, given in (("corruptions", self.corruptions), ("severities", self.severities)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} must be different; got {', '.join(map(str, given))}")
         for name in self.corruptions:
             for severity in self.severities:
                 corruption(name, severity, self.net.channels)

@@ -1,7 +1,7 @@
 """A study: one network on one data set, several ways to find its subnetworks, and the pairs that compare them."""
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..distill import AnyMethod, Protocol
 from ..models import Net
@@ -36,8 +36,8 @@ class Study(Spec):
     sets: Sets
     reference: str = "idc"
     points: int = Field(11, ge=2)
-    train_images: int | None = None
-    test_images: int | None = None
+    train_images: int | None = Field(None, ge=1)
+    test_images: int | None = Field(None, ge=1)
 
     @field_validator("points")
     @classmethod
@@ -45,6 +45,15 @@ class Study(Spec):
         if points % 2 == 0:
             raise ValueError(f"points must be odd, so that α = ½ is one of them; got {points}")
         return points
+
+    @model_validator(mode="after")
+    def _sets_by_name(self):
+        taken = sorted({"dense", "imp", "random mask"} & set(self.sets))
+        if taken:
+            raise ValueError(f"sets must not be named {', '.join(taken)}, which are ways without a set: choose others")
+        if "reference" in self.model_fields_set and self.reference not in self.sets:
+            raise ValueError(f"reference must be one of sets ({', '.join(self.sets)}); got {self.reference!r}")
+        return self
 
     @property
     def ways(self) -> tuple[str, ...]:
