@@ -18,7 +18,8 @@ def row(name: str, count: int | None, seed: int) -> tuple[str, list[str]]:
     module, begun = importlib.import_module(f"soak.{name}"), time.monotonic()
     found = module.run(count or module.COUNT, seed)
     failures = [f"{key}: {line}" for key, value in found.items() if isinstance(value, list) for line in value]
-    counts = "; ".join(f"{key} {len(v) if isinstance(v, list) else v:,}" for key, v in found.items())
+    shown = {key: len(v) if isinstance(v, list) else v for key, v in found.items()}
+    counts = "; ".join(f"{key} {v:,}" if isinstance(v, int) else f"{key} {v}" for key, v in shown.items())
     title = module.__doc__.partition("\n")[0].rstrip(".")
     return f"| {name} | {title} | {counts} | {seed} | {time.monotonic() - begun:.0f} s |", failures
 

@@ -1,7 +1,8 @@
 """Bad settings in code, in notebooks and on the command line: each is refused by name before any work.
 
 Each is a valid setting with one known fault. It counts as refused when the error is a ValueError (on the command line:
-exit code 2), the message names the setting and holds no text of another library, and nothing was executed.
+exit code 2), the message names the setting and holds no text of another library, and nothing was executed. Of a
+notebook's parameter it may name the setting that it becomes, with the value.
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from click.testing import CliRunner
+from yaml import safe_load
 
 from lmcnb import places
 from lmcnb.cli import main, runner
@@ -51,8 +53,8 @@ def specs(rng: Random) -> Iterator[Case]:
     while True:
         for spec in VALID:
             for values, name in rng.sample(found := list(mutations(spec, rng)), min(12, len(found))):
-                bad = ascii(_short(values.get(name, "missing")))
-                yield f"{type(spec).__name__}.{name} = {bad}", lambda s=spec, v=values: type(s)(**v), (name,)
+                what = f"{type(spec).__name__}.{name} = {ascii(_short(values.get(name, 'missing')))}"
+                yield what, lambda s=spec, v=values: type(s)(**v), (f".{name}", repr(name))
 
 
 def combinations(rng: Random) -> Iterator[Case]:
@@ -82,7 +84,15 @@ def _parameters(rng: Random, values: Callable[[str, object, int], list[str]]) ->
         if texts := values(parameter.name, parameter.default, rng.randrange(2, 10**6)):
             value = rng.choice(texts)
             given = f"{parameter.name}={value}"
-            yield f"{stem}: {given}", lambda s=stem, t=given: ask(s, t), (parameter.name, f"got {value}", repr(value))
+            yield f"{stem}: {given}", lambda s=stem, t=given: ask(s, t), (parameter.name, *_becomes(value))
+
+
+def _becomes(text: str) -> tuple[str, ...]:
+    """How a message may show a value, where it names the setting that a parameter becomes (IDC.lr_image for idc_lr)."""
+    value = safe_load(text)
+    while isinstance(value, list) and value:
+        value = value[0]
+    return f"got {value!r}", f"unknown data set {value!r}", f"unknown model {value!r}"
 
 
 def _values(name: str, default: object, number: int) -> list[str]:
@@ -179,7 +189,7 @@ def run(count: int, seed: int) -> dict:
             if answer != "refused":
                 failures[f"{part}: {what}: {answer}"] = None
     return {"tried": sum(tried.values()), "refused": sum(refused.values()),
-            **{f"{part} of {n:,}": refused[part] for part, n in tried.items()}, "different failures": list(failures)}
+            **{part: f"{refused[part]:,} of {n:,}" for part, n in tried.items()}, "different failures": list(failures)}
 
 
 def _short(value: object) -> str:

@@ -134,7 +134,7 @@ def test_work_is_counted_in_forward_passes(lab: Lab, target):
 @pytest.mark.parametrize(("stage", "changes", "message"), [
     (Robustness, {"corruptions": ("fog",)}, "unknown corruption 'fog'; known: brightness"),
     (Robustness, {"corruptions": ("saturate",)}, "saturate needs RGB images"),
-    (Robustness, {"corruptions": ()}, "at least 1 item"),
+    (Robustness, {"corruptions": ()}, "at least 1 value"),
     (Robustness, {"corruptions": KINDS, "severities": (0,)}, "severity must be one of 1, 2, 3, 4, 5; got 0"),
     (Robustness, {"corruptions": KINDS, "net": NET.but(width=5)}, "give both the same net and dataset"),
     (Probe, {"target": "digits", "net": NET.but(width=5)}, "give both the same net and dataset"),
