@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .models import Net
+from .models import Net, per_network
 
 
 class _Drawn(TorchDispatchMode):
@@ -22,12 +21,14 @@ class _Drawn(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def refuse_random(module: nn.Module, net: Net) -> None:
-    """Raises ValueError when the network, in its present mode, draws random numbers: dropout, stochastic depth.
+@per_network(256)
+def refuse_random(net: Net) -> None:
+    """Raises ValueError when a network in training draws random numbers: dropout, stochastic depth.
 
     They would come from the global generator, so that a training depended on what ran before it, and no stack of
-    networks could be vmapped. The module is on the meta device (``net.build()``) and runs there once, without numbers.
+    networks could be vmapped. The network runs once on the meta device, without numbers.
     """
+    module = net.build().train()
     # Fused attention is of the drawing kind even where its dropout is 0; the plain formula draws only where it must.
     with torch.device("meta"), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Drawn() as drawn:
         module(torch.empty(2, net.channels, net.size, net.size))

@@ -167,7 +167,7 @@ def make_eager_step(net: Net, recipe: Recipe) -> Callable:
         index, leaves = draws["index"], {n: p.detach().requires_grad_() for n, p in params.items()}
         loss, buffers = loss_on_batch(call, leaves, buffers, normalise(images[index], mean, std), labels[index], draws,
                                       augment)
-        grads = torch.autograd.grad(loss, list(leaves.values()))
+        grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         with torch.no_grad():
             old = list(params.values())
             grads = torch._foreach_add(grads, old, alpha=decay)
@@ -184,7 +184,7 @@ def caller(net: Net, training: bool) -> Callable[[Params, Params, Tensor], Tenso
     """``call(params, buffers, x)``: logits [B, classes] of the network as a pure function."""
     module = net.build().train(training)
     if training:
-        refuse_random(module, net)
+        refuse_random(net)
 
     def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
         # Buffers go in by reference: functional_call lets BatchNorm update them in place.

@@ -8,6 +8,7 @@ from torch import nn
 
 from lmcnb import MODELS, Net, register_model
 from lmcnb.randomness import refuse_random
+from lmcnb.training import caller
 
 
 class Chance(nn.Module):
@@ -42,15 +43,16 @@ def way(request):
         MODELS.pop(f"chance-{share}")
 
 
-def test_a_network_that_draws_is_refused_in_training_alone(way: str):
+def test_a_network_that_draws_in_training_is_refused(way: str):
     net = NET.but(name="chance-0.1")
     with pytest.raises(ValueError, match=r"chance-0.1 draws random numbers while it runs \((bernoulli|rand)\).* to 0"):
-        refuse_random(net.build().train(), net)
-    refuse_random(net.build().eval(), net)
-    still = NET.but(name="chance-0.0")
-    refuse_random(still.build().train(), still)
+        refuse_random(net)
+    with pytest.raises(ValueError, match="draws random numbers"):
+        caller(net, training=True)
+    caller(net, training=False)
+    refuse_random(NET.but(name="chance-0.0"))
 
 
 @pytest.mark.parametrize("net", [NET, BATCHNORM, Net(name="resnetap10", size=64)], ids=lambda n: n.name)
 def test_our_networks_draw_nothing(net: Net):
-    refuse_random(net.build().train(), net)
+    refuse_random(net)

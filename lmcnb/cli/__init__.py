@@ -1,4 +1,4 @@
-"""The command line: run | params | status | report | claims | bench | tidy.
+"""The command line: run | params | status | report | claims | bench | tidy | store.
 
 Nothing heavy is imported before a command needs it: `lmcnb --help` answers at once.
 """
@@ -17,6 +17,7 @@ from lmcnb.cli import bench as benchmarks
 from lmcnb.cli import claims as verdicts
 from lmcnb.cli import report as site
 from lmcnb.cli import runner
+from lmcnb.cli import store as stored
 from lmcnb.cli.notebook import find_notebooks, tidied
 from lmcnb.cli.text import Refused, duration, table
 
@@ -180,3 +181,6 @@ def tidy(notebooks: Sequence[str]) -> None:
         if clean != text:
             notebook.path.write_text(clean, encoding="utf-8")
         click.echo(f"{notebook.stem}: {'tidied' if clean != text else 'was tidy'}")
+
+
+main.add_command(stored.store)

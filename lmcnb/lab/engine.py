@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
@@ -30,6 +30,9 @@ from .provenance import provenance
 from .stages import Distil, RandomMask, Stage, Ticket, Train
 from .store import Entry, Store
 from .subnetworks import ticket_mask
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POLL_SECONDS = 0.5  # between two looks at what another process is computing
 
@@ -249,6 +252,24 @@ class Lab:
             if known:
                 found.append((spec, entry))
         return found
+
+    def table(self, what: type[Stage] | Iterable[Stage] | None = None) -> pd.DataFrame:
+        """What the store holds, a row an entry; computes nothing and moves nothing.
+
+        Columns: stage, key, state ("whole", "damaged", "missing", "older version"), the settings in which the rows of
+        a stage differ (``recipe.lr``, ``mask.round``), the results that are one number or word, MiB, seconds, date
+        (UTC) and device. A group of settings such as ``mask`` is a column where it differs: its type, or None.
+
+        Args:
+            what: a stage, ``lab.table(lmcnb.Train)``; or a list of specs, where also what is missing has a row; or
+                None, everything.
+
+        Raises:
+            ValueError: ``what`` is something else.
+        """
+        from .inventory import table
+
+        return table(self, what)
 
     def record(self, specs: Iterable[Stage]) -> dict:
         """How the artifacts behind ``specs`` came about: keys, data, devices, versions, date, seconds in all."""

@@ -49,7 +49,7 @@ class Stage(Spec):
             raise ValueError(f"net takes {self.net.channels} × {self.net.size} × {self.net.size} images of "
                              f"{self.net.classes} classes, {self.dataset} has {' × '.join(map(str, train.shape))} of "
                              f"{train.classes}: make it with Net.of(data.train, …)")
-        refuse_random(self.net.build(), self.net)
+        refuse_random(self.net)
 
 
 class Expert(Stage):
