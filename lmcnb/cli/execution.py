@@ -7,13 +7,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lmcnb.cli.copies import FAILED, INTERRUPTED, Copy
 from lmcnb.cli.runner import Job
 from lmcnb.cli.text import Failed, Interrupted
 
 KEPT = "what is stored is kept: the same command goes on"
+# The kernel's log goes to this terminal, across the progress bar: that its connection is plain, that it was cut off.
+QUIET = "--log-level=CRITICAL"
 
 
 class Stop(KeyboardInterrupt):
@@ -71,7 +72,7 @@ def execute(job: Job, folder: Path) -> Path:
             kernel_name="python3",
             cwd=str(notebook.path.parent),
             progress_bar={"desc": notebook.stem},
-            config=_kernel_settings(),
+            extra_arguments=[QUIET],
         )
     except papermill.PapermillExecutionError as error:
         first = next((line for line in error.source.splitlines() if line.strip()), "")
@@ -93,13 +94,3 @@ def _told(copy: Copy, outcome: str, sentence: str, *details: str) -> str:
     if copy.path().exists():
         lines.append(f"left as it was, from an earlier run: {copy.path()}")
     return "\n  ".join(lines)
-
-
-def _kernel_settings() -> Any:
-    # Where a connection can be encrypted, the kernel warns of one that is not, across the progress bar.
-    import zmq
-    from jupyter_client import KernelManager
-    from traitlets.config import Config
-
-    possible = "transport_encryption" in KernelManager.class_trait_names() and zmq.has("curve")
-    return Config({"KernelManager": {"transport_encryption": "auto"}} if possible else {})

@@ -16,7 +16,7 @@ from ..places import figures_dir
 from ..profiles import CUSTOM
 from ..pruning import sparsity_after
 from ..statistics import Claim
-from .origin import Origin
+from .origin import RESULTS, Origin
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,10 @@ def save(figure: Figure, name: str, profile: str, payload: Mapping, claims: Sequ
     figure.savefig(folder / f"{name}.png", metadata={"Software": None}, bbox_inches="tight")
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None},
                    bbox_inches="tight")
-    written = {"figure": name, "profile": origin.folder, "record": origin.record(payload.get("run", {})),
-               **plain({**payload, "claims": [c.as_dict() for c in claims]})}
+    run = payload.get("run", {})
+    drawn = {**payload, "run": {n: v for n, v in run.items() if n not in RESULTS}} if run else payload
+    written = {"figure": name, "profile": origin.folder, "record": origin.record(run),
+               **plain({**drawn, "claims": [c.as_dict() for c in claims]})}
     text = json.dumps(written, indent=1, allow_nan=False) + "\n"
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
     return folder / f"{name}.png"

@@ -16,6 +16,8 @@ from ..notebooks import Notebook, ProjectError, find_notebooks
 from ..places import project_root
 from ..profiles import CUSTOM, load_profile, overrides, recorded, values_under
 
+RESULTS = ("date", "data", "keys")  # of a lab's record, which results these are; the rest is how they were computed
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -49,12 +51,12 @@ class Origin:
         return CUSTOM if self.why else self.profile
 
     def record(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        """What the figure's JSON says of it: this, and what the lab recorded of the results behind it.
+        """What the figure's JSON says of it: this, and which results are behind it, of :meth:`Lab.record`.
 
-        The versions are those that drew it, the commits and the date those of the results (the newest one's):
-        drawing it again changes nothing.
+        The versions are those that drew it; the commits are the results', the date is that of the newest: drawing it
+        again changes nothing.
         """
-        stored = {n: run.get(n) for n in ("commit", "date", "data", "keys")}
+        stored = {n: run.get(n) for n in ("commit", *RESULTS)}
         versions = {"lmcnb": __version__, "torch": torch.__version__, "python": platform.python_version()}
         return {"notebook": self.notebook, "profile": self.profile, "parameters": dict(self.parameters),
                 "overrides": dict(self.overrides), "versions": versions, **stored}
