@@ -41,7 +41,7 @@ soak: $(READY)
 
 # Leaves the environment and the store, which are dear to make again.
 clean:
-	rm -rf executed report figures/smoke build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf executed report figures/smoke figures/custom build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {
     "data": ("CIFAR10_MEAN", "CIFAR10_STD", "DATASETS", "Dataset", "Images", "load", "normalise", "pack"),

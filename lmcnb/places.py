@@ -45,12 +45,12 @@ def data_root() -> Path:
 
 
 def figures_dir(profile: str) -> Path:
-    """Where the figures of a profile go: `LMCNB_FIGURES`, else `figures` in the project, else `./figures`.
+    """Where the figures of a profile go: a folder of its name in `LMCNB_FIGURES`, else in `figures` of the project.
 
-    The smoke profile gets a subfolder of its own: a figure from a minute's run must not replace a real one.
+    Outside a project that is `./figures`. A minute's run thus never replaces a real figure.
     """
     base = _from_environment("LMCNB_FIGURES") or (_find_project() or Path.cwd()) / "figures"
-    return base / "smoke" if profile == "smoke" else base
+    return base / profile
 
 
 @contextmanager

@@ -9,99 +9,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
-from click.testing import CliRunner, Result
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from cli_project import call, made_up_project, refused, write
+from nbformat.v4 import new_code_cell
 
-from lmcnb import places
-from lmcnb.cli import main
-
-PARAMETERS = """
-profile = "smoke"  # which settings these are
-rounds = 2  # number of rounds, e.g. rounds = 9  # see §2
-rate: float = 0.2
-flag = True
-widths: list[int] | None = None  # None = the paper's
-names = ["a",
-         "b"]  # over two lines
-"""
-PLAN = """
-from pathlib import Path
-if dataset and not Path(dataset).exists():
-    raise FileNotFoundError(f"no data set at {dataset}: unpack it there, or set LMCNB_DATA")
-plan = [("trained", r) for r in range(rounds)]
-"""
-FIRST = [
-    new_markdown_cell("# The first\n\nIt shows *one* [thing](x.md) of `two`. And more."),
-    new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-    new_code_cell("plan = [rounds]", metadata={"tags": ["plan"]}),
-    new_code_cell("print(profile, rounds, rate, flag, widths, names)"),
-]
-SECOND = [
-    new_markdown_cell("# The second"),
-    new_code_cell('dataset = ""  # a path\nrounds = 1\n', metadata={"tags": ["parameters"]}),
-    new_code_cell(PLAN, metadata={"tags": ["plan"]}),
-    new_code_cell("if rounds > 5:\n    raise RuntimeError('round 6')"),
-]
-
-
-def write(folder: Path, stem: str, cells: list) -> None:
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / f"{stem}.ipynb")
+from lmcnb import __version__, places
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    notebooks = tmp_path / "notebooks"
-    (notebooks / "profiles").mkdir(parents=True)
-    write(notebooks, "00_first", FIRST)
-    write(notebooks, "03_second", SECOND)
-    profiles = {
-        "smoke": {"00_first": {}, "03_second": None},
-        "laptop": {"00_first": {"rounds": 4, "rate": 1}, "03_second": {"rounds": 3}},
-    }
-    for name, sections in profiles.items():
-        (notebooks / "profiles" / f"{name}.yaml").write_text(yaml.safe_dump(sections))
-    for name in places.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LMCNB_PROJECT", str(tmp_path))
-    return tmp_path
-
-
-def call(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def printed(path: Path) -> list[str]:
-    cells = nbformat.read(path, as_version=4).cells
-    return [o["text"] for cell in cells if cell.cell_type == "code" for o in cell.outputs if "text" in o]
-
-
-def refused(result: Result, *words: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert all(word in result.output for word in words), result.output
-
-
-def test_run_as_a_user_does_it(project: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "lmcnb",
-        "run",
-        "--profile",
-        "laptop",
-        "-s",
-        "flag=false",
-        "--set",
-        "rate=1e-3",
-    ]
-    environment = os.environ | {"PYTHONPATH": str(Path(places.__file__).parents[1])}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "[1/2] 00_first, profile laptop" in done.stdout
-    assert printed(project / "executed" / "00_first.ipynb") == ["laptop 4 0.001 False None ['a', 'b']\n"]
-    assert (project / "executed" / "03_second.ipynb").exists()
-    assert "unknown" not in done.stderr.lower()
+    return made_up_project(tmp_path, monkeypatch)
 
 
 def test_the_command_line_starts_without_torch() -> None:
@@ -112,41 +28,91 @@ def test_the_command_line_starts_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
-def test_papermill_alone_gives_the_same(project: Path) -> None:
-    assert call("run", "00", "--profile", "laptop").exit_code == 0
-    values = project / "values.yaml"
-    values.write_text(yaml.safe_dump({"profile": "laptop", "rounds": 4, "rate": 1}))
-    out = project / "out.ipynb"
-    source = project / "notebooks" / "00_first.ipynb"
-    command = [sys.executable, "-m", "papermill", str(source), str(out), "-f", str(values)]
-    subprocess.run(command, check=True, capture_output=True)
-    assert printed(out) == printed(project / "executed" / "00_first.ipynb") != []
+CLAIM = {"id": "A1", "statement": "small", "verdict": "supported", "estimate": 1.0, "interval": [0.5, 1.5], "n": 3}
 
 
-def test_a_failing_cell_is_named_and_ends_the_run(project: Path) -> None:
-    write(project / "notebooks", "05_third", [new_code_cell("print('never')")])
-    result = call("run", "03", "05", "--set", "rounds=6", "--executed", project / "elsewhere")
-    assert result.exit_code == 1
-    assert "03_second: cell 4 (In [4]) failed: RuntimeError: round 6" in result.output
-    executed = nbformat.read(project / "elsewhere" / "03_second.ipynb", as_version=4)
-    assert any(o.output_type == "error" for c in executed.cells if c.cell_type == "code" for o in c.outputs)
-    assert not (project / "elsewhere" / "05_third.ipynb").exists()
+def draw(project: Path, folder: str, name: str, profile: str, **more: object) -> None:
+    (project / "figures" / folder).mkdir(parents=True, exist_ok=True)
+    written = {"figure": name, "profile": profile, "claims": [CLAIM], **more}
+    (project / "figures" / folder / f"{name}.json").write_text(json.dumps(written))
 
 
-def test_a_dead_kernel_is_a_failure(project: Path) -> None:
-    write(project / "notebooks", "05_third", [new_code_cell("import os; os._exit(1)")])
-    result = call("run", "05")
-    assert result.exit_code == 1 and "05_third: the kernel died" in result.output
+def test_claims_are_those_of_one_profile_and_older_code_is_marked(project: Path) -> None:
+    minor = __version__.rpartition(".")[0]
+    for name, version in {"fig01": f"{minor}.99", "fig02": "0.1.0"}.items():
+        draw(project, "laptop", name, "laptop", record={"versions": {"lmcnb": version}})
+    draw(project, "laptop", "fig03", "laptop")
+    draw(project, "laptop", "fig04", "custom")  # copied there by hand
+    draw(project, "custom", "fig05", "custom")
+    (project / "notebooks" / "profiles" / "paper.yaml").write_text("{}")
+    rows = [row.split("|")[-2].strip() for row in call("claims").output.splitlines()[2:]]
+    assert rows == ["fig01, laptop", "fig02, laptop, older code", "fig03, laptop, older code"]
+    refused(call("claims", "--profile", "paper"), "no figure in", "lmcnb run 03 --profile paper")
+    draw(project, "paper", "fig01", "paper")
+    assert "fig01, paper, older code" in call("claims", "--profile", "paper").output
 
 
-def test_relative_places_mean_the_same_in_the_kernel(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = new_code_cell("import os; print(os.environ['LMCNB_STORE'], os.environ['LMCNB_PROJECT'])")
-    write(project / "notebooks", "05_third", [cell])
-    monkeypatch.chdir(project)
-    monkeypatch.setenv("LMCNB_STORE", "here/store")
-    assert call("run", "05").exit_code == 0
-    assert printed(project / "executed" / "05_third.ipynb") == [f"{project / 'here' / 'store'} {project}\n"]
-    assert os.environ["LMCNB_STORE"] == "here/store"
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [("smoke", "it judges no claim"), ("custom", "unknown profile `custom`"), ("../laptop", "unknown profile")],
+)
+def test_claims_judge_real_profiles_only(project: Path, profile: str, words: str) -> None:
+    draw(project, profile, "fig01", profile)
+    refused(call("claims", "--profile", profile), words)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["params", "--set", "widths=αΩ"], ["params", "--set", "rounds=α×"], ["claims"], ["--help"]]
+)
+def test_any_encoding_will_do(project: Path, arguments: list[str]) -> None:
+    draw(project, "laptop", "fig01", "laptop")
+    path = project / "figures" / "laptop" / "fig01.json"
+    path.write_text(path.read_text().replace("small", "at α = ½ → 0"))
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(Path(places.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-m", "lmcnb", *arguments], env=environment, capture_output=True)
+    text = (done.stdout + done.stderr).decode("cp1252")
+    assert "Traceback" not in text and done.returncode in (0, 2)
+    wanted = {"params": "alpha", "claims": "at alpha = ½ -> 0", "--help": "Linear mode connectivity"}
+    assert wanted[arguments[0]] in text
+
+
+@pytest.mark.parametrize(
+    "value", ["!!python/object/apply:os.system ['touch CANARY']", "!!python/name:os.system", "&a [*a]", "!!set {a}"]
+)
+def test_a_value_with_a_tag_is_refused(project: Path, value: str) -> None:
+    canary = project / "canary"
+    value = value.replace("CANARY", str(canary))
+    refused(call("run", "--set", f"widths={value}"), "--set widths=", "is not plain YAML")
+    (project / "notebooks" / "profiles" / "gpu.yaml").write_text(f"03_second: {{}}\n00_first:\n  widths: {value}\n")
+    refused(call("run", "--profile", "gpu"), "gpu.yaml", "is not plain YAML")
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--set", "names=[a"], ["--set", "names={a: [1}"], ["--set", "rounds=.nan"], ["--set", "names=" + "[" * 3000],
+     ["--set", "rounds=!!int x"], ["05", "--set", "epochs=-1"]],
+)
+def test_messages_are_our_own(project: Path, arguments: list[str]) -> None:
+    model = 'pydantic.create_model("Recipe", epochs=(pydantic.NonNegativeInt, ...))'
+    plan = f"import pydantic\nplan = [{model}(epochs=epochs)]"
+    sources = {"parameters": "epochs = 1", "plan": plan}
+    cells = [new_code_cell(source, metadata={"tags": [tag]}) for tag, source in sources.items()]
+    write(project / "notebooks", "05_third", cells)
+    profile = project / "notebooks" / "profiles" / "smoke.yaml"
+    profile.write_text(profile.read_text() + "05_third: {}\n")
+    result = call("run", *arguments)
+    refused(result, arguments[-1][:6])
+    foreign = ("http", "pydantic", "while parsing", "expected", "validation error", "For further", "line 1, column")
+    assert not [word for word in foreign if word in result.output], result.output
+    assert len(result.output) < 500
+
+
+def test_status_has_no_seconds_where_nothing_was_measured(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = types.SimpleNamespace(stage="trained", done=0, remaining=3, seconds=None)
+    monkeypatch.setitem(sys.modules, "lmcnb.lab", types.SimpleNamespace(status=lambda plan: [row]))
+    output = call("status", "00").output
+    assert output.endswith("Remaining: 3 entries of stages not measured yet\n") and " 0 s" not in output
 
 
 @pytest.mark.parametrize(
@@ -272,7 +238,8 @@ def test_report_is_a_site_with_an_index(project: Path) -> None:
 def test_report_says_what_failed(project: Path) -> None:
     assert call("run", "03", "--set", "rounds=6").exit_code == 1
     assert call("report", "--out", project / "site").exit_code == 0
-    assert "and failed" in (project / "site" / "index.html").read_text()
+    index = (project / "site" / "index.html").read_text()
+    assert '<a href="03_second.failed.html">this run</a>: failed in cell 4 of 4' in index and "round 6" in index
 
 
 def test_report_without_anything_executed_names_the_fix(project: Path) -> None:

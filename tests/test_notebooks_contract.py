@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lmcnb.cli.notebook import Notebook, tidied
-from lmcnb.cli.runner import complaints, load_profile, prepare
+from lmcnb.cli.runner import complaints, prepare
+from lmcnb.cli.tidy import tidied
+from lmcnb.figures.origin import binds
+from lmcnb.notebooks import Notebook
+from lmcnb.profiles import load_profile
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = [Notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -47,6 +50,14 @@ def test_begins_with_a_title(notebook: Notebook) -> None:
 def test_has_one_cell_of_literal_parameters(notebook: Notebook) -> None:
     assert len(notebook.tagged("parameters")) == 1
     assert notebook.parameters, "the parameters cell assigns nothing"
+
+
+@each_notebook
+def test_no_later_cell_gives_a_parameter_another_value(notebook: Notebook) -> None:
+    """What the parameters mean when the figure is saved is what decides whose figure it is."""
+    [own] = notebook.tagged("parameters")
+    for cell in (cell for index, cell in enumerate(notebook.node.cells) if index != own and cell.cell_type == "code"):
+        assert not binds(cell.source, notebook.parameters)
 
 
 @each_notebook

@@ -45,12 +45,12 @@ def test_no_project_is_an_error_that_names_the_fix(project: Path, monkeypatch: p
         places.figures_dir("smoke")
 
 
-def test_smoke_figures_are_kept_apart(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert places.figures_dir("paper") == project.parent / "figures"
+def test_every_profile_has_a_folder_of_figures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert places.figures_dir("paper") == project.parent / "figures" / "paper"
     monkeypatch.chdir(project)
-    assert places.figures_dir("paper") == project / "figures"
+    assert places.figures_dir("paper") == project / "figures" / "paper"
     monkeypatch.setenv("LMCNB_FIGURES", "drawn")
-    assert places.figures_dir("paper") == project / "drawn"
+    assert places.figures_dir("paper") == project / "drawn" / "paper"
     assert places.figures_dir("smoke") == project / "drawn" / "smoke"
 
 

@@ -41,8 +41,14 @@ def folder(tmp_path):
 def test_the_table_of_claims_is_that_of_the_figures():
     from lmcnb.cli.claims import inserted, markdown, read_claims
 
-    table = markdown(read_claims(Path(__file__).parents[1] / "figures"))
+    table = markdown(read_claims(Path(__file__).parents[1] / "figures" / "laptop"))
     assert inserted(README, table) == README, "run: lmcnb claims --write README.md"
+
+
+def test_pictures_and_pages_are_there():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert any(link.endswith(".png") for link in links)
+    assert not [link for link in links if not (Path(__file__).parents[1] / link).exists()]
 
 
 def test_bring_your_own_data_network_and_mask(folder, capsys):

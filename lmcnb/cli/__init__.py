@@ -12,14 +12,17 @@ from typing import Any
 
 import click
 
-from lmcnb import places
+from lmcnb import __version__, places
 from lmcnb.cli import bench as benchmarks
 from lmcnb.cli import claims as verdicts
+from lmcnb.cli import execution, runner
 from lmcnb.cli import report as site
 from lmcnb.cli import runner
 from lmcnb.cli import store as stored
-from lmcnb.cli.notebook import find_notebooks, tidied
-from lmcnb.cli.text import Refused, duration, table
+from lmcnb.cli.text import Refused, duration, printable, table
+from lmcnb.cli.tidy import tidied
+from lmcnb.notebooks import ProjectError, find_notebooks
+from lmcnb.profiles import CUSTOM
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -47,8 +50,22 @@ def selected(command: Callable[..., Any]) -> Callable[..., Any]:
     return notebooks_argument(profile_option(settings_option(command)))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="lmcnb")
+class _Commands(click.Group):
+    """Commands whose output can be written in any encoding, and which report what a project cannot be in words."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        with printable():
+            return super().main(*args, **options)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except ProjectError as error:
+            raise Refused(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
 def main() -> None:
     """Linear mode connectivity in sparse networks, a notebook a figure.
 
@@ -64,19 +81,26 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
     """Execute notebooks; stop at the first that fails.
 
     All settings and plans are checked before the first cell runs. Exits with 2 if that refuses, with 1 if a
-    cell fails. Figures go to figures/, executed notebooks to executed/, results to the store: a second run is
-    short.
+    cell fails, with 130 or 143 after Ctrl-C or SIGTERM. Results go to the store: a second run is short, an
+    interrupted one goes on. Figures go to figures/PROFILE/, and with --set to figures/custom/; executed
+    notebooks to executed/, where only a complete run replaces the last one.
     """
     root = _root()
     folder = (executed or root / "executed").absolute()
     jobs = runner.prepare(root, notebooks, profile, settings)
-    with places.pinned(root):
+    with places.pinned(root), execution.stoppable():
         runner.plans(jobs)
         for number, job in enumerate(jobs, start=1):
-            click.echo(f"[{number}/{len(jobs)}] {job.notebook.stem}, profile {profile}")
+            click.echo(f"[{number}/{len(jobs)}] {job.notebook.stem}, {_named(profile, job)}")
             start = time.monotonic()
-            target = runner.execute(job, folder)
+            target = execution.execute(job, folder)
             click.echo(f"[{number}/{len(jobs)}] {target} in {duration(time.monotonic() - start)}")
+
+
+def _named(profile: str, job: runner.Job) -> str:
+    changed = ", ".join(f"{name}={value['here']!r}" for name, value in job.overrides.items())
+    where = places.figures_dir(CUSTOM)
+    return f"profile {profile} but {changed}: figures go to {where}" if changed else f"profile {profile}"
 
 
 @main.command()
@@ -95,7 +119,7 @@ def params(notebooks: Sequence[str], profile: str, settings: Sequence[str], as_y
     for job in runner.prepare(_root(), notebooks, profile, settings):
         known, values = job.notebook.parameters, job.namespace
         rows = [(name, p.kind, repr(values[name]), p.help) for name, p in known.items()]
-        click.echo(f"{job.notebook.stem}, profile {profile}")
+        click.echo(f"{job.notebook.stem}, {_named(profile, job)}")
         click.echo(table(("name", "type", "value", "help"), rows) + "\n" if rows else "no parameters\n")
 
 
@@ -127,12 +151,13 @@ def _cost(row: Any) -> str:
 
 def _total(rows: Iterable[Any]) -> str:
     open_rows = [row for row in rows if row.remaining]
-    known = sum(row.seconds for row in open_rows if row.seconds is not None)
+    known = [row.seconds for row in open_rows if row.seconds is not None]
     unmeasured = sum(row.remaining for row in open_rows if row.seconds is None)
     if not open_rows:
         return "Everything is computed."
-    more = f", and {unmeasured} entries of stages not measured yet" if unmeasured else ""
-    return f"Remaining: {duration(known)}{more}"
+    parts = [duration(sum(known))] if known else []
+    parts += [f"{unmeasured} entries of stages not measured yet"] if unmeasured else []
+    return f"Remaining: {', and '.join(parts)}"
 
 
 @main.command()
@@ -141,15 +166,20 @@ def _total(rows: Iterable[Any]) -> str:
 def report(executed: Path | None, out: Path | None) -> None:
     """Make one HTML site of all executed notebooks, with an index."""
     root = _root()
-    index = site.build(executed or root / "executed", out or root / "report", root / "notebooks")
+    index = site.build(executed or root / "executed", out or root / "report", root)
     click.echo(f"{index}")
 
 
 @main.command()
+@click.option("--profile", default="laptop", show_default=True, metavar="NAME", help="laptop, gpu or paper.")
 @click.option("--write", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Page to update.")
-def claims(write: Path | None) -> None:
-    """Print every claim with its verdict, from the figures; --write README.md puts the table there."""
-    table = verdicts.markdown(verdicts.read_claims(places.figures_dir("laptop")))
+def claims(profile: str, write: Path | None) -> None:
+    """Print every claim with its verdict, from a profile's figures; --write README.md puts the table there.
+
+    Figures with other settings than the profile's are left out. Those of an older version are marked.
+    """
+    verdicts.refuse_unjudged(_root(), profile)
+    table = verdicts.markdown(verdicts.read_claims(places.figures_dir(profile)))
     if write is None:
         click.echo(table)
         return

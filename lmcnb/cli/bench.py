@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmcnb.cli.text import Refused, table, unknown
+from lmcnb.cli.text import Refused, table
+from lmcnb.notebooks import unknown
 
 
 def find_benchmarks(root: Path, names: Sequence[str]) -> dict[str, Path]:

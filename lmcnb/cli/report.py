@@ -5,16 +5,17 @@ from __future__ import annotations
 import html
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from lmcnb.cli.notebook import Notebook
+from lmcnb.cli.copies import MARKER, RUNNING
 from lmcnb.cli.text import Refused
+from lmcnb.notebooks import Notebook, ProjectError, find_notebooks
 from lmcnb.places import figures_dir
-
-ERROR_MARKER = "papermill-error-cell-tag"  # on the cells that papermill adds around a failure
+from lmcnb.profiles import CUSTOM, load_profile, overrides, values_under
 
 INDEX = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -40,30 +41,43 @@ $entries
 
 ENTRY = Template("""<article>
 $thumbnail<div>
-<h2><a href="$page">$title</a></h2>
+<h2><a href="$page.html">$title</a></h2>
 <p>$summary</p>
-<small>$stem, profile $profile, executed $when$failed</small>
+<small>$stem, $settings, executed $when</small>$stopped
 </div>
 </article>""")
+
+STOPPED = Template("""<br>
+<strong class="failed"><a href="$page.html">$which</a>: $stopped</strong>""")
 
 
 @dataclass(frozen=True)
 class Story:
-    """What the index says of one executed notebook."""
+    """What the index says of one executed notebook; `stopped` says why it is not complete."""
 
-    stem: str
+    page: str
     title: str
     summary: str
     profile: str
+    overrides: Mapping[str, Mapping[str, object]]
     when: str
-    failed: bool
+    stopped: str
+
+    @property
+    def stem(self) -> str:
+        return self.page.partition(".")[0]
+
+    @property
+    def settings(self) -> str:
+        changed = ", ".join(f"{name} {value['here']!r}" for name, value in self.overrides.items())
+        return f"profile {self.profile}{' but ' + changed if changed else ''}"
 
 
-def build(executed: Path, out: Path, notebooks: Path) -> Path:
+def build(executed: Path, out: Path, root: Path) -> Path:
     """Write a page for each notebook in `executed` and the index, which is returned.
 
     Args:
-        notebooks: the folder that relative links in the notebooks start from.
+        root: the project, whose profiles say which settings are whose, and where relative links start from.
 
     Raises:
         Refused: nothing has been executed.
@@ -72,31 +86,49 @@ def build(executed: Path, out: Path, notebooks: Path) -> Path:
     if not paths:
         raise Refused(f"{executed} holds no executed notebook: `lmcnb run` makes them")
     out.mkdir(parents=True, exist_ok=True)
-    entries = []
+    stories: dict[str, list[Story]] = {}
     for path in paths:
-        node = Notebook(path).node
-        story = tell(path.stem, node)
-        (out / f"{path.stem}.html").write_text(_page(node, story.title, notebooks), encoding="utf-8")
-        entries.append(_entry(story, _thumbnail(story, out)))
+        story = tell(Notebook(path), root)
+        page = _page(Notebook(path).node, story.title, root / "notebooks")
+        (out / f"{path.stem}.html").write_text(page, encoding="utf-8")
+        stories.setdefault(story.stem, []).append(story)
+    entries = [_entry(sorted(copies, key=lambda story: story.page), out) for copies in stories.values()]
     index = out / "index.html"
     index.write_text(INDEX.substitute(entries="\n".join(entries)), encoding="utf-8")
     return index
 
 
-def tell(stem: str, node: Any) -> Story:
-    """The first heading, the first sentence, and what papermill noted of the run."""
+def tell(copy: Notebook, root: Path) -> Story:
+    """The first heading, the first sentence, what papermill noted of the run, and how it ended if not complete."""
+    node = copy.node
     markdown = [cell for cell in node.cells if cell.cell_type == "markdown"]
-    texts = [cell.source for cell in markdown if ERROR_MARKER not in cell.metadata.get("tags", [])]
+    texts = [cell.source for cell in markdown if MARKER not in cell.metadata.get("tags", [])]
     title, summary = headline("\n\n".join(texts))
     run = node.metadata.get("papermill", {})
+    profile = str(run.get("parameters", {}).get("profile", "unknown"))
+    stopped = node.metadata.get("lmcnb", {}).get("stopped", "failed" if run.get("exception") else "")
+    if copy.path.stem.endswith(f".{RUNNING}"):
+        stopped = "still running, or cut off"
     return Story(
-        stem=stem,
-        title=title or stem,
+        page=copy.path.stem,
+        title=title or copy.path.stem,
         summary=summary,
-        profile=str(run.get("parameters", {}).get("profile", "unknown")),
-        when=str(run.get("end_time") or "at an unknown time")[:16].replace("T", " "),
-        failed=bool(run.get("exception")),
+        profile=profile,
+        overrides=_overrides(copy, profile, run.get("parameters", {}), root),
+        when=str(run.get("end_time") or run.get("start_time") or "at an unknown time")[:16].replace("T", " "),
+        stopped=stopped,
     )
+
+
+def _overrides(
+    copy: Notebook, profile: str, injected: Mapping[str, object], root: Path
+) -> dict[str, dict[str, object]]:
+    try:
+        [notebook] = find_notebooks(root, [copy.stem.partition(".")[0]])
+        exact = values_under(notebook, profile, load_profile(root, profile))
+        return overrides({**copy.defaults, **injected}, exact)
+    except ProjectError:  # a notebook or a profile that the project no longer has
+        return {}
 
 
 def headline(markdown: str) -> tuple[str, str]:
@@ -123,18 +155,25 @@ def _page(node: Any, title: str, notebooks: Path) -> str:
 
 def _thumbnail(story: Story, out: Path) -> str | None:
     """Copy the notebook's first figure, if it has drawn one, and return its name."""
-    drawn = sorted(figures_dir(story.profile).glob(f"fig{story.stem[:2]}*.png"))
+    folder = figures_dir(CUSTOM if story.overrides else story.profile)
+    drawn = sorted(folder.glob(f"fig{story.stem[:2]}*.png"))
     if not drawn:
         return None
     shutil.copyfile(drawn[0], out / drawn[0].name)
     return drawn[0].name
 
 
-def _entry(story: Story, thumbnail: str | None) -> str:
+def _entry(copies: Sequence[Story], out: Path) -> str:
+    """A notebook's part of the index: its complete copy, or else the first, and how the incomplete ones ended."""
+    first, thumbnail = copies[0], _thumbnail(copies[0], out)
     image = f'<img src="{html.escape(thumbnail)}" alt="">\n' if thumbnail else ""
     return ENTRY.substitute(
-        page=f"{html.escape(story.stem)}.html",
         thumbnail=image,
-        failed=' <strong class="failed">and failed</strong>' if story.failed else "",
-        **{key: html.escape(getattr(story, key)) for key in ("stem", "title", "summary", "profile", "when")},
+        stopped="".join(_stopped(copy, "this run" if copy is first else "a later run") for copy in copies),
+        **{key: html.escape(getattr(first, key)) for key in ("page", "stem", "title", "summary", "settings", "when")},
     )
+
+
+def _stopped(story: Story, which: str) -> str:
+    values = {"which": which, "page": html.escape(story.page), "stopped": html.escape(story.stopped)}
+    return STOPPED.substitute(values) if story.stopped else ""

@@ -1,42 +1,42 @@
-"""Running notebooks: settings are checked first, then the plans, and only then is anything executed."""
+"""Before notebooks run: their settings are checked, and then their plans."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lmcnb.cli.notebook import Notebook, find_notebooks
-from lmcnb.cli.text import Failed, Refused, unknown
+from lmcnb.cli.text import Refused
+from lmcnb.notebooks import Notebook, find_notebooks, unknown
+from lmcnb.profiles import load_profile, overrides, parse_setting, values_under
 
 
 @dataclass(frozen=True)
 class Job:
-    """A notebook and the values to inject into it."""
+    """A notebook, the values that its profile gives it, and those that a user sets over them."""
 
     notebook: Notebook
-    values: dict[str, object]
+    exact: dict[str, object]
+    given: dict[str, object]
 
     @property
     def namespace(self) -> dict[str, object]:
         """What the notebook's names mean right after the injected cell."""
-        return {name: p.default for name, p in self.notebook.parameters.items()} | self.values
+        return self.exact | self.given
 
+    @property
+    def values(self) -> dict[str, object]:
+        """What is injected: the values that differ from the notebook's own, and the profile's name."""
+        defaults = self.notebook.defaults
+        return {n: v for n, v in self.namespace.items() if n == "profile" or n not in defaults or v != defaults[n]}
 
-class _Yaml(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as in Python and in YAML 1.2."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+    @property
+    def overrides(self) -> dict[str, dict[str, object]]:
+        """Where the values differ from the profile's."""
+        return overrides(self.namespace, self.exact)
 
 
 def prepare(root: Path, names: Sequence[str], profile: str, settings: Iterable[str] = ()) -> list[Job]:
@@ -49,7 +49,7 @@ def prepare(root: Path, names: Sequence[str], profile: str, settings: Iterable[s
     notebooks = find_notebooks(root, names)
     sections = load_profile(root, profile)
     given = dict(map(parse_setting, settings))
-    jobs = [Job(notebook, _values(notebook, profile, sections, given)) for notebook in notebooks]
+    jobs = [_job(notebook, profile, sections, given) for notebook in notebooks]
     problems = _unclaimed(notebooks, given) + [line for job in jobs for line in complaints(job)]
     problems += [
         f"profile {profile} has no section {job.notebook.stem}; an empty one ({{}}) keeps the defaults"
@@ -61,51 +61,11 @@ def prepare(root: Path, names: Sequence[str], profile: str, settings: Iterable[s
     return jobs
 
 
-def load_profile(root: Path, name: str) -> dict[str, dict[str, object]]:
-    """The sections of `notebooks/profiles/<name>.yaml`: notebook → parameter → value.
-
-    Raises:
-        Refused: no such profile, not such a mapping, or a section for a notebook that does not exist.
-    """
-    folder = root / "notebooks" / "profiles"
-    known = {path.stem: path for path in folder.glob("*.yaml")}
-    if name not in known:
-        raise Refused(unknown("profile", name, known))
-    sections = _parse_yaml(known[name].read_text(encoding="utf-8"), str(known[name])) or {}
-    if not isinstance(sections, dict) or not all(isinstance(s, dict | None) for s in sections.values()):
-        raise Refused(f"{known[name]} is not a mapping from notebooks to parameters")
-    stems = {notebook.stem for notebook in find_notebooks(root)}
-    strangers = [unknown("notebook", str(stem), stems) for stem in sections if stem not in stems]
-    if strangers:
-        raise Refused("\n".join(f"{known[name]}: {line}" for line in strangers))
-    return {stem: section or {} for stem, section in sections.items()}
-
-
-def parse_setting(text: str) -> tuple[str, object]:
-    """`name=value`, the value read as YAML.
-
-    Raises:
-        Refused: there is no `=`, or what follows it is not YAML.
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise Refused(f"`--set {text}` is not of the form name=value")
-    return name.strip(), _parse_yaml(value, f"--set {text}")
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Yaml)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise Refused(f"{where}: {error}") from error
-
-
-def _values(
-    notebook: Notebook, profile: str, sections: Mapping[str, dict[str, object]], given: Mapping[str, object]
-) -> dict[str, object]:
-    name = {"profile": profile} if "profile" in notebook.parameters else {}
-    mine = {key: value for key, value in given.items() if key in notebook.parameters}
-    return name | sections.get(notebook.stem, {}) | mine
+def _job(
+    notebook: Notebook, profile: str, sections: Mapping[str, Mapping[str, object]], given: Mapping[str, object]
+) -> Job:
+    mine = {name: value for name, value in given.items() if name in notebook.parameters}
+    return Job(notebook, values_under(notebook, profile, sections), mine)
 
 
 def _unclaimed(notebooks: Sequence[Notebook], given: Iterable[str]) -> list[str]:
@@ -116,7 +76,7 @@ def _unclaimed(notebooks: Sequence[Notebook], given: Iterable[str]) -> list[str]
 def complaints(job: Job) -> list[str]:
     """What is wrong with a job's values: one line for each unknown name and each wrong type."""
     known, lines = job.notebook.parameters, []
-    for name, value in job.values.items():
+    for name, value in job.namespace.items():
         if name not in known:
             lines.append(f"{job.notebook.stem}: {unknown('setting', name, known)}")
         elif not known[name].accepts(value):
@@ -158,50 +118,11 @@ def _plan(job: Job) -> list[Any]:
 
 
 def _describe(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        from lmcnb.spec import explained
+
+        return explained(error.title, error)
     # ValueError and OSError carry sentences written for a user; any other says little without its type.
     return str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
-
-
-def execute(job: Job, folder: Path) -> Path:
-    """Execute a notebook through papermill and return the executed copy, `folder/<stem>.ipynb`.
-
-    Raises:
-        Failed: a cell raised or the kernel died. The copy holds what was executed until then.
-    """
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-
-    # Its own parser, which misses some parameters, would warn of them; ours has checked them all.
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    notebook, target = job.notebook, folder / f"{job.notebook.stem}.ipynb"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            str(notebook.path),
-            str(target),
-            parameters=job.values,
-            kernel_name="python3",
-            cwd=str(notebook.path.parent),
-            progress_bar={"desc": notebook.stem},
-        )
-    except papermill.PapermillExecutionError as error:
-        raise Failed(_failure(job, error, target)) from error
-    except DeadKernelError as error:
-        raise Failed(
-            f"{notebook.stem}: the kernel died: killed, or out of memory. See {target}.\n"
-            "What the lab had stored is kept: run again to go on from there."
-        ) from error
-    return target
-
-
-def _failure(job: Job, error: Any, target: Path) -> str:
-    # Papermill counts the cell that it injects after the parameters; the reader's notebook has none.
-    parameters = job.notebook.tagged("parameters")
-    injected = bool(job.values) and error.cell_index > parameters[0]
-    number = error.cell_index + 1 - injected
-    first = next((line for line in error.source.splitlines() if line.strip()), "")
-    where = f"{job.notebook.stem}: cell {number} (In [{error.exec_count}])"
-    return (
-        f"{where} failed: {error.ename}: {error.evalue}\n"
-        f"  it begins: {first}\n  executed until there: {target}"
-    )

@@ -1,12 +1,19 @@
-"""Words for the terminal: tables, durations and hints."""
+"""Words for the terminal: tables and durations."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+import codecs
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
 
 import click
 
+ASCII = {
+    **{"─": "-", "–": "-", "−": "-", "→": "->", "←": "<-", "×": "x", "½": "1/2", "…": "...", "≤": "<=", "≥": ">="},
+    **{"α": "alpha", "ε": "epsilon", "λ": "lambda", "σ": "sigma"},
+}
 
 class Refused(click.ClickException):
     """What was asked for cannot be done as it stands. Nothing has been executed."""
@@ -20,12 +27,36 @@ class Failed(click.ClickException):
     exit_code = 1
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """A sentence that says what is not known, what it was probably meant to be, and what is known."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f", did you mean `{close[0]}`?" if close else ""
-    return f"unknown {kind} `{name}`{hint} Known: {', '.join(known) or 'none'}"
+class Interrupted(click.ClickException):
+    """A signal ended what was running. The exit status is that of a shell: 128 and the signal's number."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=True)
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    wanted = error.object[error.start : error.end]
+    return "".join(ASCII.get(character, "?") for character in wanted), error.end
+
+
+@contextmanager
+def printable() -> Iterator[None]:
+    """What the terminal's encoding lacks is printed in its place: - for a rule, alpha for α."""
+    codecs.register_error("lmcnb.ascii", _in_ascii)
+    streams = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="lmcnb.ascii")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            stream.reconfigure(errors=errors)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,12 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from ..places import figures_dir
+from ..profiles import CUSTOM
 from ..pruning import sparsity_after
 from ..statistics import Claim
+from .origin import RESULTS, Origin
+
+log = logging.getLogger(__name__)
 
 COLOURS = {"dense": "#222222", "imp": "#c44e52", "idc": "#1f77b4", "idc-early": "#7fb3d9", "dm": "#2a9d8f",
            "dsa": "#e07b39", "dc": "#e9b08a", "mtt": "#d6336c", "herding": "#b8860b", "k-center": "#606c38",
@@ -40,19 +45,36 @@ def label(way: str) -> str:
     return LABELS.get(way, way)
 
 
-def save(figure: Figure, name: str, profile: str, payload: Mapping, claims: Sequence[Claim] = ()) -> Path:
-    """Writes <name>.png, .pdf and .json into the figures folder of ``profile``; the same inputs give the same bytes.
+def save(figure: Figure, name: str, profile: str, payload: Mapping, claims: Sequence[Claim] = (),
+         parameters: Mapping[str, object] | None = None) -> Path:
+    """Writes <name>.png, .pdf and .json into figures/<profile>/; the same inputs give the same bytes.
 
-    ``payload`` holds what was drawn and how it came about (plain numbers, lists, texts); NaN becomes null.
-    Returns the PNG's path.
+    Only a figure whose notebook ran with exactly the profile's values goes there, any other to figures/custom/.
+    The values are those in the running kernel, of the parameters of the notebook with the number in ``name``:
+    fig03… is of 03_….ipynb.
+
+    Args:
+        payload: what was drawn and how it came about (plain numbers, lists, texts); NaN becomes null. Its ``run`` is
+            what :meth:`Lab.record` returns.
+        parameters: values of the parameters that no kernel has, as for a script.
+
+    Returns:
+        The PNG's path.
     """
-    folder = figures_dir(profile)
+    origin = Origin.of(name, profile, parameters or {})
+    if origin.why:
+        log.warning("%s goes to figures/%s/: %s", name, CUSTOM, origin.why)
+    folder = figures_dir(origin.folder)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None}, bbox_inches="tight")
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None},
                    bbox_inches="tight")
-    record = {"figure": name, "profile": profile, **payload, "claims": [c.as_dict() for c in claims]}
-    (folder / f"{name}.json").write_text(json.dumps(plain(record), indent=1, allow_nan=False) + "\n")
+    run = payload.get("run", {})
+    drawn = {**payload, "run": {n: v for n, v in run.items() if n not in RESULTS}} if run else payload
+    written = {"figure": name, "profile": origin.folder, "record": origin.record(run),
+               **plain({**drawn, "claims": [c.as_dict() for c in claims]})}
+    text = json.dumps(written, indent=1, allow_nan=False) + "\n"
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
     return folder / f"{name}.png"
 
 

@@ -1,21 +1,28 @@
-"""A notebook as the runner sees it: its parameters, its tagged cells, and what is not to be committed."""
+"""A project's notebooks: their parameters, read without running anything, and their tagged cells."""
 
 from __future__ import annotations
 
 import ast
+import difflib
 import io
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lmcnb.cli.text import Refused, unknown
 
-NOTEBOOK_NOISE = ("papermill", "widgets")
-CELL_NOISE = ("papermill", "execution", "ExecuteTime")
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+class ProjectError(ValueError):
+    """A notebook, a profile or a setting that cannot be; the message names it and the way out."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """A sentence that says what is not known, what it was probably meant to be, and what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f", did you mean `{close[0]}`?" if close else ""
+    return f"unknown {kind} `{name}`{hint} Known: {', '.join(known) or 'none'}"
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,16 @@ class Notebook:
         """The nbformat node.
 
         Raises:
-            Refused: the file is not a notebook.
+            ProjectError: the file is not a notebook.
         """
         import nbformat
 
         try:
             return nbformat.read(self.path, as_version=4)
-        except (OSError, ValueError, nbformat.ValidationError) as error:
-            raise Refused(f"{self.stem}: {self.path} cannot be read as a notebook: {error}") from error
+        except OSError as error:
+            raise ProjectError(f"{self.stem}: {self.path} cannot be read: {error.strerror}") from error
+        except (ValueError, nbformat.ValidationError) as error:
+            raise ProjectError(f"{self.stem}: {self.path} cannot be read as a notebook") from error
 
     def tagged(self, tag: str) -> list[int]:
         """The positions of the code cells with a tag."""
@@ -77,15 +86,20 @@ class Notebook:
         """The settings of the cell tagged `parameters`, in its order; none where there is no such cell.
 
         Raises:
-            Refused: there are several such cells, or one that holds more than `name = literal` lines.
+            ProjectError: there are several such cells, or one that holds more than `name = literal` lines.
         """
         cells = self.tagged("parameters")
         if len(cells) > 1:
-            raise Refused(f"{self.stem}: {len(cells)} cells are tagged `parameters`, one is allowed")
+            raise ProjectError(f"{self.stem}: {len(cells)} cells are tagged `parameters`, one is allowed")
         try:
             return read_parameters(self.node.cells[cells[0]].source) if cells else {}
         except (SyntaxError, ValueError) as error:
-            raise Refused(f"{self.stem}: parameters cell: {error}") from error
+            raise ProjectError(f"{self.stem}: parameters cell: {error}") from error
+
+    @property
+    def defaults(self) -> dict[str, object]:
+        """The parameters' values as the notebook has them."""
+        return {name: parameter.default for name, parameter in self.parameters.items()}
 
 
 def read_parameters(source: str) -> dict[str, Parameter]:
@@ -134,11 +148,11 @@ def find_notebooks(root: Path, names: Sequence[str] = ()) -> list[Notebook]:
     A name is a path, a stem, or the beginning of exactly one stem.
 
     Raises:
-        Refused: a name fits none or several, or the project has none.
+        ProjectError: a name fits none or several, or the project has none.
     """
     known = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not names and not known:
-        raise Refused(f"{root / 'notebooks'} holds no notebook named NN_name.ipynb")
+        raise ProjectError(f"{root / 'notebooks'} holds no notebook named NN_name.ipynb")
     chosen = [_find(name, known) for name in names] or known
     return [Notebook(path) for path in dict.fromkeys(chosen)]
 
@@ -153,34 +167,5 @@ def _find(name: str, known: Sequence[Path]) -> Path:
     if len(fitting) == 1 and path.name == name:
         return by_stem[fitting[0]]
     if len(fitting) > 1:
-        raise Refused(f"`{name}` fits several notebooks: {', '.join(fitting)}")
-    raise Refused(unknown("notebook", name, by_stem))
-
-
-def tidied(text: str) -> str:
-    """A notebook's text as it is committed: cells counted 1…n, no trace of when or by what they were run."""
-    import nbformat
-
-    node = nbformat.reads(text, as_version=4)
-    _drop(node.metadata, NOTEBOOK_NOISE)
-    count = 0
-    for cell in node.cells:
-        _drop(cell.metadata, CELL_NOISE)
-        if cell.cell_type == "code" and cell.execution_count is not None:
-            count += 1
-            _tidy_code(cell, count)
-    return nbformat.writes(node).rstrip("\n") + "\n"
-
-
-def _tidy_code(cell: Any, count: int) -> None:
-    cell.execution_count = count
-    for output in cell.outputs:
-        # Without the widget state, which names the kernel's objects, a view shows nothing.
-        _drop(output.get("data", {}), (WIDGET_VIEW,))
-        if output.output_type == "execute_result":
-            output.execution_count = count
-
-
-def _drop(mapping: dict[str, Any], keys: Sequence[str]) -> None:
-    for key in keys:
-        mapping.pop(key, None)
+        raise ProjectError(f"`{name}` fits several notebooks: {', '.join(fitting)}")
+    raise ProjectError(unknown("notebook", name, by_stem))
