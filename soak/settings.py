@@ -19,7 +19,7 @@ from yaml import safe_load
 
 from lmcnb import places
 from lmcnb.cli import main, runner
-from lmcnb.cli.notebook import find_notebooks
+from lmcnb.notebooks import find_notebooks
 from lmcnb.cli.text import Refused
 
 from .crafted.specs import COMBINATIONS, VALID, mutations

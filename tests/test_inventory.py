@@ -158,6 +158,7 @@ def test_a_table_of_something_else_is_refused(shelf: Lab, what: object):
 def test_every_stored_spec_is_rebuilt(shelf: Lab):
     """Those with a setting called kind too, which is not the stage's name then."""
     assert {i.spec for i in inventory.items(shelf.store)} == set(ALL) >= {GLOBAL, PLANE}
+    assert [s for stage in (RandomMask, Landscape) for s, _ in shelf.recall(stage)] == [GLOBAL, PLANE]
 
 
 def test_ls_lists_what_there_is_in_words(shelf: Lab):
@@ -382,7 +383,9 @@ def test_gc_leaves_what_another_process_computes(shelf: Lab, ended: int):
         (leases / f"{shelf.key(spec)}.1").write_text(json.dumps({"host": host, "pid": pid}))
         shelf.store.save_checkpoint(shelf.key(spec), {}, {})
     (leases / "ffff.1").write_text(json.dumps({"host": here, "pid": ended}))
-    assert "being computed, as far as can be seen from here: 2" in call("gc", "--yes")
+    text = call("gc", "--yes")
+    others = len(ALL) - len(closure([PATH])) - 2  # two entries are left; one checkpoint and two leases are left over
+    assert "from here: 2" in text and f"removed: {others + 3} of {others + 3}," in text
     assert [folder(shelf, s).exists() for s in gone] == [True, False, True]
     assert {p.stem for p in (shelf.store.root / "checkpoints").iterdir()} == {shelf.key(gone[0]), shelf.key(gone[2])}
     assert {p.stem for p in leases.iterdir()} == {shelf.key(gone[0]), shelf.key(gone[2])}

@@ -17,7 +17,6 @@ from lmcnb.cli import bench as benchmarks
 from lmcnb.cli import claims as verdicts
 from lmcnb.cli import execution, runner
 from lmcnb.cli import report as site
-from lmcnb.cli import runner
 from lmcnb.cli import store as stored
 from lmcnb.cli.text import Refused, duration, printable, table
 from lmcnb.cli.tidy import tidied

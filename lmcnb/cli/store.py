@@ -12,7 +12,8 @@ import click
 
 from lmcnb import places
 from lmcnb.cli import runner
-from lmcnb.cli.text import Failed, Refused, duration, table, unknown
+from lmcnb.cli.text import Failed, Refused, duration, table
+from lmcnb.notebooks import unknown
 
 WIDEST = 78  # characters of what an entry is, in a list
 SEALS = ("key", "self", "sha256", "stage")  # what of meta.json tells nothing more than the entry's place and state
@@ -61,7 +62,7 @@ def show(key: str) -> None:
     item = _chosen(everything, key)
     from lmcnb.lab.inventory import leaves
 
-    click.echo(f"{item.stage} {item.key}\n{item.state}{f': {item.reason}' if item.reason else ''}")
+    click.echo(f"{item.stage} {item.key}\n{': '.join(filter(None, (item.state, item.reason)))}")
     _section("settings", item.brief)
     _section("results", {name: _short(json.dumps(value)) for name, value in leaves(item.result)})
     _section("provenance", {n: v for n, v in leaves(item.meta) if n.partition(".")[0] not in SEALS})
@@ -84,8 +85,7 @@ def du() -> None:
     rows = [(n, len(g), human(sum(i.size for i in g)), duration(_seconds(g))) for n, g in groups.items()]
     rows += [(name, len(list((root / name).glob("*"))), human(size(root / name)), "") for name in ELSEWHERE]
     rows += [("all", len(found), human(size(root)), duration(_seconds(found)))]
-    click.echo(table(("stage", "number", "size", "computed in"), rows))
-    click.echo(f"{root}")
+    click.echo(f"{table(('stage', 'number', 'size', 'computed in'), rows)}\n{root}")
 
 
 @store.command()
@@ -106,8 +106,7 @@ def verify(sample: int, seed: int, stage: str | None, everything: bool, set_asid
     from lmcnb.lab.inventory import DAMAGED, WHOLE
 
     click.echo(f"{_count(len(found))}, every checksum compared: {_states(found)}")
-    damaged = [i for i in found if i.state == DAMAGED]
-    for item in damaged:
+    for item in (damaged := [i for i in found if i.state == DAMAGED]):
         click.echo(f"damaged: {item.stage} {item.key[:12]}: {item.reason}")
         if set_aside:
             item.store.set_aside(item.folder, ValueError(item.reason))
@@ -183,8 +182,7 @@ def _items(stage: str | None = None) -> list[Any]:
     from lmcnb.lab.inventory import STAGES, items
 
     shelf = Store(root)
-    known = {*STAGES, *shelf.stages()}
-    if stage is not None and stage not in known:
+    if stage is not None and stage not in (known := {*STAGES, *shelf.stages()}):
         raise Refused(unknown("stage", stage, known))
     found = items(shelf, stage)
     if not found:
@@ -226,9 +224,9 @@ def _say_checks(whole: Sequence[Any], count: int, seed: int) -> int:
     for reason, number in Counter(filter(None, reasons.values())).most_common():
         click.echo(f"{_count(number)} cannot be computed again here: {reason}")
     able = [i for i in whole if not reasons[i.key]]
-    share = min(count, len(able)) / max(1, len(able))
-    click.echo(f"computing {min(count, len(able))} of {_count(len(able))} again, in about "
-               f"{duration(share * _seconds(able))}")
+    few = min(count, len(able))
+    about = duration(_seconds(able) * few / max(1, len(able)))
+    click.echo(f"computing {few} of {_count(len(able))} again, in about {about}")
     wrong = 0
     for check in recomputed(lab, able, count, seed):
         click.echo(f"  {check.item.key[:12]}  {check.item.stage}: {_outcome(check)}")
@@ -241,7 +239,7 @@ def _outcome(check: Any) -> str:
         return f"cannot be computed again: {check.why_not}"
     if not check.differs:
         return "the same bytes"
-    more = f" and {len(check.differs) - 4} more" if len(check.differs) > 4 else ""
+    more = ", …" if len(check.differs) > 4 else ""
     why = (f"as it may: computed with {'; '.join(check.elsewhere)}" if check.elsewhere else
            "though device, processor and torch are the same")
     return f"differs in {', '.join(check.differs[:4])}{more}, {why}"

@@ -21,7 +21,7 @@ from ..places import store_root
 from ..spec import canonical, digest
 from ..strategies import stack_size
 from ..whitening import Whitening
-from . import shelf
+from . import inventory, shelf
 from .compute import COMPUTE
 from .costs import cost
 from .job import Job, Result, device_name, prefixed
@@ -245,7 +245,7 @@ class Lab:
         found = []
         for entry in self.store.entries(stage.__name__):
             try:
-                spec = stage(**{n: v for n, v in entry.spec.items() if n != "kind"})
+                spec = inventory.rebuilt(stage.__name__, entry.spec)
                 known = self.key(spec) == entry.key
             except (ValueError, OSError):  # not this package's, or its data is not at hand
                 continue
@@ -267,9 +267,7 @@ class Lab:
         Raises:
             ValueError: ``what`` is something else.
         """
-        from .inventory import table
-
-        return table(self, what)
+        return inventory.table(self, what)
 
     def record(self, specs: Iterable[Stage]) -> dict:
         """How the artifacts behind ``specs`` came about: keys, data, devices, versions, date, seconds in all."""

@@ -82,7 +82,7 @@ class Leases:
             changed, text = path.stat().st_mtime_ns, path.read_text()
         except FileNotFoundError:  # free again
             return False
-        if _dead(text):
+        if dead(text):
             return True
         before, since = self._seen.get(path, (None, 0.0))
         if before != changed:
@@ -115,7 +115,7 @@ def _number(path: Path) -> int:
     return int(path.suffix[1:])
 
 
-def _dead(text: str) -> bool:
+def dead(text: str) -> bool:
     """Whether the holder was a process of this machine that has ended."""
     try:
         owner = json.loads(text)

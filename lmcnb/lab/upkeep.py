@@ -16,7 +16,7 @@ import torch
 
 from .engine import Lab, closure
 from .inventory import DAMAGED, STAGES, WHOLE, Item, rebuilt
-from .lease import _dead
+from .lease import dead
 from .provenance import provenance
 from .stages import Stage
 from .store import Damaged, Entry, Store, dump, packed, unpacked
@@ -259,6 +259,6 @@ def _inside(store: Store, name: str) -> list[Path]:
 
 def _ended(lease: Path) -> bool:
     try:
-        return _dead(lease.read_text())
+        return dead(lease.read_text())
     except FileNotFoundError:
         return True
