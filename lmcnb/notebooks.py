@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import io
+import math
 import tokenize
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,16 +36,33 @@ class Parameter:
     help: str
 
     def accepts(self, value: object) -> bool:
-        """Whether a value has the default's type: an int may stand for a float, a bool for nothing else."""
-        if self.default is None:
-            return True
-        if isinstance(self.default, bool) or isinstance(value, bool):
-            return isinstance(self.default, bool) and isinstance(value, bool)
-        if isinstance(self.default, float):
-            return isinstance(value, int | float)
-        if isinstance(self.default, list | tuple):
-            return isinstance(value, list | tuple)
-        return isinstance(value, type(self.default))
+        """Whether a value, and every entry of a list, has the default's type.
+
+        An int may stand for a finite float, a bool for nothing else. An empty list as default takes any entries.
+        """
+        return self.default is None or _alike(self.default, value)
+
+    @property
+    def expected(self) -> str:
+        """What :meth:`accepts` takes, in words."""
+        return _expected(self.default)
+
+
+def _expected(default: object) -> str:
+    if isinstance(default, list | tuple) and default:
+        return f"list of {' or '.join(dict.fromkeys(map(_expected, default)))}"
+    return "finite float" if isinstance(default, float) else type(default).__name__
+
+
+def _alike(default: object, value: object) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and math.isfinite(value)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple) and all(
+            not default or any(_alike(one, entry) for one in default) for entry in value)
+    return isinstance(value, type(default))
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from yaml import safe_load
 
 from lmcnb import places
-from lmcnb.cli import main, runner
-from lmcnb.notebooks import find_notebooks
+from lmcnb.cli import execution, main, runner
 from lmcnb.cli.text import Refused
+from lmcnb.notebooks import find_notebooks
 
 from .crafted.specs import COMBINATIONS, VALID, mutations
 
@@ -159,13 +159,13 @@ def nothing_runs() -> Iterator[None]:
     """Notebooks and data of another place, and no notebook is executed."""
     def executed(*_, **__):
         raise AssertionError("a notebook was executed")
-    whole, runner.execute, before = runner.execute, executed, os.environ.get("LMCNB_STORE")
+    whole, execution.execute, before = execution.execute, executed, os.environ.get("LMCNB_STORE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LMCNB_STORE"] = folder
         try:
             yield
         finally:
-            runner.execute = whole
+            execution.execute = whole
             os.environ.pop("LMCNB_STORE")
             if before is not None:
                 os.environ["LMCNB_STORE"] = before

@@ -125,7 +125,7 @@ def test_status_has_no_seconds_where_nothing_was_measured(project: Path, monkeyp
         (["--set", "rounds=true"], ["must be int, not bool True"]),
         (["--set", "flag='false'"], ["`flag` must be bool, not str 'false'"]),
         (["--set", "flag=1"], ["must be bool, not int 1"]),
-        (["--set", "names=a"], ["must be list, not str 'a'"]),
+        (["--set", "names=a"], ["must be list of str, not str 'a'"]),
         (["--set", "rounds="], ["must be int, not NoneType None"]),
         (["--set", "rounds"], ["`--set rounds` is not of the form name=value"]),
         (["--set", "names=[a"], ["--set names=[a"]),

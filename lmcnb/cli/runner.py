@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +81,17 @@ def complaints(job: Job) -> list[str]:
         if name not in known:
             lines.append(f"{job.notebook.stem}: {unknown('setting', name, known)}")
         elif not known[name].accepts(value):
-            expected, given = type(known[name].default).__name__, type(value).__name__
-            lines.append(f"{job.notebook.stem}: setting `{name}` must be {expected}, not {given} {value!r}")
+            expected, given = known[name].expected, type(value).__name__
+            lines.append(f"{job.notebook.stem}: setting `{name}` must be {expected}, not {given} {shown(value)}")
     return lines
+
+
+def shown(value: object) -> str:
+    """At most 60 characters of a value: YAML's aliases can make one of gigabytes of a few lines."""
+    short = reprlib.Repr()
+    short.maxstring, short.maxother = 60, 60
+    text = short.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def plans(jobs: Sequence[Job]) -> list[list[Any]]:
