@@ -22,7 +22,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """A sentence that says what is not known, what it was probably meant to be, and what is known."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f", did you mean `{close[0]}`?" if close else ""
+    hint = f", did you mean `{close[0]}`?" if close else "."
     return f"unknown {kind} `{name}`{hint} Known: {', '.join(known) or 'none'}"
 
 

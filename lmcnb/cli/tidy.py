@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-NOTEBOOK_NOISE = ("papermill", "widgets")
+NOTEBOOK_NOISE = ("papermill", "widgets", "lmcnb")
 CELL_NOISE = ("papermill", "execution", "ExecuteTime")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
