@@ -4,6 +4,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -107,6 +108,11 @@ def count_operations(root: Path, at: int, act: Callable[[], None] | None) -> lis
     Path.write_bytes = in_halves
     sys.addaudithook(heard)
     return count
+
+
+def strike(by: signal.Signals) -> None:
+    """What a process does to itself."""
+    os.kill(os.getpid(), by)
 
 
 @cache

@@ -36,6 +36,7 @@ from soak._children import (
     end,
     left,
     start,
+    strike,
     undisturbed,
 )
 
@@ -164,10 +165,6 @@ class Run(Map):
         for kernel in alive:
             kernel.kill()
         return [*super().problems(), *(f"kernel {k.pid} is still running" for k in alive)]
-
-
-def strike(by: signal.Signals) -> None:
-    os.kill(os.getpid(), by)
 
 
 def send(pid: int, by: signal.Signals) -> None:
