@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -68,22 +67,19 @@ def compute(store: Path, plan: Sequence[Stage], log: Path, at: int = 0, act: Cal
 
     ``act`` is called at its ``at``-th operation on a file of the store.
     """
-    with open(log, "w", buffering=1) as sys.stderr:
-        try:
-            frequent_checkpoints()
-            count = count_operations(store, at, act)
-            begun = time.monotonic()
-            print("begun", file=sys.stderr)
-            Lab("cpu", store, progress=False).map(plan)
-            print("ended", time.monotonic() - begun, count[0], file=sys.stderr)
-        except KeyboardInterrupt:
-            sys.exit(STOPPED)
-        except StoreError as error:
-            print(error, file=sys.stderr)
-            sys.exit(REFUSED)
-        except BaseException:
-            traceback.print_exc()
-            raise
+    sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115 (as long as the process)
+    try:
+        frequent_checkpoints()
+        count = count_operations(store, at, act)
+        begun = time.monotonic()
+        print("begun", file=sys.stderr)
+        Lab("cpu", store, progress=False).map(plan)
+        print("ended", time.monotonic() - begun, count[0], file=sys.stderr)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        sys.exit(REFUSED)
 
 
 def count_operations(root: Path, at: int, act: Callable[[], None] | None) -> list[int]:
@@ -101,8 +97,9 @@ def count_operations(root: Path, at: int, act: Callable[[], None] | None) -> lis
             one()
 
     def in_halves(path: Path, data: bytes) -> int:
-        with open(path, "wb", buffering=0) as file:
+        with open(path, "wb") as file:
             half = file.write(data[:len(data) // 2])
+            file.flush()
             one()
             return half + file.write(data[half:])
     Path.write_bytes = in_halves
@@ -121,7 +118,8 @@ def _context() -> multiprocessing.context.BaseContext:
     context, before = multiprocessing.get_context("forkserver"), dict(os.environ)
     context.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "curvlinops", __name__])
     try:
-        os.environ.update(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+        # Without warnings: a killed process never closes its semaphores, which is said of each at the end.
+        os.environ.update(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
         forkserver.ensure_running()
     finally:
         os.environ.clear()

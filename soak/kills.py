@@ -63,12 +63,14 @@ def run(count: int, seed: int) -> dict:
             if kind not in known:
                 known[kind] = undisturbed(KINDS[kind], Path(folder) / kind)
             command = (Map if kind in PLANS else Run)(Path(folder) / str(number), known[kind], chance)
-            kills, problems = finished(command, min(chance.randint(1, MOST), count - found["kills"]), signals)
+            kills, wrong = finished(command, min(chance.randint(1, MOST), count - found["kills"]), signals)
+            traces = [f"{n}/{f} is left" for n in ("leases", "damaged") for f in left(command.store, n)]
             found.update({"kills": len(kills), f"while {kind}": len(kills), "runs killed": bool(kills),
-                          "finished with the same bytes": bool(kills) and not problems,
+                          "finished with the same bytes": bool(kills) and not wrong,
+                          "with no trace in leases and damaged": bool(kills) and not traces,
                           "files left in aside": len(left(command.store, "aside")),
                           "files left in checkpoints": len(left(command.store, "checkpoints"))})
-            failures += [f"{kind}, killed by {', then '.join(kills)}: {p}" for p in problems]
+            failures += [f"{kind}, killed by {', then '.join(kills)}: {p}" for p in wrong + traces]
             shutil.rmtree(command.store)
 
 
@@ -115,8 +117,7 @@ class Map:
         return [*(f"{n} is missing" for n in then.keys() - now.keys()),
                 *(f"{n} is not of the undisturbed run" for n in now.keys() - then.keys()),
                 *(f"{n} has other bytes" for n in now.keys() & then.keys() if now[n] != then[n]),
-                *broken(self.store),
-                *(f"{n}/{f} is left" for n in ("leases", "damaged") for f in left(self.store, n))]
+                *broken(self.store)]
 
 
 class Run(Map):

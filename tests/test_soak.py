@@ -20,6 +20,7 @@ def campaign(name: str, count: int, seed: int = 0) -> dict:
 def test_killed_runs_are_finished() -> None:
     found = campaign("kills", 4)
     assert found["kills"] == 4 and found["finished with the same bytes"] == found["runs killed"] > 0
+    assert found["with no trace in leases and damaged"] == found["runs killed"]
 
 
 def test_damage_is_noticed() -> None:
