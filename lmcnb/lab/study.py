@@ -51,7 +51,7 @@ class Study(Spec):
         taken = sorted({"dense", "imp", "random mask"} & set(self.sets))
         if taken:
             raise ValueError(f"sets must not be named {', '.join(taken)}, which are ways without a set: choose others")
-        if "reference" in self.model_fields_set and self.reference not in self.sets:
+        if self.reference not in self.sets and self.reference != type(self).model_fields["reference"].default:
             raise ValueError(f"reference must be one of sets ({', '.join(self.sets)}); got {self.reference!r}")
         return self
 
