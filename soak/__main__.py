@@ -25,7 +25,7 @@ def row(name: str, count: int | None, seed: int) -> tuple[str, list[str]]:
 
 
 def main() -> None:
-    known = sorted(m.name for m in pkgutil.iter_modules([str(HERE)]) if m.name != "__main__" and not m.ispkg)
+    known = sorted(m.name for m in pkgutil.iter_modules([str(HERE)]) if not m.name.startswith("_") and not m.ispkg)
     parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; by default all")
     parser.add_argument("--count", type=int, help="inputs to try, instead of each campaign's own number")

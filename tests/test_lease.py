@@ -110,3 +110,17 @@ def test_a_stage_that_fails_gives_its_lease_back(lab: Lab, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         lab.get(TRAIN)
     assert not list((lab.store.root / "leases").iterdir())
+
+
+def test_what_a_killed_process_left_after_storing_its_result_is_swept(lab: Lab):
+    import socket
+
+    lab.get(TRAIN)
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    owners = {"gone": (socket.gethostname(), int(child.stdout)), "elsewhere": ("elsewhere", 1)}
+    folder = lab.store.root / "leases"
+    names = (f"{lab.key(TRAIN)}.1", f"{lab.key(TRAIN)}.2", "another.1")
+    for name, (host, pid) in zip(names, (*owners.values(), owners["gone"]), strict=True):
+        (folder / name).write_text(json.dumps({"host": host, "pid": pid, "since": 0.0}))
+    another(lab).get(TRAIN)
+    assert {p.name for p in folder.iterdir()} == {f"{lab.key(TRAIN)}.2", "another.1"}

@@ -274,3 +274,16 @@ def test_tensors_come_in_one_order(shelf: Store):
     shelf.save_checkpoint("k", {n: torch.zeros(1) for n in reversed(names)}, {})
     for _ in range(5):
         assert list(shelf.get("Train", "k1").tensors) == sorted(names) == list(shelf.checkpoint("k")[0])
+
+
+def test_a_checkpoint_under_the_key_of_another_is_not_trusted(shelf: Store):
+    shelf.save_checkpoint("k", TENSORS, {"step": "3"})
+    folder = shelf.root / "checkpoints"
+    (folder / "k.ckpt").rename(folder / "other.ckpt")
+    assert shelf.checkpoint("other") is None and len(files(shelf)) == 1
+
+
+def test_a_meta_with_numbers_that_are_none_is_damaged(shelf: Store):
+    path = put(shelf).folder / "meta.json"
+    path.write_text(path.read_text().replace('"seconds": 2.0', '"seconds": NaN'))
+    assert "NaN" in path.read_text() and shelf.get("Train", "k1") is None

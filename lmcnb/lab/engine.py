@@ -132,6 +132,8 @@ class Lab:
                     spec.check(self.dataset)
             with self._bar(missing):
                 self._work(missing)
+        if any(self.store.leases.root.glob("*.*")):  # a process that was killed after it had stored a result
+            self.store.leases.sweep(self.key(s) for s in closure(specs))
         return [self._find(s) for s in specs]
 
     def _missing(self, specs: Iterable[Stage]) -> list[Stage]:

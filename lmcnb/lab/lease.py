@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 HEARTBEAT = 5.0  # seconds between a holder's signs of life
@@ -57,6 +57,16 @@ class Leases:
                 path = self._held.pop(key)
             for older in sorted((p for p in self._of(key) if _number(p) <= _number(path)), key=_number):
                 older.unlink(missing_ok=True)
+
+    def sweep(self, keys: Iterable[str]) -> None:
+        """Removes what processes of this machine that have ended left of ``keys``, whose results are there."""
+        done = set(keys)
+        for path in list(self.root.glob("*.*")):
+            try:
+                if path.stem in done and dead(path.read_text()):
+                    path.unlink()
+            except OSError:  # another process was faster, or the folder is read-only: a lease that is left does no harm
+                continue
 
     def _taken(self, key: str) -> Path | None:
         latest = max(self._of(key), key=_number, default=None)

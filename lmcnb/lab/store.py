@@ -115,7 +115,7 @@ class Store:
         folder = self.folder(stage, key)
         data = (folder / "meta.json").read_bytes()
         meta = _json(folder, "meta.json", data)
-        if not isinstance(meta, dict) or meta.get("self") != _own(meta) or dump(meta) != data:
+        if not isinstance(meta, dict) or meta.get("self", "") != _own(meta) or dump(meta) != data:
             raise Damaged("meta.json does not have the sha256 that it holds")
         if (meta["stage"], meta["key"]) != (stage, key):
             raise Damaged(f"it is the entry {meta['stage']}/{meta['key']}")
@@ -163,7 +163,7 @@ class Store:
         """Keeps the state of an unfinished stage; replaces the previous one in a single step."""
         path = self._checkpoint(key)
         aside = path.with_name(f"{key}.{uuid.uuid4().hex}.partial")
-        data = packed(tensors, note)
+        data = packed(tensors, note | {"key": key})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_bytes(_sha256(data).encode() + data)
@@ -182,7 +182,11 @@ class Store:
         if data[:64] != _sha256(data[64:]).encode():
             self.set_aside(path, Damaged("its checksum is not that of its content"))
             return None
-        return unpacked(data[64:]), _note(data[64:])
+        note = _note(data[64:])
+        if note.pop("key", None) != key:
+            self.set_aside(path, Damaged("it is the checkpoint of another key"))
+            return None
+        return unpacked(data[64:]), note
 
     def progress(self, key: str) -> str:
         """How far the checkpoint of a key is: the step in its note, or "" where there is none."""
@@ -282,8 +286,11 @@ def _json(folder: Path, name: str, data: bytes) -> Any:
         raise Damaged(f"{name} is no JSON") from error
 
 
-def _own(meta: dict[str, Any]) -> str:
-    return digest(canonical({n: v for n, v in meta.items() if n != "self"}))
+def _own(meta: dict[str, Any]) -> str | None:
+    try:
+        return digest(canonical({n: v for n, v in meta.items() if n != "self"}))
+    except ValueError:  # a number that is none, which no entry is written with
+        return None
 
 
 def _note(data: bytes) -> dict[str, str]:
