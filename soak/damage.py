@@ -9,7 +9,8 @@ import logging
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import cycle, islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,8 +66,7 @@ KINDS = [*product(DAMAGES, (*FILES, "checkpoint")), ("under another key", "entry
 
 def run(count: int, seed: int) -> dict:
     chance, found, failures = random.Random(f"damage/{seed}"), Counter(), []
-    logging.getLogger("lmcnb.lab.store").setLevel(logging.ERROR)  # a warning for each would say what is counted here
-    with TemporaryDirectory(prefix="lmcnb-soak-") as folder:
+    with TemporaryDirectory(prefix="lmcnb-soak-") as folder, without_warnings():
         shelves = Shelf(Path(folder), chance)
         for what, where in islice(cycle(KINDS), count):
             problems = shelves.damage(what, where, found)
@@ -74,6 +74,18 @@ def run(count: int, seed: int) -> dict:
                           "noticed, kept, and whole again": not problems})
             failures += [f"{where} {what}: {p}" for p in problems]
     return {**found, "failures": failures}
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Without the store's, which say of each what is counted here."""
+    logger = logging.getLogger("lmcnb.lab.store")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class Shelf:
