@@ -19,14 +19,14 @@ figures: $(READY)
 	$(if $(filter smoke,$(PROFILE)),OMP_NUM_THREADS=1 )$(BIN)/lmcnb run --profile $(PROFILE)
 	$(BIN)/lmcnb report
 
-# One thread: workers that each start a thread a core slow each other down, and the small nets of the smoke
-# profile gain nothing from a second. The notebooks are checked one after another because they share the store;
-# nbval compares the cells marked NBVAL_CHECK_OUTPUT, whose numbers are the same on every machine.
+# One thread: workers that each start a thread a core slow each other down. The notebooks share one store, whose leases
+# divide what they have in common; nbval compares the cells marked NBVAL_CHECK_OUTPUT, whose numbers are the same on every
+# machine.
 test: $(READY)
 	$(BIN)/ruff check .
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 ifneq ($(NOTEBOOKS),)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval-lax --nbval-cell-timeout=600 $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 $(NOTEBOOKS)
 endif
 
 lab: $(READY)

@@ -146,9 +146,9 @@ def test_bad_input_names_the_fix():
     with pytest.raises(SettingError, match="needs 3 models; got 1: add seeds"):
         Landscape(net=NET, models=(train,))
     with pytest.raises(SettingError, match="differ in their seed only"):
-        Landscape(net=NET, models=(train, train.but(init=1), train))
+        Landscape(net=NET, models=(train, train.but(init=1), train.but(seed=1)))
     with pytest.raises(SettingError, match="give both the same net and dataset"):
-        Landscape(net=BATCHNORM, models=(train,) * 3)
+        Landscape(net=BATCHNORM, models=tuple(train.but(seed=s) for s in range(3)))
 
 
 @pytest.mark.parametrize("kind", ["through", "released", "random"])

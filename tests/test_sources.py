@@ -85,8 +85,8 @@ def models(monkeypatch):
 
 
 def test_an_edited_network_is_computed_anew_and_its_old_result_is_kept(lab: Lab, models):
-    spec = Train(net=Net(name="mine", **SMALL), recipe=RECIPE)
     register_model("mine", run(NETWORK))
+    spec = Train(net=Net(name="mine", **SMALL), recipe=RECIPE)
     first = lab.get(spec)
     register_model("mine", run(NETWORK))  # the cell is run again
     assert lab.get(spec).key == first.key

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 HEARTBEAT = 5.0  # seconds between a holder's signs of life
@@ -56,7 +57,8 @@ class Leases:
             with self._guard:
                 path = self._held.pop(key)
             for older in sorted((p for p in self._of(key) if _number(p) <= _number(path)), key=_number):
-                older.unlink(missing_ok=True)
+                with suppress(OSError):  # gone, or a disk that has become read-only: a lease that is left does no harm
+                    older.unlink()
 
     def sweep(self, keys: Iterable[str]) -> None:
         """Removes what processes of this machine that have ended left of ``keys``, whose results are there."""
