@@ -53,8 +53,10 @@ def rewritten(data: bytes, _: bytes, chance: random.Random) -> bytes:
         values = json.loads(data)
     except ValueError:
         return data[:-4] + bytes(b ^ 255 for b in data[-4:])
-    name = chance.choice(sorted(values))
-    return dump(values | {name: chance.choice([float("nan"), float("inf"), 0.25, None, "", [], {}])})
+    values[chance.choice(sorted(values))] = chance.choice([float("nan"), float("inf"), 0.25, None, "", [], {}])
+    if "self" in values and chance.random() < 0.5:  # without the sum that would tell
+        values["self"] = chance.choice([None, "", float("nan")])
+    return dump(values)
 
 
 DAMAGES: dict[str, Callable[[bytes, bytes, random.Random], bytes | None]] = {
