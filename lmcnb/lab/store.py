@@ -13,6 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -115,7 +116,7 @@ class Store:
         folder = self.folder(stage, key)
         data = (folder / "meta.json").read_bytes()
         meta = _json(folder, "meta.json", data)
-        if not isinstance(meta, dict) or meta.get("self", "") != _own(meta) or dump(meta) != data:
+        if not isinstance(meta, dict) or meta.get("self") != _own(meta) or dump(meta) != data:
             raise Damaged("meta.json does not have the sha256 that it holds")
         if (meta["stage"], meta["key"]) != (stage, key):
             raise Damaged(f"it is the entry {meta['stage']}/{meta['key']}")
@@ -169,8 +170,10 @@ class Store:
             aside.write_bytes(_sha256(data).encode() + data)
             os.replace(aside, path)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise self.explained(error) from error
+        finally:
+            with suppress(OSError):  # it is in place, or the disk is read-only
+                aside.unlink()
 
     def checkpoint(self, key: str) -> tuple[Params, dict[str, str]] | None:
         """The last checkpoint and its note, or None. A damaged one is set aside and counts as none."""
@@ -199,7 +202,8 @@ class Store:
             return ""
 
     def drop_checkpoint(self, key: str) -> None:
-        self._checkpoint(key).unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or the disk is read-only: the entry is stored
+            self._checkpoint(key).unlink()
 
     def _checkpoint(self, key: str) -> Path:
         return self.root / "checkpoints" / f"{key}.ckpt"
@@ -286,11 +290,11 @@ def _json(folder: Path, name: str, data: bytes) -> Any:
         raise Damaged(f"{name} is no JSON") from error
 
 
-def _own(meta: dict[str, Any]) -> str | None:
+def _own(meta: dict[str, Any]) -> str:
     try:
         return digest(canonical({n: v for n, v in meta.items() if n != "self"}))
-    except ValueError:  # a number that is none, which no entry is written with
-        return None
+    except ValueError as error:  # a number that is none
+        raise Damaged(f"meta.json cannot be: {error}") from error
 
 
 def _note(data: bytes) -> dict[str, str]:
