@@ -1,8 +1,7 @@
 """Bad settings in code, in notebooks and on the command line: each is refused by name before any work.
 
 Each is a valid setting with one known fault. It counts as refused when the error is a ValueError (on the command line:
-exit code 2), the message names the setting and holds no text of another library, and nothing was executed. Of a
-notebook's parameter it may name the setting that it becomes, with the value.
+exit code 2), the message names the setting and holds no text of another library, and nothing was executed.
 """
 from __future__ import annotations
 
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from click.testing import CliRunner
-from yaml import safe_load
 
 from lmcnb import places
 from lmcnb.cli import execution, main, runner
@@ -84,15 +82,7 @@ def _parameters(rng: Random, values: Callable[[str, object, int], list[str]]) ->
         if texts := values(parameter.name, parameter.default, rng.randrange(2, 10**6)):
             value = rng.choice(texts)
             given = f"{parameter.name}={value}"
-            yield f"{stem}: {given}", lambda s=stem, t=given: ask(s, t), (parameter.name, *_becomes(value))
-
-
-def _becomes(text: str) -> tuple[str, ...]:
-    """How a message may show a value, where it names the setting that a parameter becomes (IDC.lr_image for idc_lr)."""
-    value = safe_load(text)
-    while isinstance(value, list) and value:
-        value = value[0]
-    return f"got {value!r}", f"unknown data set {value!r}", f"unknown model {value!r}"
+            yield f"{stem}: {given}", lambda s=stem, t=given: ask(s, t), (parameter.name,)
 
 
 def _values(name: str, default: object, number: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ def _job(
 
 def _unclaimed(notebooks: Sequence[Notebook], given: Iterable[str]) -> list[str]:
     known = {name for notebook in notebooks for name in notebook.parameters}
-    return [unknown("setting", name, known) for name in given if name not in known]
+    own = ["the profile is named by --profile, not by --set profile=…"] if "profile" in given else []
+    return own + [unknown("setting", name, known) for name in given if name not in known]
 
 
 def complaints(job: Job) -> list[str]:
@@ -107,7 +109,7 @@ def plans(jobs: Sequence[Job]) -> list[list[Any]]:
         try:
             made.append(_plan(job))
         except Exception as error:  # whatever a notebook's own code raises is news for its user
-            problems.append(f"{job.notebook.stem}: {_describe(error)}")
+            problems.append(f"{job.notebook.stem}: {_describe(error)}{_set_here(job, str(error))}")
     if problems:
         raise Refused("\n".join(problems))
     return made
@@ -124,6 +126,13 @@ def _plan(job: Job) -> list[Any]:
     if not isinstance(plan, list | tuple):
         raise ValueError("its cells tagged `plan` define no list named `plan`")
     return list(plan)
+
+
+def _set_here(job: Job, text: str) -> str:
+    """What a user has set, where a message knows it by another name: of `model`, though `distil_model` was set."""
+    if not job.given or any(re.search(rf"\b{name}\b", text) for name in job.given):
+        return ""
+    return f" (set here: {', '.join(f'{name}={shown(value)}' for name, value in job.given.items())})"
 
 
 def _describe(error: Exception) -> str:
