@@ -44,10 +44,10 @@ from benchmarks._shared import (
     random_data,
     side_by_side,
 )
-from lmcnb.augment import AUGMENTS, Draws, apply, draw
-from lmcnb.randomness import refuse_random
-from lmcnb.strategies import settled
-from lmcnb.training import State
+from lmcnb.kernel.augment import AUGMENTS, Draws, apply, draw
+from lmcnb.kernel.randomness import refuse_random
+from lmcnb.kernel.step import State
+from lmcnb.kernel.strategies import settled
 
 GOAL_EQUAL, GOAL_TIME, GOAL_MEMORY = 1e-8, 1.5, 1.25
 LONG = 1_000_000  # steps for which a distillation would compile

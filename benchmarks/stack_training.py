@@ -32,8 +32,8 @@ from benchmarks._shared import (
     random_data,
     side_by_side,
 )
-from lmcnb import strategies
-from lmcnb.training import order
+from lmcnb.kernel import strategies
+from lmcnb.kernel.recipe import order
 
 GOAL_CHOICE = 1.10
 LONG = 100_000  # steps of a training for which any strategy is worth compiling

@@ -41,6 +41,11 @@ def to(params: Params, device: torch.device | str) -> Params:
     return {n: t.to(device) for n, t in params.items()}
 
 
+def prefixed(tensors: Params, prefix: str) -> Params:
+    """Those whose names begin with a prefix, under what follows it."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
 def lerp(a: Params, b: Params, alpha: Tensor) -> Params:
     """(1 − α)·a + α·b for α [A]: tensors [A, ...]; equal to ``a`` at α = 0 and to ``b`` at α = 1, bit for bit.
 

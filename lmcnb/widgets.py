@@ -8,8 +8,8 @@ import numpy as np
 from IPython.display import display
 from matplotlib import pyplot as plt
 
-from .connectivity import QUANTITIES
 from .figures import colour, label, percent_sparse
+from .measure.path import QUANTITIES
 
 Paths = Mapping[tuple[str, int, int], Mapping[str, np.ndarray]]
 

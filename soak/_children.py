@@ -14,7 +14,8 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from lmcnb import DM, IDC, Net, Recipe, training
+from lmcnb import DM, IDC, Net, Recipe
+from lmcnb.kernel import training
 from lmcnb.lab import (
     Connect,
     Curvature,

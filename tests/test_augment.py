@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmcnb import AUGMENTS, Augment, augmentation
-from lmcnb.augment import apply, compose, draw
+from lmcnb.kernel.augment import apply, compose, draw
+from lmcnb.kernel.recipe import seeded
 from lmcnb.spec import SettingError
-from lmcnb.training import seeded
 
 EYE = torch.eye(2, 3)
 
@@ -331,7 +331,7 @@ def test_new_kinds_of_augmentation_leave_the_draws_of_the_others_as_they_were():
 @pytest.mark.parametrize("size", [8, 28, 32])
 def test_moving_whole_pixels_is_the_bilinear_look_up(size: int):
     """Flips and shifts are read by index; the general warp with the same matrix gives the same images."""
-    from lmcnb.augment import _moved, _warped
+    from lmcnb.kernel.augment import _moved, _warped
 
     augment, x = Augment(flip=True, geometry=("crop",)), images(size=size)
     for affine in draws_of(augment, size=size)["affine"]:

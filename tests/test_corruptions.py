@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lmcnb import CORRUPTIONS, Images, corrupt
-from lmcnb.corruptions import SEVERITIES, levels
+from lmcnb.measure.corruptions import SEVERITIES, levels
 
 NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
 GREY = [n for n, c in CORRUPTIONS.items() if c.channels != (3,)]

@@ -25,9 +25,9 @@ from lmcnb import (
     register_model,
     summary,
 )
-from lmcnb import hessian as hessian_module
-from lmcnb.hessian import second_order
 from lmcnb.lab import Curvature, Ticket, Train
+from lmcnb.measure import hessian as hessian_module
+from lmcnb.measure.hessian import second_order
 
 
 class Attention(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from helpers import made_up
 from PIL import Image
 
-from lmcnb import IMAGENET10, Dataset, Images, Net, folders, generate_images, load, pack
-from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
+from lmcnb import IMAGENET10, Dataset, Images, Net, generate_images, load, pack
+from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, folders, normalise
 
 
 def arrays(train: int = 6, test: int = 4, size: int = 4, channels: int = 3) -> dict[str, np.ndarray]:
@@ -393,7 +393,7 @@ def test_generator_settings_out_of_range_are_refused(settings: dict, message: st
 
 def test_generated_classes_differ_and_vary():
     """A plain classifier on a few colour and edge statistics beats chance by far and stays far from perfect."""
-    from lmcnb.generated import picture
+    from lmcnb.data.generated import picture
 
     def about(label: int, k: int) -> np.ndarray:
         x = picture(label, 64, np.random.default_rng([7, label, k]))[:64, :64] / 255.0

@@ -30,14 +30,14 @@ from lmcnb import (
     seeded,
     stack,
 )
-from lmcnb.augment import AUGMENTS, apply
 from lmcnb.distill.base import Method, choose_real, mix, real_pixels
 from lmcnb.distill.coresets import cover, herd
 from lmcnb.distill.dm import matcher as dm_matcher
 from lmcnb.distill.early import perturbed
-from lmcnb.distill.features import class_gradients, features
 from lmcnb.distill.matching import matcher as idc_matcher
 from lmcnb.distill.matching import sweep
+from lmcnb.kernel.augment import AUGMENTS, apply
+from lmcnb.kernel.inside import class_gradients, features
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
 THREE = NET.but(classes=3)

@@ -13,10 +13,10 @@ import torch
 from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, apart, identical, start
 
 from lmcnb import DM, Lab, SoftLabels, StoreError, fit, masked, ones, prune_round, stack
+from lmcnb.kernel.step import State
 from lmcnb.lab import Connect, Distil, RandomMask, Stage, Ticket, Train, compute, shelf
 from lmcnb.params import select
 from lmcnb.spec import SettingError
-from lmcnb.training import State
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from lmcnb import (
     stack,
 )
 from lmcnb.lab import Landscape, RandomMask, Ticket, Train
-from lmcnb.landscape import flat, grid
+from lmcnb.measure.plane import flat, grid
 from lmcnb.spec import SettingError
 
 BATCHNORM = NET.but(name="resnet10", width=2)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lmcnb import jaccard, layer_density, masked, ones, prune, random_global, random_layerwise, sparsity
-from lmcnb.masks import check, flat, pack, unpack
-from lmcnb.training import seeded
+from lmcnb.kernel.masks import check, flat, pack, unpack
+from lmcnb.kernel.recipe import seeded
 
 # few distinct values, so that ties are everywhere
 levels = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0])

@@ -8,7 +8,7 @@ from helpers import BATCHNORM, NET, identical, module
 from torch import nn
 
 from lmcnb import MODELS, Net, initialise, register_model
-from lmcnb.training import caller
+from lmcnb.kernel.step import caller
 
 
 @pytest.mark.parametrize(("net", "count"), [

@@ -5,7 +5,7 @@ import torch
 from helpers import BATCHNORM, NET, QUICK, identical, made_up, random_masks, start
 
 from lmcnb import Images, fit, masked, ones, prune, prune_iteratively, prune_round, rewound, sparsity_after
-from lmcnb.masks import flat
+from lmcnb.kernel.masks import flat
 
 SHORT = QUICK.but(epochs=0.5)
 

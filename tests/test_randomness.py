@@ -7,8 +7,8 @@ from helpers import BATCHNORM, NET
 from torch import nn
 
 from lmcnb import MODELS, Net, register_model
-from lmcnb.randomness import refuse_random
-from lmcnb.training import caller
+from lmcnb.kernel.randomness import refuse_random
+from lmcnb.kernel.step import caller
 
 
 class Chance(nn.Module):

@@ -3,7 +3,7 @@
 import pytest
 
 from lmcnb import DM, IDC, Augment, Herding, Imported, Net, Recipe, Robustness, Spec, Study
-from lmcnb.generated import GeneratedImages
+from lmcnb.data.generated import GeneratedImages
 from lmcnb.lab import Distil, Stage, Ticket, Train
 from lmcnb.spec import SettingError, canonical, choose, digest, late
 

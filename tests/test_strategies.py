@@ -4,8 +4,9 @@ import pytest
 import torch
 from helpers import BATCHNORM, NET, QUICK, apart, double, identical, made_up, random_masks, start
 
-from lmcnb import AUGMENTS, STRATEGIES, Images, Net, State, evaluate, fit, select, strategies
-from lmcnb.strategies import settled, stack_size, tiny
+from lmcnb import AUGMENTS, STRATEGIES, Images, Net, State, evaluate, fit, select
+from lmcnb.kernel import strategies
+from lmcnb.kernel.strategies import settled, stack_size, tiny
 
 DATA = made_up(64, 10)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmcnb import Images, Net, Recipe, State, evaluate, fit, masked, seeded, select
-from lmcnb.training import SEGMENT, draws, order
+from lmcnb.kernel.recipe import SEGMENT, draws, order
 
 PLAIN = Recipe(epochs=2, batch=32, lr=0.05, augment="none", cutmix=0, weight_decay=0.01)
 

@@ -25,7 +25,7 @@ from lmcnb import (
     trajectory_gradient,
     zca,
 )
-from lmcnb.augment import AUGMENTS, apply, draw
+from lmcnb.kernel.augment import AUGMENTS, apply, draw
 from lmcnb.lab import Distil, Expert, Store, job
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lmcnb import widgets
-from lmcnb.connectivity import QUANTITIES
+from lmcnb.measure.path import QUANTITIES
 
 matplotlib.use("Agg")
 ALPHAS = np.linspace(0, 1, 3)

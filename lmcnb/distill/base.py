@@ -11,12 +11,12 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from ..data import Dataset, Images
+from ..kernel.inside import refuse_batchnorm
+from ..kernel.recipe import seeded
 from ..models import Net
 from ..params import Params
 from ..spec import SettingError, Spec
-from ..training import seeded
 from .experts import Experts
-from .features import refuse_batchnorm
 
 Progress = Callable[[int, int], None]
 

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from ..data import Dataset, Images
+from ..kernel.inside import features
+from ..kernel.recipe import Recipe, seeded
+from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import stack
-from ..training import Recipe, fit, seeded
 from .base import Distilled, Method, mix, real_pixels
-from .features import features
 
 
 class RandomReal(Method):

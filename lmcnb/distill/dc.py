@@ -10,9 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data import Dataset, Images, normalise
+from ..kernel.recipe import Recipe, seeded
+from ..kernel.step import State
+from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import Params, select, stack
-from ..training import Recipe, State, fit, seeded
 from .base import Distilled, Method, decode, mix, real_pixels
 from .matching import matcher, real_batches, shared_draws, sweep
 

@@ -8,15 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..augment import AUGMENTS, apply
 from ..data import Dataset, Images, normalise
+from ..kernel.augment import AUGMENTS, apply
+from ..kernel.inside import features
+from ..kernel.recipe import seeded
+from ..kernel.strategies import compiled as compile_apart
+from ..kernel.strategies import compiles
 from ..models import Net, initialise, per_network
 from ..params import Params, clone
-from ..strategies import compiled as compile_apart
-from ..strategies import compiles
-from ..training import seeded
 from .base import Distilled, Method, decode, mix, real_pixels
-from .features import features
 from .matching import real_batches, shared_draws
 
 

@@ -8,9 +8,11 @@ import torch
 from pydantic import Field
 
 from ..data import Dataset, Images
+from ..kernel.recipe import seeded
+from ..kernel.step import State
+from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import Params, select, stack
-from ..training import State, fit, seeded
 from .idc import IDC
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..data import Images
+from ..data.whitening import Whitening
+from ..kernel.recipe import Recipe
+from ..kernel.training import Scores, evaluate, fit
 from ..models import Net, initialise
 from ..params import stack
 from ..spec import Spec, choose
-from ..training import Recipe, Scores, evaluate, fit
-from ..whitening import Whitening
 from .base import Distilled
 
 

@@ -7,10 +7,12 @@ import torch
 from pydantic import Field
 
 from ..data import Images
+from ..kernel.recipe import Recipe, seeded
+from ..kernel.step import State
+from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import Params, stack
 from ..spec import Spec
-from ..training import Recipe, State, fit, seeded
 
 
 class Experts(Spec):

@@ -14,8 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .. import whitening
-from ..data import Dataset, Images
+from ..data import Dataset, Images, whitening
 from ..spec import SettingError
 from .base import Distilled
 from .layouts import NOTES, Notes, Space, read, write_pngs

@@ -9,10 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data import Dataset, Images
+from ..kernel.recipe import Recipe, seeded
+from ..kernel.step import State
+from ..kernel.strategies import settled
+from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import Params, select, stack
-from ..strategies import settled
-from ..training import Recipe, State, fit, seeded
 from .base import Distilled, Method, mix, real_pixels
 from .matching import matcher, real_batches, shared_draws, sweep
 

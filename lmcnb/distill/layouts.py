@@ -12,9 +12,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..folders import entries, located
+from ..data.folders import entries, located
+from ..data.untrusted import (
+    PICTURES,
+    Damaged,
+    bounded,
+    open_image,
+    read_image,
+    read_pt,
+    read_safetensors,
+    shown,
+    whole,
+)
 from ..spec import SettingError, Spec, digest
-from ..untrusted import PICTURES, Damaged, bounded, open_image, read_image, read_pt, read_safetensors, shown, whole
 
 Space = Literal["pixels", "bytes", "normalised", "zca"]
 

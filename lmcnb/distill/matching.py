@@ -6,14 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..augment import AUGMENTS, apply, draw
 from ..data import Images, normalise
+from ..kernel.augment import AUGMENTS, apply, draw
+from ..kernel.inside import class_gradients
+from ..kernel.strategies import compiled as compile_apart
+from ..kernel.strategies import compiles
 from ..models import Net, per_network
 from ..params import Params
-from ..strategies import compiled as compile_apart
-from ..strategies import compiles
 from .base import decode
-from .features import class_gradients
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l2": lambda a, b: (a - b).flatten(1).square().sum(1),

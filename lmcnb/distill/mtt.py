@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from .. import whitening
-from ..augment import AUGMENTS, Draws, apply, draw
-from ..data import Dataset, Images, normalise
+from ..data import Dataset, Images, normalise, whitening
+from ..kernel.augment import AUGMENTS, Draws, apply, draw
+from ..kernel.recipe import Recipe, order, seeded
+from ..kernel.step import caller
+from ..kernel.strategies import compiled as compile_apart
+from ..kernel.strategies import compiles
 from ..models import Net, per_network
 from ..params import Params, select
-from ..strategies import compiled as compile_apart
-from ..strategies import compiles
-from ..training import Recipe, caller, order, seeded
 from .base import Distilled, Method, decode, mix
 from .experts import Experts, course
 

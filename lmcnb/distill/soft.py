@@ -8,10 +8,12 @@ import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from ..data import Dataset
+from ..kernel.recipe import Recipe, seeded
+from ..kernel.step import caller
+from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import stack
 from ..spec import choose
-from ..training import Recipe, caller, fit, seeded
 from .base import Distilled, Method
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ..places import figures_dir
 from ..profiles import CUSTOM
-from ..pruning import sparsity_after
+from ..prune.magnitude import sparsity_after
 from ..statistics import Claim
 from .origin import RESULTS, Origin
 

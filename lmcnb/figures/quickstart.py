@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..pruning import sparsity_after
+from ..prune.magnitude import sparsity_after
 from .base import caption, colour, label
 
 

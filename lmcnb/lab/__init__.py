@@ -1,22 +1,8 @@
-"""Remembering and computing: a content-addressed store, stages, and the engine that fills one from the other."""
+"""Remembering and computing: a content-addressed store, and the engine that fills it with stages."""
 from .engine import Lab, Row
 from .provenance import provenance
-from .stages import (
-    Assess,
-    Connect,
-    Curvature,
-    Distil,
-    Expert,
-    Landscape,
-    Probe,
-    RandomMask,
-    Robustness,
-    Stage,
-    Ticket,
-    Train,
-)
+from .stage import STAGES, Result, Stage
 from .store import Entry, Store, StoreError
-from .study import Study
 
 
 def status(specs) -> list[Row]:
@@ -24,5 +10,4 @@ def status(specs) -> list[Row]:
     return Lab(progress=False).status(specs)
 
 
-__all__ = ["Assess", "Connect", "Curvature", "Distil", "Entry", "Expert", "Lab", "Landscape", "Probe", "RandomMask",
-           "Robustness", "Row", "Stage", "Store", "StoreError", "Study", "Ticket", "Train", "provenance", "status"]
+__all__ = ["Entry", "Lab", "Result", "Row", "STAGES", "Stage", "Store", "StoreError", "provenance", "status"]

@@ -7,29 +7,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from tqdm.auto import tqdm
 
-from ..data import Dataset, Images
-from ..distill import Distilled
-from ..exact import exact
-from ..masks import Masks
-from ..params import Params, to
+from ..data import Dataset
+from ..kernel.exact import exact
+from ..kernel.strategies import stack_size
 from ..places import store_root
 from ..spec import canonical, digest
-from ..strategies import stack_size
-from ..whitening import Whitening
 from . import inventory, shelf
-from .compute import COMPUTE
-from .costs import cost
-from .job import Job, Result, device_name, prefixed
+from .job import Job, device_name
 from .keys import code, execution, foreign, registered
 from .provenance import provenance
-from .stages import Distil, RandomMask, Stage, Ticket, Train
+from .stage import STAGES, Result, Stage
 from .store import Entry, Store
-from .subnetworks import ticket_mask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,30 +58,18 @@ class Lab:
         self._entries: dict[str, Entry] = {}
         self._classes: set[type] = set()  # of settings, that are not this package's
         self._registered: dict[str, Any] = registered(())
-        self._decoded: OrderedDict[str, Images] = OrderedDict()
+        self._remembered: OrderedDict[str, Any] = OrderedDict()
         self._progress: tqdm | None = None
 
     def dataset(self, name: str) -> Dataset:
         return shelf.dataset(name, self.device)
 
-    def whitening(self, name: str, eps: float) -> Whitening:
-        """The ZCA whitening of a data set's training images (seconds to a minute, once a process)."""
-        return shelf.whitening(name, self.device, eps)
-
-    def seen(self, name: str, eps: float | None) -> Images:
-        """The training images of a data set, whitened once a process if ``eps`` is given."""
-        return shelf.whitened(name, self.device, eps) if eps else self.dataset(name).train
-
-    def corrupted(self, name: str, corruption: str, severity: int, seed: int = 0, images: int | None = None) -> Images:
-        """The first test images of a data set under a corruption: made once a process, for all of its networks."""
-        return shelf.corrupted(name, self.device, corruption, severity, seed, images)
-
-    def decoded(self, key: str, decode: Callable[[], Images]) -> Images:
-        """The decoded images of the last few distilled sets."""
-        self._decoded[key] = self._decoded.pop(key, None) or decode()
-        while len(self._decoded) > 4:
-            self._decoded.popitem(last=False)
-        return self._decoded[key]
+    def remembered(self, key: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` returns: of the last few keys the same object again."""
+        self._remembered[key] = self._remembered.pop(key, None) or make()
+        while len(self._remembered) > 4:
+            self._remembered.popitem(last=False)
+        return self._remembered[key]
 
     def key(self, spec: Stage) -> str:
         """sha256 over everything that decides an artifact's bytes: see :mod:`lmcnb.lab.keys`."""
@@ -147,7 +128,7 @@ class Lab:
             yield
             return
         form = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left"
-        total = sum(cost(self, s) for s in missing)
+        total = sum(s.cost(self.dataset) for s in missing)
         with tqdm(total=total, disable=not self.progress, bar_format=form, leave=False) as self._progress:
             try:
                 yield
@@ -173,7 +154,7 @@ class Lab:
                 bar.set_description("waiting for another process")
                 time.sleep(POLL_SECONDS)
             left = [s for s in missing if self._find(s) is None]
-            bar.update(sum(cost(self, s) for s in set(missing) - set(left) - set().union(*computed)))
+            bar.update(sum(s.cost(self.dataset) for s in set(missing) - set(left) - set().union(*computed)))
             missing = left
 
     def _share(self, stack: list[Stage]) -> set[Stage]:
@@ -211,33 +192,37 @@ class Lab:
             bar.update(units)
         job = Job(self, [self.key(s) for s in specs], advance)
         with exact():
-            results = COMPUTE[type(specs[0])](job, specs)
+            results = type(specs[0]).compute(job, specs)
         seconds = job.seconds()
         for spec, key, result in zip(specs, job.keys, results):
             meta = provenance(self.device) | {"execution": execution(spec.net, self.device), "seconds": seconds,
-                                              "cost": cost(self, spec)}
+                                              "cost": spec.cost(self.dataset)}
             self._entries[key] = self.store.put(type(spec).__name__, key, spec.canonical(), result.values,
                                                 result.tensors, meta)
             self.store.drop_checkpoint(key)
-        bar.update(sum(cost(self, s) for s in specs) - shown[0])
+        bar.update(sum(s.cost(self.dataset) for s in specs) - shown[0])
 
     def recompute(self, spec: Stage) -> Result:
         """The result of one spec, computed anew from its stored upstream; the store is not touched."""
         with exact():
-            return COMPUTE[type(spec)](Job(self, [self.key(spec)], resumable=False), [spec])[0]
+            return type(spec).compute(Job(self, [self.key(spec)], resumable=False), [spec])[0]
 
-    def model(self, spec: Train) -> tuple[Params, Params]:
-        """Parameters and buffers of one training, on the lab's device."""
-        tensors = self.get(spec).tensors
-        return tuple(to(prefixed(tensors, p), self.device) for p in ("params/", "buffers/"))
+    @overload
+    def load(self, specs: Stage) -> Any: ...
+    @overload
+    def load(self, specs: Iterable[Stage]) -> list[Any]: ...
 
-    def mask(self, spec: Ticket | RandomMask) -> Masks:
-        """The mask of a ticket: bool tensors without a model axis, by layer."""
-        return ticket_mask(Job(self), spec)[0]
+    def load(self, specs: Stage | Iterable[Stage]) -> Any:
+        """Artifacts as what they mean, computed if they are missing: of one spec, or of many in their order.
 
-    def distilled(self, spec: Distil) -> Distilled:
-        """A distilled set, on the lab's device."""
-        return Job(self).distilled(spec)
+        A training is :class:`lmcnb.Networks`, a ticket the subnetwork ready to be trained, a distillation a
+        :class:`lmcnb.Distilled`; what means no more than its numbers is the entry itself.
+        """
+        if isinstance(specs, Stage):
+            return specs.load(self)
+        specs = list(specs)
+        self.map(specs)
+        return [spec.load(self) for spec in specs]
 
     def recall(self, stage: type[Stage]) -> list[tuple[Stage, Entry]]:
         """Everything of one stage that the store holds, whoever computed it, as specs and entries; computes nothing.
@@ -301,8 +286,8 @@ class Lab:
         if not left:
             return 0.0
         # Units are training images for every stage, so another stage's pace is better than none.
-        pace = self._pace([stage]) or self._pace([s.__name__ for s in COMPUTE])
-        return pace * sum(cost(self, s) for s in left) if pace else None
+        pace = self._pace([stage]) or self._pace(list(STAGES))
+        return pace * sum(s.cost(self.dataset) for s in left) if pace else None
 
     def _pace(self, stages: list[str]) -> float | None:
         """Seconds a cost unit took in these stages on this kind of device; None where nothing was measured."""

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..spec import Spec, canonical
-from .compute import COMPUTE
-from .stages import Stage
+from .stage import STAGES, Stage
 from .store import Damaged, Store
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 WHOLE, DAMAGED, MISSING, OLDER = "whole", "damaged", "missing", "older version"
 KEY = re.compile("[0-9a-f]{64}")
-STAGES: dict[str, type[Stage]] = {stage.__name__: stage for stage in COMPUTE}
 FIRST, LAST = ("stage", "key", "state"), ("MiB", "seconds", "date", "device")  # around settings and results
 
 

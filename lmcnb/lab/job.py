@@ -1,4 +1,4 @@
-"""What the computation of a stage is given, and what it returns."""
+"""What the computation of a stage is given."""
 from __future__ import annotations
 
 import time
@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..data import Images
-from ..distill import Distilled
 from ..params import Params, to
-from .stages import Distil
 
 if TYPE_CHECKING:
     from .engine import Lab
 
 CHECKPOINT_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Result:
-    values: dict
-    tensors: Params
 
 
 @dataclass
@@ -61,26 +52,9 @@ class Job:
         """That each spec has taken so far, interrupted runs included."""
         return self.earlier + (time.perf_counter() - self.begun) / max(1, len(self.keys))
 
-    def distilled(self, spec: Distil) -> Distilled:
-        entry = self.lab.get(spec)
-        kept = ("factor", "data_points", "classes", "lr", "zca")
-        return Distilled(**to(entry.tensors, self.lab.device), **{n: entry.result.get(n) for n in kept})
-
-    def decoded(self, spec: Distil) -> Images:
-        """The set's images to train on: the same tensors in every round, so that a captured graph serves them all."""
-        return self.lab.decoded(self.lab.key(spec), lambda: self.distilled(spec).decoded())
-
-
-def prefixed(tensors: Params, prefix: str) -> Params:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
 
 def device_name(device: torch.device) -> str:
     """What the computations run on: the processor's instruction set decides last bits, and its name speed."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, one thread, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def first(images: Images, count: int | None) -> Images:
-    return images if count is None or count >= len(images) else images.subset(slice(0, count))

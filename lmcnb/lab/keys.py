@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from .. import models
 from ..data import DATASETS
+from ..kernel.strategies import compiles
 from ..models import Net
+from ..models import net as models
 from ..sources import code_digest, is_ours
 from ..spec import Spec
-from ..strategies import compiles
 
 
 def execution(net: Net, device: torch.device) -> dict[str, str]:

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from ..corruptions import corrupt
 from ..data import DATASETS, Dataset, Images, load
-from ..whitening import Whitening, zca
-from .job import first
+from ..data.whitening import Whitening, zca
+from ..measure.corruptions import corrupt
 
 # A cell that registers a data set may be run again: what is kept belongs to the function, not to its name.
 
@@ -48,4 +47,4 @@ def _whitened(name: str, device: str, source: Any, eps: float) -> Images:
 @lru_cache(maxsize=64)  # nine corruptions at five severities, and some
 def _corrupted(name: str, device: str, source: Any, corruption: str, severity: int, seed: int, images: int | None
                ) -> Images:
-    return corrupt(first(_dataset(name, device, source).test, images), corruption, severity, seed)
+    return corrupt(_dataset(name, device, source).test.first(images), corruption, severity, seed)

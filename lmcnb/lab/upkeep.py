@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from .engine import Lab, closure
-from .inventory import DAMAGED, STAGES, WHOLE, Item, rebuilt
+from .inventory import DAMAGED, WHOLE, Item, rebuilt
 from .lease import dead
 from .provenance import provenance
-from .stages import Stage
+from .stage import STAGES, Stage
 from .store import Damaged, Entry, Store, dump, packed, unpacked
 
 SAME_BYTES = ("device", "processor", "torch")  # of the provenance: where these are equal, so are the bytes

@@ -38,8 +38,8 @@ from lmcnb import (
     Ticket,
     Train,
 )
+from lmcnb.data.generated import GeneratedImages
 from lmcnb.distill.layouts import Notes
-from lmcnb.generated import GeneratedImages
 
 NET, RECIPE = Net(name="convnet2", channels=1, size=8, width=4), Recipe(epochs=2, batch=32)
 ON = {"net": NET, "recipe": RECIPE}

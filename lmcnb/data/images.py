@@ -1,0 +1,169 @@
+"""Image data sets as tensors that live on the device: one uint8 tensor a split, no DataLoader."""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images on one device.
+
+    Attributes:
+        x: uint8 [N, C, H, W] in 0…255, or float32 [N, C, H, W] in 0…1 (distilled sets); never normalised.
+        y: int64 [N] class indices, or float32 [N, classes] probabilities (soft labels).
+        mean, std: float32 [C], in units of 0…1; :meth:`normalised` applies them.
+        classes: number of classes.
+    """
+
+    x: Tensor
+    y: Tensor
+    mean: Tensor
+    std: Tensor
+    classes: int
+
+    def __post_init__(self):
+        if self.x.ndim != 4 or len(self.x) != len(self.y):
+            raise ValueError(f"images must be [N, C, H, W] with one label each; got images {tuple(self.x.shape)} "
+                             f"and {len(self.y)} labels")
+        if not self.x.shape[1] == len(self.mean) == len(self.std):
+            raise ValueError(f"images have {self.x.shape[1]} channels, the data set's mean has {len(self.mean)}, its "
+                             f"std {len(self.std)}")
+        if self.y.ndim == 1 and len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < self.classes:
+            raise ValueError(f"labels must lie in 0…{self.classes - 1}; "
+                             f"found {int(self.y.min())}…{int(self.y.max())}")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return tuple(self.x.shape[1:])
+
+    @property
+    def hard(self) -> Tensor:
+        """int64 [N]: the label, or the likeliest class of a soft label."""
+        return self.y if self.y.ndim == 1 else self.y.argmax(1)
+
+    @cached_property
+    def by_class(self) -> list[Tensor]:
+        """For each class, the int64 indices of its images, in order."""
+        return [torch.nonzero(self.hard == c).flatten() for c in range(self.classes)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over pixels, labels and normalisation: what the store's keys are made of."""
+        h = hashlib.sha256()
+        for t in (self.x, self.y, self.mean, self.std):
+            h.update(str((t.dtype, tuple(t.shape))).encode())
+            h.update(memoryview(t.cpu().contiguous().numpy()).cast("B"))
+        return h.hexdigest()
+
+    def normalised(self, index: Tensor | slice | None = None) -> Tensor:
+        """float32 [n, C, H, W]: (x − mean) / std of the chosen images."""
+        return normalise(self.x if index is None else self.x[index], self.mean, self.std)
+
+    def subset(self, index: Tensor | slice) -> Images:
+        return replace(self, x=self.x[index], y=self.y[index])
+
+    def first(self, count: int | None) -> Images:
+        """The first ``count`` images; None: all."""
+        return self if count is None or count >= len(self) else self.subset(slice(0, count))
+
+    def to(self, device: torch.device | str) -> Images:
+        """On another device; itself where it is there already."""
+        if self.x.device == torch.device(device):
+            return self
+        return replace(self, **{n: getattr(self, n).to(device) for n in ("x", "y", "mean", "std")})
+
+
+def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """float32 (x − mean) / std for uint8 (0…255) or float (0…1) images [..., C, H, W]."""
+    x = x.float() / 255 if x.dtype == torch.uint8 else x
+    return (x - mean[:, None, None]) / std[:, None, None]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named pair of splits; ``note`` says what a reader must know of it."""
+
+    name: str
+    train: Images
+    test: Images
+    note: str = field(default="")
+
+    @property
+    def classes(self) -> int:
+        return self.train.classes
+
+    def first(self, train: int | None = None, test: int | None = None) -> Dataset:
+        """The first images of each split; None: all."""
+        return replace(self, train=self.train.first(train), test=self.test.first(test))
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """On another device; itself where it is there already."""
+        if self.train.x.device == torch.device(device):
+            return self
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return hashlib.sha256((self.train.fingerprint + self.test.fingerprint).encode()).hexdigest()
+
+
+def pack(arrays: dict[str, np.ndarray], name: str, mean=None, std=None, note: str = "") -> Dataset:
+    """A data set from arrays x_train, x_test (uint8 [N, H, W, C] or [N, H, W]) and y_train, y_test (integers [N]).
+
+    ``mean`` and ``std`` are measured on the training images when they are not given.
+
+    Raises:
+        ValueError: an array is missing or of another shape or type, or a channel is the same everywhere.
+    """
+    missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays)
+    if missing:
+        raise ValueError(f"{name}: arrays {', '.join(sorted(missing))} are missing")
+    x = {s: _chw(arrays[f"x_{s}"], name) for s in ("train", "test")}
+    y = {s: _classes(arrays[f"y_{s}"], len(x["train"]), name) for s in x}
+    if (mean is None) != (std is None):
+        raise ValueError(f"{name}: give both mean and std, or neither")
+    mean, std = _moments(x["train"]) if mean is None else (torch.tensor(mean), torch.tensor(std))
+    if not bool((std > 0).all() & std.isfinite().all() & mean.isfinite().all()):
+        raise ValueError(f"{name}: the pixels of each channel must differ, or nothing can be learned from them; got a "
+                         f"standard deviation of {std.tolist()}")
+    classes = int(max(y["train"].max(), y["test"].max())) + 1
+    return Dataset(name, *(Images(x[s], y[s], mean, std, classes) for s in ("train", "test")), note)
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, in units of 0…1, without a float copy of all images."""
+    counts = torch.stack([torch.bincount(x[:, c].flatten(), minlength=256) for c in range(x.shape[1])]).double()
+    levels, n = torch.arange(256, dtype=torch.float64) / 255, counts.sum(1)
+    mean = (counts @ levels) / n
+    variance = (counts * (levels - mean[:, None]).square()).sum(1) / (n - 1)
+    return mean.float(), variance.sqrt().float()
+
+
+def _classes(y: np.ndarray, images: int, name: str) -> Tensor:
+    """int64 [N] labels 0, 1, …, of no more classes than there are training images."""
+    if y.dtype.kind not in "iu" or not y.size:
+        raise ValueError(f"{name}: labels must be whole numbers [N]; got {y.dtype} {y.shape}")
+    if y.min() < 0 or y.max() >= images:
+        raise ValueError(f"{name}: labels must number the classes 0, 1, …; got {y.min()}…{y.max()} for {images} "
+                         f"training images")
+    return torch.from_numpy(np.ascontiguousarray(y).astype(np.int64)).flatten()
+
+
+def _chw(x: np.ndarray, name: str) -> Tensor:
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or not x.size:
+        raise ValueError(f"{name}: images must be uint8 [N, H, W, C]; got {x.dtype} {x.shape}")
+    x = x[..., None] if x.ndim == 3 else x
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))

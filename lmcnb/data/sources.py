@@ -1,0 +1,138 @@
+"""Data sets by name: where each comes from, and how others join them."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..places import data_root
+from ..sources import is_ours
+from ..spec import choose
+from .folders import GENERATED, decoding_size, located, read_folder, read_imagenet10
+from .images import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset, pack
+from .untrusted import Damaged, read_npz
+
+
+def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
+    """A data set by name: ``"digits"``, ``"cifar10"``, ``"cifar100"``, ``"imagenet10"`` or ``"folder:PATH"``.
+
+    digits (8 × 8, grey, 1,297 training and 500 test images) comes with scikit-learn. cifar10 and cifar100 are read
+    from ``LMCNB_DATA/<name>.npz`` (x_train uint8 [N, 32, 32, 3], y_train, x_test, y_test), else downloaded and packed
+    there once by torchvision. ``folder:PATH`` reads PATH/train/<class>/* and PATH/test/<class>/* (or ``val``), all of
+    one size; hidden files and what systems leave in folders are no classes and no images.
+
+    Images are normalised with their data set's own mean and deviation. The released codes of the papers normalise
+    CIFAR-100 with CIFAR-10's: give :func:`lmcnb.import_set` the mean and std of the code that a set comes from.
+
+    ``imagenet10[:SIZE[:FOLDER]]`` reads FOLDER/train/<wnid>/* and FOLDER/val/<wnid>/* (JPEG or PNG) of the ten classes
+    of :data:`lmcnb.IMAGENET10`, in that order: shorter side to SIZE pixels (224), centre crop, packed once beside
+    FOLDER and anew when its files change. FOLDER is ``imagenet10``; a relative one lies in LMCNB_DATA.
+
+    Raises:
+        ValueError: an unknown name (the message lists the known ones), a malformed file, or other classes.
+        FileNotFoundError: neither a packed file nor a network, or no such folder (the message says how to get it).
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"the data set's name must be text, such as 'cifar10' or 'folder:PATH'; got {name!r}")
+    if name.startswith("folder:"):
+        dataset = _folder(located(Path(name.removeprefix("folder:")).expanduser()))
+    elif name.startswith("imagenet10:"):
+        dataset = _imagenet10(name.removeprefix("imagenet10:"))
+    else:
+        dataset = choose("data set", name, DATASETS | {"folder:PATH": None, "imagenet10:SIZE:FOLDER": None})()
+    return dataset.to(device)
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    raw = load_digits()
+    x = np.clip(np.round(raw.images * (255 / 16)), 0, 255).astype(np.uint8)
+    split = train_test_split(x, raw.target, test_size=500, random_state=0, stratify=raw.target)
+    arrays = dict(zip(("x_train", "x_test", "y_train", "y_test"), split))
+    return pack(arrays, "digits", note="scikit-learn's 8 × 8 digits: a data set to see the method work on, "
+                                       "not to judge the claims by")
+
+
+def _cifar(name: str) -> Dataset:
+    path = data_root() / f"{name}.npz"
+    if not path.exists():
+        _download_cifar(name, path)
+    try:
+        arrays = read_npz(path)
+    except (Damaged, OSError) as error:
+        raise ValueError(f"{path} is not a readable npz ({error}); delete it and pack it again") from error
+    if name == "cifar10":
+        return pack(arrays, name, CIFAR10_MEAN, CIFAR10_STD)
+    return pack(arrays, name, note="normalised with its own mean and deviation; the papers' released codes take "
+                                   "CIFAR-10's, which import_set knows as mean=lmcnb.CIFAR10_MEAN, "
+                                   "std=lmcnb.CIFAR10_STD")
+
+
+def _download_cifar(name: str, path: Path) -> None:
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    source = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    try:
+        parts = {s: source(path.parent / "download", train=s == "train", download=True) for s in ("train", "test")}
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{name} is not at {path} and could not be downloaded ({type(error).__name__}). Either set LMCNB_DATA to "
+            f"a folder with {name}.npz (x_train uint8 [N, 32, 32, 3], y_train, x_test, y_test), or run once with a "
+            f"network so that torchvision can fetch it") from error
+    arrays = {}
+    for split, part in parts.items():
+        arrays |= {f"x_{split}": part.data, f"y_{split}": np.asarray(part.targets, np.uint8)}
+    aside = path.with_suffix(".partial.npz")
+    np.savez(aside, **arrays)
+    os.replace(aside, path)
+
+
+def _folder(root: Path) -> Dataset:
+    return pack(read_folder(root), f"folder:{root.name}")
+
+
+def _imagenet10(options: str = "") -> Dataset:
+    size, _, folder = options.partition(":")
+    size, root = decoding_size(size or "224"), data_root() / Path(folder or "imagenet10").expanduser()
+    arrays = read_imagenet10(root, size)
+    # Kept as [N, C, H, W], which pack's transposition turns back without a copy of some gigabytes.
+    arrays |= {n: arrays[n].transpose(0, 2, 3, 1) for n in ("x_train", "x_test")}
+    name = f"imagenet10:{size}" + (f":{root.name}" if folder else "") if options else "imagenet10"
+    note = "generated images, not ImageNet" if (root / GENERATED).is_file() else ""
+    return pack(arrays, name, IMAGENET_MEAN, IMAGENET_STD, note)
+
+
+def register_dataset(name: str, make: Callable[[], Dataset] | None = None) -> Any:
+    """Adds a data set: ``make()`` returns a :class:`Dataset`. Also a decorator; a cell that registers may be run again.
+
+    Its images, not its name, are part of the key of every result.
+
+    >>> import lmcnb
+    >>> @lmcnb.register_dataset("few digits")
+    ... def few() -> lmcnb.Dataset:
+    ...     return lmcnb.load("digits").first(train=200)
+    >>> assert len(lmcnb.load("few digits").train) == 200
+
+    Raises:
+        ValueError: the name is that of a built-in data set, or means a folder.
+    """
+    if make is None:
+        return lambda function: register_dataset(name, function) or function
+    if name in DATASETS and is_ours(DATASETS[name]) or ":" in name:
+        raise ValueError(f"data set {name!r} is built in; choose another name, without a colon")
+    DATASETS[name] = make
+    return None
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "digits": _digits,
+    "cifar10": lambda: _cifar("cifar10"),
+    "cifar100": lambda: _cifar("cifar100"),
+    "imagenet10": _imagenet10,
+}

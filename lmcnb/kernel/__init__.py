@@ -1,0 +1,1 @@
+"""The stacked kernels: K networks at once, each as if it were alone."""

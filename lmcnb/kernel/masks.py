@@ -1,0 +1,113 @@
+"""Pruning masks: bool tensors with a leading model axis, over the prunable weights only."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..params import Params
+
+Masks = Params
+
+
+def ones(params: Params, prunable: tuple[str, ...]) -> Masks:
+    """All-true masks bool [K, ...] for a stack."""
+    return {n: torch.ones_like(params[n], dtype=torch.bool) for n in prunable}
+
+
+def check(masks: Masks, params: Params) -> None:
+    """Raises ValueError, naming the layer, when the masks are not of this (stacked) network."""
+    for name, mask in masks.items():
+        if name not in params:
+            raise ValueError(f"the mask is of another network: it has a layer {name!r}, the network has "
+                             f"{', '.join(params)}")
+        if mask.shape != params[name].shape:
+            raise ValueError(f"the mask is of another network: {name!r} is {tuple(mask.shape[1:])} in the mask and "
+                             f"{tuple(params[name].shape[1:])} in the network (stacks of {len(mask)} and "
+                             f"{len(params[name])})")
+
+
+def masked(params: Params, masks: Masks) -> Params:
+    """The parameters with pruned weights exactly zero."""
+    return {n: torch.where(masks[n], p, 0) if n in masks else p for n, p in params.items()}
+
+
+def prune(params: Params, masks: Masks, rate: float = 0.2) -> Masks:
+    """Removes the ``round(rate · left)`` smallest remaining weights of every model, globally by magnitude.
+
+    Ties are broken by position (layer order, then index), so the count is exact at any size.
+
+    Args:
+        params: trained weights [K, ...]. masks: what is left so far. rate: share of the remaining weights to remove.
+    Raises:
+        ValueError: rate outside [0, 1) or a weight that is not finite.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must lie in [0, 1); got {rate}")
+    check(masks, params)
+    kept = flat(masks)
+    magnitude = flat({n: params[n].abs() for n in masks})
+    if not bool(torch.isfinite(magnitude).all()):
+        raise ValueError("weights to prune contain NaN or infinity: training diverged; lower lr")
+    magnitude = torch.where(kept, magnitude, torch.inf)
+    order = magnitude.sort(dim=1, stable=True).indices
+    position = torch.arange(kept.shape[1], device=kept.device)
+    counts = torch.tensor([round(rate * int(left)) for left in kept.sum(1)], device=kept.device)
+    doomed = torch.zeros_like(kept).scatter_(1, order, position < counts[:, None])
+    return unflat(kept & ~doomed, masks)
+
+
+def random_global(masks: Masks, generators: list[torch.Generator]) -> Masks:
+    """Random masks with the same number of weights as each model of ``masks``, spread over all layers alike."""
+    kept = flat(masks)
+    return unflat(torch.stack([_shuffle(row, g) for row, g in zip(kept, generators)]), masks)
+
+
+def random_layerwise(masks: Masks, generators: list[torch.Generator]) -> Masks:
+    """Random masks with exactly the per-layer sparsities of ``masks``: only which weights differs, not how many."""
+    return {n: torch.stack([_shuffle(row.flatten(), g).reshape(row.shape) for row, g in zip(m, generators)])
+            for n, m in masks.items()}
+
+
+def _shuffle(row: Tensor, generator: torch.Generator) -> Tensor:
+    return row[torch.randperm(len(row), generator=generator).to(row.device)]
+
+
+def flat(masks: Masks) -> Tensor:
+    """[K, n]: all layers side by side, in order."""
+    return torch.cat([m.flatten(1) for m in masks.values()], 1)
+
+
+def unflat(rows: Tensor, like: Masks) -> Masks:
+    parts = rows.split([m[0].numel() for m in like.values()], 1)
+    return {n: part.reshape(m.shape) for (n, m), part in zip(like.items(), parts)}
+
+
+def sparsity(masks: Masks) -> Tensor:
+    """float64 [K]: share of prunable weights removed, in 0…1."""
+    return 1 - flat(masks).double().mean(1)
+
+
+def layer_density(masks: Masks) -> dict[str, Tensor]:
+    """For each layer, float64 [K]: share of its weights left."""
+    return {n: m.flatten(1).double().mean(1) for n, m in masks.items()}
+
+
+def jaccard(a: Masks, b: Masks) -> Tensor:
+    """float64 [K]: |a ∩ b| / |a ∪ b| of the kept weights. Independent masks of density d give d / (2 − d)."""
+    x, y = flat(a), flat(b)
+    return (x & y).sum(1).double() / (x | y).sum(1)
+
+
+def pack(masks: Masks) -> Params:
+    """uint8 tensors [K, ⌈n/8⌉]: eight weights a byte, for storage."""
+    import numpy as np
+
+    return {n: torch.from_numpy(np.packbits(m.flatten(1).cpu().numpy(), axis=1)) for n, m in masks.items()}
+
+
+def unpack(packed: Params, like: Params) -> Masks:
+    """Inverse of :func:`pack`; ``like`` gives the shapes [K, ...]."""
+    import numpy as np
+
+    return {n: torch.from_numpy(np.unpackbits(p.numpy(), axis=1, count=like[n][0].numel()).astype(bool))
+            .reshape(len(p), *like[n].shape[1:]) for n, p in packed.items()}

@@ -1,0 +1,93 @@
+"""How a network is trained, and every random number of a training, drawn beforehand from the model's own seed."""
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..data import Images
+from ..spec import Spec
+from .augment import Augment, Draws, augmentation, draw
+
+SEGMENT = 128  # steps drawn at once; a checkpoint falls between segments
+
+
+class Recipe(Spec):
+    """How a network is trained. The defaults are those of McDermott & Parhi's released code on real data.
+
+    Args:
+        epochs: passes over the data; batches never shrink, the last one of an epoch runs into the next.
+        batch: images a step. lr, momentum, weight_decay: SGD's, weight decay on every parameter.
+        schedule: "step" (× 0.2 at 2/3 and 5/6), "half" (× 0.1 at 1/2), "one_cycle" (linear up over the first fifth,
+            linear to zero), "constant".
+        augment: a name of :data:`lmcnb.AUGMENTS`. cutmix: probability of CutMix for a batch.
+    """
+
+    epochs: float = Field(300, gt=0)
+    batch: int = Field(64, ge=1, le=2 ** 20)
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["step", "half", "one_cycle", "constant"] = "step"
+    augment: str = "cifar"
+    cutmix: float = Field(0.5, ge=0, le=1)
+
+    def model_post_init(self, _) -> None:
+        _ = self.augmentation  # an unknown name fails here, before any work
+
+    @property
+    def augmentation(self) -> Augment:
+        return augmentation(self.augment, self.cutmix)
+
+    def steps(self, images: int) -> int:
+        """Number of SGD steps on a set of that many images."""
+        return max(1, round(self.epochs * images / self.batch))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of step 0 … steps − 1."""
+        done = (step + 0.5) / steps
+        if self.schedule == "step":
+            return self.lr * 0.2 ** ((done > 2 / 3) + (done > 5 / 6))
+        if self.schedule == "half":
+            return self.lr * 0.1 ** (done > 1 / 2)
+        if self.schedule == "one_cycle":
+            return self.lr * min(done / 0.2, (1 - done) / 0.8)
+        return self.lr
+
+
+def seeded(*parts: object) -> torch.Generator:
+    """A CPU generator for a purpose: equal parts, equal numbers; any other part, independent numbers."""
+    text = "/".join(map(str, parts)).encode()
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1)
+
+
+def order(seed: int | str, start: int, stop: int, images: int, batch: int) -> Tensor:
+    """Image indices int64 [stop − start, batch] of steps start … stop − 1: one permutation after another, unbroken."""
+    first, last = start * batch, stop * batch
+    epochs = range(first // images, math.ceil(last / images))
+    stream = torch.cat([_permutation(seed, e, images) for e in epochs])
+    offset = epochs.start * images
+    return stream[first - offset:last - offset].view(stop - start, batch)
+
+
+@lru_cache(maxsize=4)  # a training that goes on in short runs, as IDC's networks do, asks for one again and again
+def _permutation(seed: int | str, epoch: int, images: int) -> Tensor:
+    return torch.randperm(images, generator=seeded("order", seed, epoch))
+
+
+@lru_cache(maxsize=4)
+def _segment_draws(augment: Augment, steps: int, batch: int, size: int, seed: int | str, segment: int) -> Draws:
+    return draw(augment, steps, batch, size, seeded("augment", seed, segment))
+
+
+def draws(recipe: Recipe, seed: int | str, start: int, stop: int, images: Images) -> Draws:
+    """All that is random in steps start … stop − 1 (within one segment) of one model: see :mod:`lmcnb.augment`."""
+    segment = start - start % SEGMENT
+    whole = _segment_draws(recipe.augmentation, SEGMENT, recipe.batch, images.shape[-1], seed, segment)
+    part = {n: t[start - segment:stop - segment] for n, t in whole.items()}
+    return {"index": order(seed, start, stop, len(images), recipe.batch), **part}

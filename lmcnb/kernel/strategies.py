@@ -1,0 +1,223 @@
+"""How a stack is executed: one model after another, vmapped, compiled, or as a CUDA graph. Chosen by rule.
+
+The choice changes the time, not the result, beyond the last bits of float32: a test holds all of them together. But
+training and pruning amplify last bits, so the rule asks nothing that could differ between two runs of one plan.
+"""
+from __future__ import annotations
+
+import itertools
+import logging
+import types
+from collections.abc import Callable
+from functools import cache, lru_cache
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..data import Images
+from ..models import Net, per_network
+from ..params import Params, clone, select, size
+from .recipe import Recipe
+from .step import State, make_eager_step, make_score, make_step
+
+log = logging.getLogger(__name__)
+
+STRATEGIES = ("loop", "vmap", "compiled", "graph")
+COMPILE_OPERATIONS = 5e11  # of a training: some 350 steps of a ConvNet-3 of width 32, about 20 s of one core
+_numbers = itertools.count()
+
+
+@per_network(32)
+def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
+    """The step of one model, or of a stack for the vmapped strategies. ``shape`` keys what compile specialises on."""
+    step = make_eager_step(net, recipe) if strategy == "loop" else make_step(net, recipe)
+    if strategy in ("vmap", "graph"):
+        step = torch.vmap(step, in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
+    if strategy == "compiled":
+        step = compiled(step)
+    return step
+
+
+@per_network(32)
+def _score(net: Net, strategy: str, shape: tuple) -> Callable:
+    score = make_score(net)
+    if strategy == "vmap":
+        return torch.vmap(score, in_dims=(0, 0, None, None))
+    return compiled(score) if strategy == "compiled" else score
+
+
+def compiled(function: Callable) -> Callable:
+    """``torch.compile`` for static shapes, without graph breaks, and with a cache of its own.
+
+    Dynamo counts recompilations by code object and gives up after a few. Closures of one factory share theirs, so the
+    fifth network or recipe of a long study would fail: each gets a renamed copy.
+    """
+    code = function.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
+    own = types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
+    return torch.compile(own, fullgraph=True, dynamic=False)
+
+
+@cache
+def can_compile() -> bool:
+    """Whether torch.compile works here; on a CPU it needs a C++ compiler. Without it everything runs, only slower."""
+    try:
+        compiled(lambda x: x + 1)(torch.ones(1))
+        return True
+    except Exception as error:  # whatever a broken tool chain raises
+        log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
+        return False
+
+
+@per_network(256)
+def operations(net: Net) -> int:
+    """Floating-point operations of one image's forward pass (a multiplication and an addition are two)."""
+    with FlopCounterMode(display=False) as counter:
+        net.build().eval()(torch.empty(1, net.channels, net.size, net.size, device="meta"))
+    return counter.get_total_flops()
+
+
+def settled(net: Net, device: torch.device, steps: int, batch: int = 64) -> str:
+    """How a training of so many steps is executed: a rule of device, network and work, never of a clock.
+
+    What changes the last bits of a result must not depend on what else the machine does, on what is left of an
+    interrupted run, or on the other models of a stack. So a CPU takes one model after another, compiled where that
+    can repay compiling and a compiler is at hand; a GPU replays one graph of the whole stack.
+    """
+    if device.type == "cuda":
+        return "graph"
+    return "compiled" if 3 * operations(net) * batch * steps > COMPILE_OPERATIONS and compiles(net) else "loop"
+
+
+def compiles(net: Net) -> bool:
+    """Whether anything of this network is ever compiled on a CPU here: the inputs of the rules that a key must hold."""
+    return not tiny(net) and can_compile()
+
+
+def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str) -> Callable:
+    """``run(params, buffers, momentum, masks, batches, rates)`` over a segment; returns new values and losses [K, S].
+
+    Raises:
+        ValueError: an unknown strategy, or "graph" without CUDA.
+    """
+    if strategy != "auto" and strategy not in STRATEGIES:
+        raise ValueError(f"unknown strategy {strategy!r}; known: auto, {', '.join(STRATEGIES)}")
+    if strategy == "graph" and data.x.device.type != "cuda":
+        raise ValueError("strategy 'graph' needs a CUDA device; take 'auto'")
+    if strategy == "auto":
+        strategy = settled(net, data.x.device, recipe.steps(len(data)), recipe.batch)
+    shape = _shape(net, recipe, data, state.params, masks)
+    return _runner(_step(net, _neutral(recipe), strategy, shape), strategy, (data.x, data.y, data.mean, data.std))
+
+
+def _neutral(recipe: Recipe) -> Recipe:
+    # Length, rate and schedule are inputs of the step, not part of it: recipes that differ only there share it.
+    return recipe.but(epochs=1, lr=1, schedule="constant")
+
+
+def _shape(net: Net, recipe: Recipe, data: Images, params: Params, masks: Params) -> tuple:
+    dtype = next(iter(params.values())).dtype
+    return (size(params), dtype, len(data), data.x.dtype, data.y.ndim, str(data.x.device), tuple(masks),
+            torch.get_num_threads())
+
+
+@lru_cache(maxsize=8)  # a captured graph serves every later segment and every later fit on the same images
+def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> Callable:
+    def one(params, buffers, momentum, masks, batches, rates):
+        losses = []
+        for s, lr in enumerate(rates.unbind()):
+            draws = {n: t[:, s] for n, t in batches.items()} if stacked else {n: t[s] for n, t in batches.items()}
+            params, buffers, momentum, loss = step(params, buffers, momentum, masks, *inputs, draws, lr)
+            losses.append(loss)
+        return params, buffers, momentum, torch.stack(losses, -1)
+
+    def each(params, buffers, momentum, masks, batches, rates):
+        ends = [one(*(select(d, k) for d in (params, buffers, momentum, masks, batches)), rates)
+                for k in range(size(params))]
+        joined = [{n: torch.stack([e[i][n] for e in ends]) for n in ends[0][i]} for i in range(3)]
+        return *joined, torch.stack([e[3] for e in ends])
+
+    stacked = strategy in ("vmap", "graph")
+    if strategy == "graph":
+        return _graph_runner(step, inputs)
+    return one if stacked else each
+
+
+def _graph_runner(step: Callable, inputs: tuple) -> Callable:
+    """Replays one captured step: inputs are copied into fixed memory, so a step costs one launch."""
+    captured: list = []
+
+    def run(*stacks_and_rates):
+        with torch.cuda.device(inputs[0].device):  # streams and graphs belong to the current device
+            return replay(*stacks_and_rates)
+
+    def replay(params, buffers, momentum, masks, batches, rates):
+        losses = torch.empty(size(params), len(rates), device=rates.device)
+        if not captured:
+            captured.extend(_capture(step, inputs, params, buffers, momentum, masks, batches, rates))
+        graph, state, fixed_masks, draws, lr, loss = captured
+        for old, new in zip(state, (params, buffers, momentum)):
+            _copy(old, new)
+        _copy(fixed_masks, masks)
+        for s in range(len(rates)):
+            _copy(draws, {n: t[:, s] for n, t in batches.items()})
+            lr.copy_(rates[s])
+            graph.replay()
+            losses[:, s] = loss
+        return *(clone(d) for d in state), losses
+    return run
+
+
+def _capture(step, inputs, params, buffers, momentum, masks, batches, rates):
+    state, fixed_masks = [clone(d) for d in (params, buffers, momentum)], clone(masks)
+    draws, lr = {n: t[:, 0].clone() for n, t in batches.items()}, rates[0].clone()
+
+    def advance() -> Tensor:
+        *new, loss = step(*state, fixed_masks, *inputs, draws, lr)
+        for old, values in zip(state, new):
+            _copy(old, values)
+        return loss
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # capture needs warm libraries and allocator
+        for _ in range(3):
+            advance()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = advance()
+    return graph, state, fixed_masks, draws, lr, loss
+
+
+def _copy(old: Params, new: Params) -> None:
+    if old.keys() != new.keys():
+        raise ValueError(f"captured for {sorted(old)}, called with {sorted(new)}")
+    for n in old:
+        old[n].copy_(new[n])
+
+
+def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> Callable:
+    """``run(params, buffers, x, y)``: float64 [K, 2] sums of loss and errors of a stack on one batch."""
+    device = next(iter(params.values())).device
+    if strategy not in ("auto", "loop", "vmap", "compiled"):
+        raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, vmap, compiled")
+    if strategy == "auto":  # of the network and the images alone: a model scores the same in any stack
+        fast = "compiled" if images >= 2000 and compiles(net) else "loop"
+        strategy = "vmap" if device.type == "cuda" else fast
+    score = _score(net, strategy, (str(device), torch.get_num_threads()))
+
+    def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
+        if strategy == "vmap":
+            return score(params, buffers, x, y).double()
+        return torch.stack([score(select(params, i), select(buffers, i), x, y) for i in range(k)]).double()
+    return run
+
+
+def stack_size(device: torch.device) -> int:
+    """How many models are trained as one stack: on a GPU a step is dearer to launch than to compute, on a CPU not."""
+    return 16 if device.type == "cuda" else 1
+
+
+def tiny(net: Net) -> bool:
+    """Whether launching a step costs a CPU more than computing it."""
+    return net.count() < 20_000 and net.size <= 16

@@ -1,0 +1,84 @@
+"""What a lab computes: a stage is settings, the work they cost, and how they become a result. One file holds it all."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..data import Dataset
+from ..kernel.randomness import refuse_random
+from ..models import Net
+from ..params import Params
+from ..spec import Spec
+
+if TYPE_CHECKING:
+    from .engine import Lab
+    from .job import Job
+
+Data = Callable[[str], Dataset]  # a data set by name
+
+STAGES: dict[str, type[Stage]] = {}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a computation returns: plain numbers by name, and tensors."""
+
+    values: dict[str, Any]
+    tensors: Params = field(default_factory=dict)
+
+
+class Stage(Spec):
+    """A pure function's arguments: equal settings are one artifact, computed once, wherever it is asked for.
+
+    A subclass has settings, and says with :meth:`compute` what becomes of them. Defining it registers it under its
+    name. ``version`` rises when the function's result changes.
+    """
+
+    version: ClassVar[int] = 1
+    stacked: ClassVar[tuple[str, ...]] = ()  # fields along the model axis: specs that differ only there are one stack
+
+    dataset: str = "digits"
+    net: Net
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        STAGES[cls.__name__] = cls
+
+    @classmethod
+    def compute(cls, job: Job, specs: Sequence[Any]) -> list[Result]:
+        """One result a spec. ``specs`` are several only where :attr:`stacked` names what they differ in."""
+        raise NotImplementedError(f"{cls.__name__} does not say how it is computed: give it a compute method")
+
+    def cost(self, data: Data) -> float:
+        """Rough work in training images (forward and backward): the unit of progress bars and estimates of time."""
+        return 1.0
+
+    def load(self, lab: Lab) -> Any:
+        """The stored result as what it means: an entry, or with a subclass networks or a distilled set."""
+        return lab.get(self)
+
+    def upstream(self) -> list[Stage]:
+        """The artifacts that this one is made from."""
+        return []
+
+    def other_data(self) -> list[str]:
+        """Data sets that it reads besides ``dataset``: their fingerprints are part of its key too."""
+        return []
+
+    def group(self) -> str:
+        """Equal for specs that may be computed as one stack."""
+        return type(self).__name__ + self.but(**self.blank()).canonical() if self.stacked else self.canonical()
+
+    def blank(self) -> dict[str, Any]:
+        """Any one value for each of :attr:`stacked`."""
+        return {}
+
+    def check(self, data: Data) -> None:
+        """Raises ValueError when this stage cannot work on these data; a lab asks before anything is computed."""
+        train = data(self.dataset).train
+        if (train.shape, train.classes) != ((self.net.channels, self.net.size, self.net.size), self.net.classes):
+            raise ValueError(f"net takes {self.net.channels} × {self.net.size} × {self.net.size} images of "
+                             f"{self.net.classes} classes, {self.dataset} has {' × '.join(map(str, train.shape))} of "
+                             f"{train.classes}: make it with Net.of(data.train, …)")
+        refuse_random(self.net)

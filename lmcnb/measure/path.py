@@ -1,0 +1,170 @@
+"""Linear mode connectivity: the straight path between two trained networks, and how high it rises."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..data import Dataset
+from ..kernel.recipe import Recipe
+from ..kernel.training import evaluate
+from ..networks import Networks
+from ..params import Params, lerp, select
+from .batchnorm import recalibrated
+
+QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
+CONVENTIONS = ("frankle", "chord", "midpoint")
+BatchNorm = Literal["lerp", "recalibrate"]
+
+
+@dataclass(frozen=True)
+class Path:
+    """θ(α) = (1 − α)θ₁ + αθ₂ of P pairs, measured.
+
+    Attributes:
+        alphas: float64 [A]. train_loss, test_loss: float64 [P, A], mean cross-entropy in nats.
+        train_error, test_error: float64 [P, A], share of images in 0…1. Un-augmented images, eval mode.
+    """
+
+    alphas: Tensor
+    train_loss: Tensor
+    train_error: Tensor
+    test_loss: Tensor
+    test_error: Tensor
+
+    def tensors(self) -> Params:
+        return {"alphas": self.alphas, **{q: getattr(self, q) for q in QUANTITIES}}
+
+    def barrier(self, quantity: str = "train_loss", convention: str = "frankle") -> Tensor:
+        """float64 [P]; see :func:`barrier`. Raises ValueError for unknown names."""
+        if quantity not in QUANTITIES:
+            raise ValueError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
+        return barrier(self.alphas, getattr(self, quantity), convention)
+
+
+def barrier(alphas: Tensor, values: Tensor, convention: str = "frankle") -> Tensor:
+    """Height of a path above its ends. alphas [A] from 0 to 1; values [..., A]; returns [...].
+
+    - "frankle": max over α of E(α) − ½(E(0) + E(1)) (Frankle et al., 2020). Stable below 2 points of error.
+    - "chord": max over α of E(α) − ((1 − α)E(0) + αE(1)) (Entezari et al., 2022).
+    - "midpoint": E(½) − ½(E(0) + E(1)) (McDermott & Parhi, 2025, on the train loss).
+
+    Raises:
+        ValueError: unknown convention, or alphas without 0, 1 (or ½ for "midpoint").
+    """
+    if alphas[0] != 0 or alphas[-1] != 1:
+        raise ValueError(f"a barrier needs alphas from 0 to 1; got {float(alphas[0])} to {float(alphas[-1])}")
+    ends = (values[..., 0] + values[..., -1]) / 2
+    if convention == "frankle":
+        return values.amax(-1) - ends
+    if convention == "chord":
+        return (values - values[..., :1] * (1 - alphas) - values[..., -1:] * alphas).amax(-1)
+    if convention == "midpoint":
+        middle = (alphas - 0.5).abs().argmin()
+        if abs(float(alphas[middle]) - 0.5) > 1e-9:
+            raise ValueError("the midpoint barrier needs α = 0.5 among the alphas: take an odd number of points")
+        return values[..., middle] - ends
+    raise ValueError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
+
+
+def alpha_grid(points: int = 11) -> Tensor:
+    """float64 [points], evenly from exactly 0 to exactly 1, symmetric. Raises ValueError below 2 points."""
+    if points < 2:
+        raise ValueError(f"a path needs at least 2 points; got {points}")
+    return torch.arange(points, dtype=torch.float64) / (points - 1)
+
+
+def interpolate(a: Networks, b: Networks, alphas: Tensor) -> Networks:
+    """θ(α) = (1 − α)a + αb between two networks: as many as there are α, equal to the ends bit for bit at 0 and 1.
+
+    Raises:
+        ValueError: an α outside [0, 1], or several networks at an end.
+    """
+    if bool(((alphas < 0) | (alphas > 1)).any()):
+        raise ValueError(f"α must lie in [0, 1]; got {float(alphas.min())}…{float(alphas.max())}")
+    if not len(a) == len(b) == 1:
+        raise ValueError(f"a path has one network at each end; got {len(a)} and {len(b)}: take networks[k]")
+    params, buffers = (lerp(select(x, 0), select(y, 0), alphas)
+                       for x, y in ((a.params, b.params), (a.buffers, b.buffers)))
+    kept = {n: (m | b.masks[n]).expand(len(alphas), *m.shape[1:]) for n, m in a.masks.items()}
+    return Networks(a.net, params, buffers, kept, tuple(f"α = {float(x):g}" for x in alphas), a.step)
+
+
+def path(a: Networks, b: Networks, data: Dataset, alphas: Tensor | Sequence[float] | None = None, *,
+         bn: BatchNorm = "lerp", strategy: str = "auto") -> Path:
+    """Measures the straight paths between P pairs of networks: from the first of ``a`` to the first of ``b``, …
+
+    Args:
+        data: its training and test images are what the paths are measured on (un-augmented).
+        alphas: [A] in [0, 1], by default 11 points.
+        bn: "lerp" interpolates BatchNorm statistics with the weights (the papers); "recalibrate" re-estimates them for
+            every θ(α) on the training images. Without BatchNorm the two agree.
+    Raises:
+        ValueError: stacks of different sizes or architectures, or an unknown ``bn``.
+    """
+    if bn not in ("lerp", "recalibrate"):
+        raise ValueError(f"unknown bn {bn!r}; known: lerp, recalibrate")
+    data = data.to(a.device)
+    a, b = (end.on(data.train) for end in (a, b))
+    if len(a) != len(b) or a.net != b.net:
+        raise ValueError(f"paths need as many networks at either end, of one architecture; got {a} and {b}")
+    alphas = alpha_grid() if alphas is None else torch.as_tensor(alphas, dtype=torch.float64)
+    rows: dict[str, list[Tensor]] = {q: [] for q in QUANTITIES}
+    for one, other in zip(a, b):
+        theta = interpolate(one, other, alphas)
+        if bn == "recalibrate":
+            theta = recalibrated(theta, data.train)
+        for split, images in (("train", data.train), ("test", data.test)):
+            scores = evaluate(theta.net, theta.params, theta.buffers, images, strategy=strategy)
+            rows[f"{split}_loss"].append(scores.loss)
+            rows[f"{split}_error"].append(scores.error)
+    return Path(alphas, **{q: torch.stack(r) for q, r in rows.items()})
+
+
+def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[int | str, int | str] = (0, 1), *,
+                step: int | None = None, **options) -> Path:
+    """Instability analysis (Frankle et al., 2020): train twice in different data orders, walk between the ends.
+
+    Args:
+        networks: K dense networks or subnetworks, ready to be trained. seeds: of the SGD noise of the two trainings.
+        step: train to this step of the schedule first, once, and only then twice: instability from step k.
+        options: of :func:`path`.
+    Returns:
+        K measured paths: ``instability(…).barrier("test_error")``.
+    Raises:
+        ValueError: equal seeds, or a step outside the schedule.
+    """
+    if seeds[0] == seeds[1]:
+        raise ValueError(f"seeds must be two different ones, or the two trainings are one; got {seeds}")
+    if step is not None:
+        if not networks.step <= step <= recipe.steps(len(data.train)):
+            raise ValueError(f"step must lie in {networks.step}…{recipe.steps(len(data.train))}; got {step}")
+        networks = networks.train(data, recipe, seeds[0], stop=step)
+    return path(*(networks.train(data, recipe, seed) for seed in seeds), data, **options)
+
+
+def with_residuals(trained: Networks, init: Networks, recipe: Recipe, images: int) -> Networks:
+    """Trained subnetworks as the released code interpolates them: masks dropped, pruned weights decayed.
+
+    There a pruned weight is multiplied by 0 in the forward pass and sees weight decay alone, so after training it is
+    its value in ``init`` times :func:`residual`. ``images``: of the training set.
+    """
+    factor = residual(recipe, images, init.step)
+    params = {n: torch.where(trained.masks[n], p, init.params[n] * factor) if n in trained.masks else p
+              for n, p in trained.params.items()}
+    return replace(trained, params=params, masks={n: torch.ones_like(m) for n, m in trained.masks.items()})
+
+
+def residual(recipe: Recipe, images: int, from_step: int = 0) -> float:
+    """Share of its initial value that weight decay alone leaves of a weight after a whole training (SGD, momentum).
+
+    ``from_step`` is the step of the schedule that the training starts from, for networks rewound to it.
+    """
+    steps, weight, velocity = recipe.steps(images), 1.0, 0.0
+    for step in range(from_step, steps):
+        velocity = recipe.momentum * velocity + recipe.weight_decay * weight
+        weight -= recipe.rate(step, steps) * velocity
+    return weight

@@ -1,0 +1,171 @@
+"""A stack of K networks as one object: whoever is not a kernel adds and removes no model axis."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from .data import Dataset, Images
+from .kernel import masks as _masks
+from .kernel.recipe import Recipe
+from .kernel.step import State
+from .kernel.training import Scores, evaluate, fit
+from .models import Net, initialise
+from .models.own import own_net
+from .params import Params, select, size, stack, to
+
+
+@dataclass(frozen=True)
+class Networks:
+    """K networks of one architecture; one network is a stack of one.
+
+    Indexing gives networks: ``networks[0]`` is a stack of one, ``networks[1:]`` one of K − 1. No method changes the
+    stack that it is called on.
+
+    Attributes:
+        net: the architecture.
+        params, buffers: by name, [K, ...]. Pruned weights are zero.
+        masks: bool [K, ...] of every prunable weight; all True for dense networks.
+        labels: what each is called: the seed of its initialisation, which names its random numbers too.
+        step: of the schedule that they are at: 0 at initialisation.
+    """
+
+    net: Net
+    params: Params
+    buffers: Params
+    masks: _masks.Masks = field(default_factory=dict)
+    labels: tuple[int | str, ...] = ()
+    step: int = 0
+
+    def __post_init__(self):
+        names = tuple(self.labels) or tuple(range(size(self.params)))
+        if len(names) != size(self.params):
+            raise ValueError(f"{size(self.params)} networks need as many labels; got {len(names)}")
+        masks = self.masks or _masks.ones(self.params, self.net.prunable)
+        _masks.check(masks, self.params)
+        object.__setattr__(self, "labels", names)
+        object.__setattr__(self, "masks", masks)
+
+    @classmethod
+    def initialise(cls, net: Net, seeds: Sequence[int] = (0,), device: torch.device | str = "cpu") -> Networks:
+        """Freshly initialised networks, one a seed: see :func:`lmcnb.models.initialise`.
+
+        >>> from lmcnb import Net, Networks
+        >>> start = Networks.initialise(Net(name="convnet2", channels=1, size=8, width=4), seeds=[0, 1, 2])
+        >>> assert len(start) == 3 and start[1].labels == (1,)
+        """
+        seeds = list(seeds)
+        if not seeds:
+            raise ValueError("seeds needs at least one")
+        params, buffers = zip(*[initialise(net, s, device) for s in seeds])
+        return cls(net, stack(params), stack(buffers), labels=tuple(seeds))
+
+    @classmethod
+    def of(cls, modules: nn.Module | Sequence[nn.Module], data: Dataset | Images | None = None) -> Networks:
+        """Networks from ``nn.Module`` objects of one architecture: checkpoints of one's own.
+
+        Args:
+            modules: one, or several; their weights are copied. data: what they take; without it, what their first
+                and last layers say, and images of 32 pixels.
+        Raises:
+            ValueError: they are not of one architecture, or do not map such images to logits [B, classes].
+        """
+        found = [modules] if isinstance(modules, nn.Module) else list(modules)
+        net = own_net(found, data.train if isinstance(data, Dataset) else data)
+        params, buffers = ([{n: t.detach().clone() for n, t in getattr(m, kind)()} for m in found]
+                           for kind in ("named_parameters", "named_buffers"))
+        return cls(net, stack(params), stack(buffers))
+
+    @classmethod
+    def join(cls, parts: Sequence[Networks]) -> Networks:
+        """One stack of all. Raises ValueError where they are not of one network, or not at one step."""
+        first = parts[0]
+        if any((p.net, p.step) != (first.net, first.step) for p in parts):
+            raise ValueError("networks of one stack must be of one architecture, and at one step")
+        params, buffers, masks = ({n: torch.cat([getattr(p, kind)[n] for p in parts]) for n in getattr(first, kind)}
+                                  for kind in ("params", "buffers", "masks"))
+        return cls(first.net, params, buffers, masks, tuple(label for p in parts for label in p.labels), first.step)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Networks:
+        if isinstance(index, int):
+            index = slice(range(len(self))[index], range(len(self))[index] + 1)
+        chosen = range(len(self))[index] if isinstance(index, slice) else index
+        params, buffers, masks = (select(d, list(chosen)) for d in (self.params, self.buffers, self.masks))
+        return replace(self, params=params, buffers=buffers, masks=masks, labels=tuple(self.labels[k] for k in chosen))
+
+    def __iter__(self) -> Iterator[Networks]:
+        return (self[k] for k in range(len(self)))
+
+    def __repr__(self) -> str:
+        left = f"{100 * float(self.sparsity.mean()):.0f}% sparse"
+        return f"Networks({len(self)} × {self.net.name}, {left}, step {self.step})"
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.params.values())).device
+
+    def to(self, device: torch.device | str) -> Networks:
+        return replace(self, **{n: to(getattr(self, n), device) for n in ("params", "buffers", "masks")})
+
+    def modules(self) -> list[nn.Module]:
+        """Each as an ``nn.Module`` with weights of its own, in eval mode."""
+        made = []
+        for k in range(len(self)):
+            module = copy.deepcopy(self.net.build()).to_empty(device=self.device)
+            module.load_state_dict(select(self.params, k) | select(self.buffers, k), strict=False)
+            made.append(module.eval())
+        return made
+
+    @property
+    def sparsity(self) -> Tensor:
+        """float64 [K]: share of prunable weights that is pruned."""
+        return _masks.sparsity(self.masks)
+
+    @property
+    def density(self) -> dict[str, Tensor]:
+        """For each prunable weight float64 [K]: share of it that is left."""
+        return _masks.layer_density(self.masks)
+
+    def jaccard(self, other: Networks) -> Tensor:
+        """float64 [K]: |a ∩ b| / |a ∪ b| of the kept weights. Independent masks of density d give d / (2 − d)."""
+        return _masks.jaccard(self.masks, other.masks)
+
+    def masked(self, masks: _masks.Masks) -> Networks:
+        """The same networks under other masks (bool [K, ...]): what these prune becomes zero."""
+        return replace(self, params=_masks.masked(self.params, masks), masks=masks)
+
+    def train(self, data: Dataset | Images, recipe: Recipe, seed: int | str = 0, *, stop: int | None = None
+              ) -> Networks:
+        """The same networks trained from where they stand to the recipe's end, or to step ``stop``.
+
+        Pruned weights stay zero. Equal seeds give every network the data order, augmentation and CutMix that the lab's
+        :class:`lmcnb.Train` gives it.
+
+        Raises:
+            ValueError: the images do not fit. FloatingPointError: the loss became NaN or infinite.
+        """
+        train = (data.train if isinstance(data, Dataset) else data).to(self.device)
+        fitted = self.on(train)
+        state = fit(fitted.net, self.params, self.buffers, train, recipe, noise(seed, self.labels), self.masks,
+                    state=State.start(self.params, self.buffers, self.step), stop=stop)
+        return replace(fitted, params=state.params, buffers=state.buffers, step=state.step)
+
+    def evaluate(self, images: Images) -> Scores:
+        """Loss and error of each on un-augmented images."""
+        images = images.to(self.device)
+        return evaluate(self.on(images).net, self.params, self.buffers, images)
+
+    def on(self, images: Images) -> Networks:
+        """The same networks, of modules of one's own for images of this size; any other as they are."""
+        return replace(self, net=self.net.fitted(images)) if hasattr(self.net, "fitted") else self
+
+
+def noise(seed: int | str, labels: Sequence[int | str]) -> list[str]:
+    """The seeds of SGD noise in the final training of networks with these labels: the lab's trainings use them, too."""
+    return [f"train/{seed}/{label}" for label in labels]

@@ -1,0 +1,1 @@
+"""Finding sparse subnetworks."""

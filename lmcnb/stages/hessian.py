@@ -1,0 +1,72 @@
+"""The Hessian of a trained network."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from ..lab.job import Job
+from ..lab.stage import Data, Result, Stage
+from ..measure.diagonal import Diagonal, estimate_diagonal, exact_diagonal, summary
+from ..measure.hessian import HessianOperator
+from ..measure.spectrum import lanczos
+from ..params import Params
+from ..spec import Seed
+from .networks import Train, check_same
+
+
+class Curvature(Stage):
+    """The Hessian of one trained network over the prunable weights that its mask keeps: see :mod:`lmcnb.curvature`.
+
+    Args:
+        images: training images that the loss is measured on (the first ones).
+        diagonal: "exact", or estimated from ``products`` products by "hutchinson" or "xdiag", or "none".
+        steps, starts: Lanczos steps and random starts for eigenvalues and spectral density; 0 steps leave them out.
+    """
+
+    model: Train
+    images: int = Field(64, ge=1)
+    diagonal: Literal["exact", "hutchinson", "xdiag", "none"] = "exact"
+    products: int = Field(32, ge=2)
+    steps: int = Field(24, ge=0)
+    starts: int = Field(1, ge=1)
+    seed: Seed = 0
+
+    def upstream(self) -> list[Stage]:
+        return [self.model]
+
+    @model_validator(mode="after")
+    def _same_network(self):
+        check_same(self, self.model)
+        return self
+
+    def cost(self, data: Data) -> float:
+        # An exact diagonal takes about as long as some hundred products on few images.
+        products = {"exact": 100, "none": 0}.get(self.diagonal, self.products)
+        return 3.0 * self.images * (products + self.steps * self.starts)
+
+    @classmethod
+    def compute(cls, job: Job, specs: Sequence[Curvature]) -> list[Result]:
+        (spec,) = specs
+        network = spec.model.load(job.lab)
+        images = job.lab.dataset(spec.dataset).train.first(spec.images)
+        operator = HessianOperator(network, images)
+        values = {"kept": operator.shape[0], "weights": sum(m.numel() for m in network.masks.values())}
+        tensors: Params = {}
+        if spec.diagonal != "none":
+            if spec.diagonal == "exact":
+                found = exact_diagonal(network, images)
+                diagonal = Diagonal(found, torch.zeros_like(found), float(found.sum()), 0.0)
+            else:
+                diagonal = estimate_diagonal(operator, spec.products, spec.diagonal, spec.seed)
+            tensors |= {"diagonal": diagonal.values, "errors": diagonal.errors}
+            values |= {"trace": diagonal.trace, "trace_error": diagonal.trace_error,
+                       "active": summary(diagonal.values, None, diagonal.errors),
+                       "all": summary(diagonal.values, values["weights"], diagonal.errors)}
+        if spec.steps:
+            seen = lanczos(operator, min(spec.steps, operator.shape[0]), spec.starts, spec.seed)
+            tensors |= {"nodes": seen.nodes, "node_weights": seen.weights}
+            values |= {"largest": seen.largest, "smallest": seen.smallest, "eigenvalue_errors": list(seen.errors)}
+        return [Result(values, tensors)]

@@ -1,0 +1,66 @@
+"""The straight path between two trained networks."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..lab.engine import Lab
+from ..lab.job import Job
+from ..lab.stage import Data, Result, Stage
+from ..measure.path import CONVENTIONS, QUANTITIES, alpha_grid, path, with_residuals
+from ..networks import Networks
+from .networks import Train, check_same
+
+
+class Connect(Stage):
+    """The path between two trainings: the four quantities at ``points`` α.
+
+    Args:
+        a, b: two trainings. train_images: how many training images to measure on (None: all).
+        bn: "lerp" or "recalibrate". masks: "held" (pruned weights are zero) or "released" (masks dropped, as in
+            the released code: pruned weights are what weight decay leaves of their initial values).
+    """
+
+    a: Train
+    b: Train
+    points: int = Field(11, ge=2)
+    train_images: int | None = Field(None, ge=1)
+    test_images: int | None = Field(None, ge=1)
+    bn: Literal["lerp", "recalibrate"] = "lerp"
+    masks: Literal["held", "released"] = "held"
+
+    def upstream(self) -> list[Stage]:
+        return [self.a, self.b]
+
+    @model_validator(mode="after")
+    def _two_of_one_network(self):
+        check_same(self, self.a, self.b)
+        if self.a == self.b:
+            raise ValueError("a and b are one training, and a path needs two: give them different seeds")
+        return self
+
+    def cost(self, data: Data) -> float:
+        found = data(self.dataset)
+        return self.points * (len(found.train.first(self.train_images)) + len(found.test.first(self.test_images))) / 3
+
+    @classmethod
+    def compute(cls, job: Job, specs: Sequence[Connect]) -> list[Result]:
+        (spec,) = specs
+        data = job.lab.dataset(spec.dataset).first(spec.train_images, spec.test_images)
+        ends = [trained(job.lab, s, spec.masks) for s in (spec.a, spec.b)]
+        found = path(*ends, data, alpha_grid(spec.points), bn=spec.bn)
+        conventions = [c for c in CONVENTIONS if c != "midpoint" or spec.points % 2]
+        values = {q: {c: float(found.barrier(q, c)) for c in conventions} for q in QUANTITIES}
+        return [Result({"barrier": values}, found.tensors())]
+
+
+def trained(lab: Lab, spec: Train, masks: Literal["held", "released"]) -> Networks:
+    """A trained network with its mask held, or as the released code interpolates it."""
+    network = spec.load(lab)
+    if masks == "released" and spec.mask is not None:
+        images = len(lab.dataset(spec.dataset).train)
+        ticket = getattr(spec.mask, "like", spec.mask)
+        return with_residuals(network, ticket.origin(lab), spec.recipe, images)
+    return network

@@ -1,0 +1,83 @@
+"""The train loss on a plane in weight space."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from ..lab.job import Job
+from ..lab.stage import Data, Result, Stage
+from ..measure.plane import Plane, grid, loss_on_plane, plane_as_released, plane_random, plane_through
+from ..networks import Networks
+from ..spec import Seed
+from .networks import Train, check_same
+from .path import trained
+
+
+class Landscape(Stage):
+    """The train loss on a plane in weight space: see :mod:`lmcnb.landscape`.
+
+    Args:
+        models: trainings from one initialisation under one mask; "random" takes the first, the others are projected.
+        kind: "through" (the first three, orthonormal axes), "released" (of four, as the released code draws it) or
+            "random" (filter-normalised directions).
+        points: along each axis. train_images: how many training images to measure on (None: all).
+        bn: "lerp" combines BatchNorm statistics linearly, "recalibrate" re-estimates them at every point.
+        masks: as in :class:`Connect`. seed: of the random directions.
+    """
+
+    models: tuple[Train, ...]
+    kind: Literal["through", "released", "random"] = "through"
+    points: int = Field(21, ge=2)
+    train_images: int | None = Field(None, ge=1)
+    bn: Literal["lerp", "recalibrate"] = "lerp"
+    masks: Literal["held", "released"] = "held"
+    seed: Seed = 0
+
+    def upstream(self) -> list[Stage]:
+        return list(self.models)
+
+    @model_validator(mode="after")
+    def _enough_models(self):
+        needed = {"through": 3, "released": 4, "random": 1}[self.kind]
+        if len(self.models) < needed:
+            raise ValueError(f"a plane of kind {self.kind!r} needs {needed} models; got {len(self.models)}: add seeds")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("models must be different trainings: give each a seed of its own")
+        if len({m.but(seed=0) for m in self.models}) > 1:
+            raise ValueError("the models of a plane may differ in their seed only: not in initialisation, mask, recipe")
+        check_same(self, *self.models)
+        return self
+
+    def cost(self, data: Data) -> float:
+        return self.points ** 2 * len(data(self.dataset).train.first(self.train_images)) / 3
+
+    @classmethod
+    def compute(cls, job: Job, specs: Sequence[Landscape]) -> list[Result]:
+        (spec,) = specs
+        models = Networks.join([trained(job.lab, m, spec.masks) for m in spec.models])
+        plane, axes = spec._plane(models)
+        images = job.lab.dataset(spec.dataset).train.first(spec.train_images)
+        saved, last, cost = job.saved(), [0], spec.cost(job.lab.dataset)
+
+        def on_tile(values: torch.Tensor, done: int) -> None:
+            job.advance(cost * (done - last[0]) / spec.points ** 2)
+            last[0] = done
+            job.checkpoint(lambda: [{"values": values}])
+        found = loss_on_plane(plane, images, *axes, done=saved and saved[0][0]["values"].cpu(), on_tile=on_tile,
+                              recalibrate_on=images if spec.bn == "recalibrate" else None)
+        places, away = plane.project(models)
+        values = {"min": float(found[0].min()), "orthonormal": plane.orthonormal, "places": places.tolist(),
+                  "away": away.tolist()}
+        return [Result(values, {"xs": axes[0], "ys": axes[1], "loss": found[0], "error": found[1]})]
+
+    def _plane(self, models: Networks) -> tuple[Plane, tuple[torch.Tensor, torch.Tensor]]:
+        if self.kind == "through":
+            plane = plane_through(models)
+            return plane, grid(plane, self.points, models)
+        if self.kind == "released":
+            return plane_as_released(models), grid(None, self.points, reach=2.0)
+        plane = plane_random(models[0], self.seed)
+        return plane, grid(plane, self.points)

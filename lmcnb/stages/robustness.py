@@ -1,0 +1,80 @@
+"""How trained networks fare on images spoilt at test time."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from ..data import Images
+from ..kernel.recipe import Recipe
+from ..kernel.training import Scores
+from ..lab import shelf
+from ..lab.job import Job
+from ..lab.stage import Data, Result, Stage
+from ..measure.corruptions import SEVERITIES, corruption
+from ..networks import Networks
+from ..spec import Seed
+from .networks import Train, check_same
+
+
+class Robustness(Stage):
+    """The test accuracy of a trained network on images spoilt at test time: see :mod:`lmcnb.corruptions`.
+
+    Args:
+        corruptions, severities: each pair of them is one spoilt test set. images: the first test images (None: all).
+        seed: of the noise.
+    """
+
+    stacked: ClassVar[tuple[str, ...]] = ("model",)
+
+    model: Train
+    corruptions: tuple[str, ...] = Field(min_length=1)
+    severities: tuple[int, ...] = Field(SEVERITIES, min_length=1)
+    images: int | None = Field(None, ge=1)
+    seed: Seed = 0
+
+    def upstream(self) -> list[Stage]:
+        return [self.model]
+
+    def blank(self) -> dict[str, Any]:
+        return {"model": Train(dataset=self.dataset, net=self.net, recipe=Recipe())}
+
+    @model_validator(mode="after")
+    def _defined(self):
+        check_same(self, self.model)
+        for name, given in (("corruptions", self.corruptions), ("severities", self.severities)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} must be different; got {', '.join(map(str, given))}")
+        for name in self.corruptions:
+            for severity in self.severities:
+                corruption(name, severity, self.net.channels)
+        return self
+
+    def cost(self, data: Data) -> float:
+        images = len(data(self.dataset).test.first(self.images))
+        return (1 + len(self.corruptions) * len(self.severities)) * images / 3
+
+    @classmethod
+    def compute(cls, job: Job, specs: Sequence[Robustness]) -> list[Result]:
+        spec, device = specs[0], job.lab.device
+        networks = Networks.join([s.model.load(job.lab) for s in specs])
+
+        def scores(images: Images) -> Scores:
+            found = networks.evaluate(images)
+            job.advance(len(specs) * len(images) / 3)
+            return found
+        clean = scores(job.lab.dataset(spec.dataset).test.first(spec.images))
+        spoilt = {name: {severity: scores(shelf.corrupted(spec.dataset, device, name, severity, spec.seed,
+                                                          spec.images))
+                         for severity in spec.severities} for name in spec.corruptions}
+        return [Result(_values(clean, spoilt, k)) for k in range(len(specs))]
+
+
+def _values(clean: Scores, spoilt: dict[str, dict[int, Scores]], k: int) -> dict:
+    """Of network k. Severities are text, as they come back from JSON."""
+    accuracy = {name: {str(severity): float(s.accuracy[k]) for severity, s in each.items()}
+                for name, each in spoilt.items()}
+    return {"clean": {"accuracy": float(clean.accuracy[k]), "loss": float(clean.loss[k])}, "accuracy": accuracy,
+            "mean_accuracy": fmean(fmean(each.values()) for each in accuracy.values())}

@@ -1,0 +1,109 @@
+"""A study: one network on one data set, several ways to find its subnetworks, and the pairs that compare them."""
+from __future__ import annotations
+
+from pydantic import Field, field_validator, model_validator
+
+from ..distill import AnyMethod, Protocol
+from ..kernel.recipe import Recipe
+from ..models import Net
+from ..spec import Spec, choose
+from .networks import RandomMask, Ticket, Train
+from .path import Connect
+from .sets import Assess, Distil
+
+Sets = dict[str, AnyMethod]
+
+
+class Study(Spec):
+    """Settings that every comparison of a study shares, so that all its notebooks ask for the same artifacts.
+
+    Ways to find a subnetwork (``way``): "dense"; "imp"; the names in ``sets`` (pruned on that distilled set);
+    "random mask" (the per-layer sparsities of ``reference``, shuffled within layers).
+
+    Args:
+        net: the network; ``Net.of(data.train, "convnet3", width=32)`` fits one to a data set.
+        distil_net: the network sets are distilled with, by default ``net``. Gradient matching needs one without
+            BatchNorm: for a ResNet take a ConvNet (CIFAR) or ResNetAP-10 (ImageNet-10), as the papers do.
+        recipe: training on real data, of IMP's rounds and of the final subnetworks alike.
+        prune_steps: SGD steps of a round on a distilled set: the same for sets of any size.
+        sets: distillation methods by name. reference: whose layer densities the random masks keep.
+        points, train_images, test_images: of each path (None: all images).
+    """
+
+    dataset: str = "digits"
+    net: Net
+    distil_net: Net | None = None
+    recipe: Recipe
+    prune_steps: int = Field(600, ge=1)
+    sets: Sets
+    reference: str = "idc"
+    points: int = Field(11, ge=2)
+    train_images: int | None = Field(None, ge=1)
+    test_images: int | None = Field(None, ge=1)
+
+    @field_validator("points")
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError(f"points must be odd, so that α = ½ is one of them; got {points}")
+        return points
+
+    @model_validator(mode="after")
+    def _sets_by_name(self):
+        taken = sorted({"dense", "imp", "random mask"} & set(self.sets))
+        if taken:
+            raise ValueError(f"sets must not be named {', '.join(taken)}, which are ways without a set: choose others")
+        if self.reference not in self.sets and self.reference != type(self).model_fields["reference"].default:
+            raise ValueError(f"reference must be one of sets ({', '.join(self.sets)}); got {self.reference!r}")
+        return self
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        return "dense", "imp", *self.sets, "random mask"
+
+    def distil(self, name: str, seed: int = 0) -> Distil:
+        """The distilled set of a method of ``sets``."""
+        method = choose("distilled set", name, self.sets)
+        return Distil(dataset=self.dataset, net=self.distil_net or self.net, method=method, seed=seed)
+
+    def assess(self, name: str, how: Protocol | Recipe, networks: int = 3) -> Assess:
+        """Test accuracy of networks trained on that set alone, under a protocol or just a recipe."""
+        protocol = how if isinstance(how, Protocol) else Protocol(recipe=how)
+        return Assess(dataset=self.dataset, net=self.distil_net or self.net, source=self.distil(name),
+                      protocol=protocol, networks=networks)
+
+    def images(self, name: str) -> int:
+        """Decoded images of a set."""
+        return self.sets[name].images(self.net.classes)
+
+    def mask(self, way: str, init: int, round: int) -> Ticket | RandomMask | None:
+        """The mask that ``way`` finds for initialisation ``init`` in ``round`` rounds; None where nothing is pruned.
+
+        Raises:
+            ValueError: an unknown way; the message lists the known ones.
+        """
+        if way not in self.ways:
+            raise ValueError(f"unknown way {way!r} to find a subnetwork; known: {', '.join(self.ways)}")
+        if way == "dense" or round == 0:
+            return None
+        if way == "random mask":
+            return RandomMask(dataset=self.dataset, net=self.net, like=self.mask(self.reference, init, round))
+        shared = {"dataset": self.dataset, "net": self.net, "init": init, "round": round}
+        if way == "imp":
+            return Ticket(**shared, recipe=self.recipe)
+        return Ticket(**shared, source=self.distil(way), recipe=self.short_recipe(way))
+
+    def short_recipe(self, name: str) -> Recipe:
+        """``recipe`` with as many epochs as make ``prune_steps`` steps on a distilled set."""
+        return self.recipe.but(epochs=self.prune_steps * self.recipe.batch / self.images(name))
+
+    def train(self, way: str, init: int, round: int, seed: int) -> Train:
+        """The final training of that subnetwork on real data, with SGD noise ``seed``."""
+        return Train(dataset=self.dataset, net=self.net, recipe=self.recipe, init=init, seed=seed,
+                     mask=self.mask(way, init, round))
+
+    def connect(self, way: str, init: int, round: int, seeds: tuple[int, int] = (0, 1), **options) -> Connect:
+        """The path between two trainings of that subnetwork; ``options`` are :class:`Connect`'s."""
+        a, b = (self.train(way, init, round, s) for s in seeds)
+        settings = {"points": self.points, "train_images": self.train_images, "test_images": self.test_images}
+        return Connect(dataset=self.dataset, net=self.net, a=a, b=b, **{**settings, **options})
