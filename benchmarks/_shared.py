@@ -18,6 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lmcnb
+from lmcnb.kernel.masks import pack
+from lmcnb.models import MODELS
+from lmcnb.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -47,13 +50,13 @@ def random_data(train: int, test: int, channels: int, size: int, classes: int = 
         shape = (count, size, size, channels)
         arrays[f"x_{split}"] = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).numpy()
         arrays[f"y_{split}"] = (torch.arange(count) % classes).numpy()
-    data = lmcnb.pack(arrays, "noise", [0.5] * channels, [0.29] * channels)
+    data = pack(arrays, "noise", [0.5] * channels, [0.29] * channels)
     return lmcnb.Dataset(data.name, data.train.to(DEVICE), data.test.to(DEVICE))
 
 
-def plain_module(net: lmcnb.Net, params: lmcnb.Params) -> nn.Module:
+def plain_module(net: lmcnb.Net, params: Params) -> nn.Module:
     """The network as an ordinary module with these parameters (of one model), in their precision."""
-    module = lmcnb.MODELS[net.name](net).to(next(iter(params.values())))
+    module = MODELS[net.name](net).to(next(iter(params.values())))
     module.load_state_dict(params)
     return module
 

@@ -44,10 +44,15 @@ from benchmarks._shared import (
     random_data,
     side_by_side,
 )
+from lmcnb.distill import trajectory_gradient
 from lmcnb.kernel.augment import AUGMENTS, Draws, apply, draw
 from lmcnb.kernel.randomness import refuse_random
+from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.step import State
 from lmcnb.kernel.strategies import settled
+from lmcnb.kernel.training import fit
+from lmcnb.models import MODELS, initialise
+from lmcnb.params import Params, stack
 
 GOAL_EQUAL, GOAL_TIME, GOAL_MEMORY = 1e-8, 1.5, 1.25
 LONG = 1_000_000  # steps for which a distillation would compile
@@ -62,8 +67,8 @@ class Problem:
 
     net: lmcnb.Net
     train: lmcnb.Images
-    params: lmcnb.Params
-    target: lmcnb.Params
+    params: Params
+    target: Params
     idc: lmcnb.IDC
     dsa: lmcnb.DSA
     dm: lmcnb.DM
@@ -76,7 +81,7 @@ class Problem:
     def synthetic(self, low: float, high: float) -> Tensor:
         """Images [classes, ipc, C, H, W] to go on from."""
         shape = (self.train.classes, self.idc.ipc, *self.train.shape)
-        pixels = torch.rand(shape, generator=lmcnb.seeded("synthetic"), dtype=self.dtype)
+        pixels = torch.rand(shape, generator=seeded("synthetic"), dtype=self.dtype)
         return (low + (high - low) * pixels).to(DEVICE)
 
     def one_class(self) -> Problem:
@@ -93,7 +98,7 @@ def problem(width: int, quick: bool = False) -> Problem:
     classes, ipc = (3, 2) if quick else (10, 10)
     train = random_data(classes * 64, classes, 3, 32, classes).train
     net = lmcnb.Net.of(train, "convnet3", width)
-    params, target = (lmcnb.initialise(net, seed, DEVICE)[0] for seed in (0, 1))
+    params, target = (initialise(net, seed, DEVICE)[0] for seed in (0, 1))
     less = {"real_batch": 8} if quick else {}
     idc = lmcnb.IDC(ipc=ipc, factor=2, **(less | {"net_steps": 2} if quick else {}))
     dsa = lmcnb.DSA(ipc=ipc, **(less | {"inner": 2} if quick else {}))
@@ -108,12 +113,12 @@ def sized(quick: bool) -> Problem:
 
 def match_idc(p: Problem, compiled: bool) -> Tensor:
     """IDC's matching of all classes: gradient of the synthetic images."""
-    return p.idc.sweep(p.train, p.net, p.params, p.synthetic(0, 1), lmcnb.seeded("sweep"), compiled)[0]
+    return p.idc.sweep(p.train, p.net, p.params, p.synthetic(0, 1), seeded("sweep"), compiled)[0]
 
 
 def match_dsa(p: Problem, compiled: bool) -> Tensor:
     """The same of DSA."""
-    return p.dsa.sweep(p.train, p.net, p.params, p.synthetic(-2, 2), lmcnb.seeded("sweep"), compiled)[0]
+    return p.dsa.sweep(p.train, p.net, p.params, p.synthetic(-2, 2), seeded("sweep"), compiled)[0]
 
 
 def match_means(p: Problem, compiled: bool) -> Tensor:
@@ -125,12 +130,12 @@ def match_means(p: Problem, compiled: bool) -> Tensor:
 def train_on_real(p: Problem, steps: int, batch: int, strategy: str) -> State:
     """SGD steps of one network on real images."""
     recipe = p.idc.recipe.but(epochs=steps * batch / len(p.train), batch=batch)
-    return lmcnb.fit(p.net, lmcnb.stack([p.params]), {}, p.train, recipe, ["network"], strategy=strategy)
+    return fit(p.net, stack([p.params]), {}, p.train, recipe, ["network"], strategy=strategy)
 
 
 def train_on_synthetic(p: Problem, epochs: int) -> State:
     """DSA's training between two matching steps."""
-    network = State.start(lmcnb.stack([p.params]), {})
+    network = State.start(stack([p.params]), {})
     return p.dsa.but(inner=epochs)._train(p.net, network, p.train, p.synthetic(-2, 2), "network")
 
 
@@ -151,7 +156,7 @@ class Walk:
     def _walk(self, steps: int) -> Tensor:
         p, x = self.problem, self.problem.synthetic(-2, 2).flatten(0, 1)
         labels = torch.arange(p.train.classes, device=DEVICE).repeat_interleave(p.idc.ipc)
-        draws = draw(AUGMENTS["dsa_single"], steps, len(x), x.shape[-1], lmcnb.seeded("walk"))
+        draws = draw(AUGMENTS["dsa_single"], steps, len(x), x.shape[-1], seeded("walk"))
         draws = {n: t.to(DEVICE, x.dtype if t.is_floating_point() else t.dtype) for n, t in draws.items()}
         draws["index"] = torch.arange(len(x), device=DEVICE).expand(steps, -1)
         each = [{n: t[s] for n, t in draws.items()} for s in range(steps)]
@@ -159,12 +164,12 @@ class Walk:
 
 
 def ours(p: Problem, x: Tensor, labels: Tensor, lr: Tensor, draws: list[Draws], compiled: bool = False) -> Tensor:
-    return lmcnb.trajectory_gradient(p.net, p.params, p.target, x, labels, lr, draws, compiled)[0]
+    return trajectory_gradient(p.net, p.params, p.target, x, labels, lr, draws, compiled)[0]
 
 
 def plain(p: Problem, x: Tensor, labels: Tensor, lr: Tensor, draws: list[Draws]) -> Tensor:
     """The textbook's way: every step's graph is kept until the last."""
-    module, x, lr = lmcnb.MODELS[p.net.name](p.net).to(x), x.clone().requires_grad_(), lr.clone().requires_grad_()
+    module, x, lr = MODELS[p.net.name](p.net).to(x), x.clone().requires_grad_(), lr.clone().requires_grad_()
     theta = {n: w.clone().requires_grad_() for n, w in p.params.items()}
     for drawn in draws:
         batch = apply(AUGMENTS["dsa_single"], x[drawn["index"]], drawn)

@@ -3,8 +3,8 @@
 ConvNet-2 on 8 × 8 images with about 5,000 weights, 64 images. Compared, on the same weights and images:
 
 - "plain": the gradient with its graph kept, then one `torch.autograd.grad` for each of its entries.
-- "exact_diagonal": `lmcnb.exact_diagonal`, products at the outputs of the layers, vmapped.
-- "hutchinson": `lmcnb.estimate_diagonal` with 64 products, for what an estimate costs and how far off it is.
+- "exact_diagonal": `exact_diagonal`, products at the outputs of the layers, vmapped.
+- "hutchinson": `estimate_diagonal` with 64 products, for what an estimate costs and how far off it is.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from torch import Tensor
 
 import lmcnb
 from benchmarks._shared import DEVICE, Case, about, peak_memory, random_data, side_by_side
+from lmcnb.measure.diagonal import estimate_diagonal
+from lmcnb.measure.hessian import HessianOperator, exact_diagonal
+from lmcnb.models import initialise
+from lmcnb.params import Params
 
 GOAL_RATIO, GOAL_ERROR = 20, 1e-4
 
 
-def problem(width: int, images: int) -> tuple[lmcnb.Net, tuple[lmcnb.Params, lmcnb.Params], lmcnb.Images]:
+def problem(width: int, images: int) -> tuple[lmcnb.Net, tuple[Params, Params], lmcnb.Images]:
     """A network at its start and images of noise: time does not depend on what it learnt."""
     data = random_data(images, 10, 1, 8)
     net = lmcnb.Net.of(data.train, "convnet2", width)
-    return net, lmcnb.initialise(net, 0, DEVICE), data.train
+    return net, initialise(net, 0, DEVICE), data.train
 
 
-def plain(net: lmcnb.Net, model: tuple[lmcnb.Params, lmcnb.Params], images: lmcnb.Images) -> Tensor:
+def plain(net: lmcnb.Net, model: tuple[Params, Params], images: lmcnb.Images) -> Tensor:
     """float64 [n]: one backward pass for each prunable weight."""
     params = {n: p.clone().requires_grad_() for n, p in model[0].items()}
     x = images.normalised(slice(0, len(images)))
@@ -45,11 +49,11 @@ def plain(net: lmcnb.Net, model: tuple[lmcnb.Params, lmcnb.Params], images: lmcn
 def cases(quick: bool) -> dict[str, Case]:
     """What :func:`run` times, and the memory benchmark calls one by one."""
     net, model, images = problem(4 if quick else 21, 16 if quick else 64)
-    operator = lmcnb.HessianOperator(net, *model, images)
+    operator = HessianOperator(net, *model, images)
     return {
         "plain": partial(plain, net, model, images),
-        "exact_diagonal": partial(lmcnb.exact_diagonal, net, *model, images),
-        "hutchinson": lambda: lmcnb.estimate_diagonal(operator, 64).values,
+        "exact_diagonal": partial(exact_diagonal, net, *model, images),
+        "hutchinson": lambda: estimate_diagonal(operator, 64).values,
     }
 
 

@@ -45,6 +45,9 @@ from benchmarks._shared import (
     random_data,
     side_by_side,
 )
+from lmcnb.kernel.recipe import seeded
+from lmcnb.models import initialise
+from lmcnb.params import Params
 
 GOAL_RATIO, GOAL_EQUAL = 8.0, 1e-5
 
@@ -56,7 +59,7 @@ class Problem:
     idc: lmcnb.IDC
     net: lmcnb.Net
     train: lmcnb.data.Images
-    params: lmcnb.Params
+    params: Params
     pixels: Tensor
 
     def double(self) -> Problem:
@@ -70,19 +73,19 @@ def problem(width: int, classes: int = 10, real: int = 64, ipc: int = 10, seed: 
     """A sweep on CIFAR-shaped noise with a freshly initialised ConvNet-3."""
     train = random_data(classes * max(real, 4 * ipc), classes, 3, 32, classes).train
     net = lmcnb.Net.of(train, "convnet3", width)
-    pixels = torch.rand(classes, ipc, *train.shape, generator=lmcnb.seeded("pixels", seed)).to(DEVICE)
-    params = lmcnb.initialise(net, seed, DEVICE)[0]
+    pixels = torch.rand(classes, ipc, *train.shape, generator=seeded("pixels", seed)).to(DEVICE)
+    params = initialise(net, seed, DEVICE)[0]
     return Problem(lmcnb.IDC(ipc=ipc, factor=2, real_batch=real), net, train, params, pixels)
 
 
 def ours(p: Problem, compiled: bool) -> Tensor:
     """The package's sweep: gradient [classes, ipc, C, H, W]."""
-    return p.idc.sweep(p.train, p.net, p.params, p.pixels, lmcnb.seeded("sweep"), compiled)[0]
+    return p.idc.sweep(p.train, p.net, p.params, p.pixels, seeded("sweep"), compiled)[0]
 
 
 def plain(p: Problem, module: nn.Module, pixels_only: bool) -> Tensor:
     """The textbook's sweep, with the package's random numbers."""
-    real, pick, draws = p.idc._draw(p.train, lmcnb.seeded("sweep"))
+    real, pick, draws = p.idc._draw(p.train, seeded("sweep"))
     grads = []
     for c in range(p.train.classes):
         pixels = p.pixels[c].clone().requires_grad_()
@@ -191,7 +194,7 @@ def in_float64(p: Problem, compiled: bool) -> dict[str, dict[str, float]]:
 
 def nudged(p: Problem) -> Tensor:
     """The sweep of "plain" with every weight off by about 1e-6 of itself."""
-    noise = lmcnb.seeded("nudge")
+    noise = seeded("nudge")
     params = {n: w * (1 + 1e-6 * torch.randn(w.shape, generator=noise).to(w)) for n, w in p.params.items()}
     return plain(p, plain_module(p.net, params), pixels_only=True)
 

@@ -4,8 +4,8 @@ ConvNet-3 of width 32 on 32 × 32 colour noise, batches of 500. Compared, with t
 
 - "plain": for each α, the interpolated weights are copied into one `nn.Module` in eval mode, compiled once by
   `torch.compile`, and the cross-entropy and errors of its logits are summed over all batches.
-- "evaluate": `lmcnb.interpolate` and `lmcnb.evaluate` on all images, strategy "auto".
-- "paths": `lmcnb.paths` with half of the images as its training split and half as its test split.
+- "evaluate": `interpolate` and `evaluate` on all images, strategy "auto".
+- "paths": `path` with half of the images as its training split and half as its test split.
 
 The quick size is small enough that nothing compiles.
 """
@@ -32,6 +32,10 @@ from benchmarks._shared import (
     random_data,
     side_by_side,
 )
+from lmcnb.kernel.training import evaluate
+from lmcnb.measure.path import alpha_grid, interpolate, path
+from lmcnb.models import initialise
+from lmcnb.params import Params, stack
 
 GOAL_RATIO, BATCH = 1.3, 500
 
@@ -42,8 +46,8 @@ class Problem:
 
     net: lmcnb.Net
     data: lmcnb.Dataset
-    a: tuple[lmcnb.Params, lmcnb.Params]
-    b: tuple[lmcnb.Params, lmcnb.Params]
+    a: tuple[Params, Params]
+    b: tuple[Params, Params]
     alphas: Tensor
 
     @property
@@ -58,8 +62,8 @@ def problem(images: int, width: int, points: int) -> Problem:
     """A path between two networks at their starts: time does not depend on what they learnt."""
     data = random_data(images // 2, images // 2, 3, 32)
     net = lmcnb.Net.of(data.train, "convnet3", width)
-    a, b = (lmcnb.initialise(net, seed, DEVICE) for seed in (0, 1))
-    return Problem(net, data, a, b, lmcnb.alpha_grid(points))
+    a, b = (initialise(net, seed, DEVICE) for seed in (0, 1))
+    return Problem(net, data, a, b, alpha_grid(points))
 
 
 @torch.no_grad()
@@ -78,15 +82,15 @@ def plain(p: Problem, images: lmcnb.data.Images, module: nn.Module, forward: Cal
 
 
 def evaluated(p: Problem, images: lmcnb.data.Images) -> Tensor:
-    """As :func:`plain`, by `lmcnb.evaluate`."""
-    scores = lmcnb.evaluate(p.net, *lmcnb.interpolate(p.a, p.b, p.alphas), images, batch=BATCH)
+    """As :func:`plain`, by `evaluate`."""
+    scores = evaluate(p.net, *interpolate(p.a, p.b, p.alphas), images, batch=BATCH)
     return torch.stack([scores.loss, scores.error], 1)
 
 
 def walked(p: Problem) -> Tensor:
-    """As :func:`plain`, by `lmcnb.paths`: the mean over its two splits, which are equally large."""
-    a, b = (tuple(lmcnb.stack([part]) for part in model) for model in (p.a, p.b))
-    path = lmcnb.paths(p.net, a, b, p.data.train, p.data.test, p.alphas)
+    """As :func:`plain`, by `path`: the mean over its two splits, which are equally large."""
+    a, b = (tuple(stack([part]) for part in model) for model in (p.a, p.b))
+    path = path(p.net, a, b, p.data.train, p.data.test, p.alphas)
     loss, error = path.train_loss + path.test_loss, path.train_error + path.test_error
     return torch.stack([loss[0], error[0]], 1) / 2
 

@@ -1,4 +1,4 @@
-"""Training a stack of K networks (`lmcnb.fit`) against training them one after another with `torch.optim.SGD`.
+"""Training a stack of K networks (`fit`) against training them one after another with `torch.optim.SGD`.
 
 Two settings, noise for images, no augmentation, batch 64, momentum and weight decay:
 
@@ -7,7 +7,7 @@ Two settings, noise for images, no augmentation, batch 64, momentum and weight d
 
 Compared, on the same starts and the same order of images: "plain", an ordinary `nn.Module` for each network, trained
 after the other, the images one tensor on the device (no DataLoader, which would be slower); and every strategy of
-`lmcnb.fit`. "step ms" is one step of all K networks in a whole training, and "chosen" marks the strategy that the rule
+`fit`. "step ms" is one step of all K networks in a whole training, and "chosen" marks the strategy that the rule
 of `lmcnb.strategies.settled` takes for a long one.
 """
 
@@ -34,6 +34,11 @@ from benchmarks._shared import (
 )
 from lmcnb.kernel import strategies
 from lmcnb.kernel.recipe import order
+from lmcnb.kernel.step import State
+from lmcnb.kernel.strategies import STRATEGIES
+from lmcnb.kernel.training import fit
+from lmcnb.models import initialise
+from lmcnb.params import stack, unstack
 
 GOAL_CHOICE = 1.10
 LONG = 100_000  # steps of a training for which any strategy is worth compiling
@@ -55,10 +60,10 @@ class Setting:
         return lmcnb.Recipe(epochs=epochs, batch=64, schedule="constant", augment="none", cutmix=0)
 
     @property
-    def state(self) -> lmcnb.State:
+    def state(self) -> State:
         """K networks at their starts."""
-        models = [lmcnb.initialise(self.net, seed, DEVICE) for seed in range(self.k)]
-        return lmcnb.State.start(*(lmcnb.stack([m[i] for m in models]) for i in range(2)))
+        models = [initialise(self.net, seed, DEVICE) for seed in range(self.k)]
+        return State.start(*(stack([m[i] for m in models]) for i in range(2)))
 
 
 def settings(quick: bool) -> list[Setting]:
@@ -73,7 +78,7 @@ def settings(quick: bool) -> list[Setting]:
 def plain(s: Setting) -> Tensor:
     """Train the networks one after another; the weights [K, parameters] at the end."""
     ends = []
-    for seed, params in enumerate(lmcnb.unstack(s.state.params)):
+    for seed, params in enumerate(unstack(s.state.params)):
         module, recipe = plain_module(s.net, params), s.recipe
         optimiser = torch.optim.SGD(
             module.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
@@ -91,7 +96,7 @@ def plain(s: Setting) -> Tensor:
 def ours(s: Setting, strategy: str) -> Tensor:
     """Train the networks as a stack; the weights [K, parameters] at the end."""
     start = s.state
-    end = lmcnb.fit(s.net, start.params, start.buffers, s.train, s.recipe, range(s.k), strategy=strategy)
+    end = fit(s.net, start.params, start.buffers, s.train, s.recipe, range(s.k), strategy=strategy)
     return torch.cat([p.flatten(1) for p in end.params.values()], 1)
 
 
@@ -99,7 +104,7 @@ def tried(quick: bool) -> list[str]:
     """The strategies that this device has; none that compiles when ``quick``."""
     if quick:
         return ["loop", "vmap"]
-    return [s for s in lmcnb.STRATEGIES if s != "graph" or DEVICE.type == "cuda"]
+    return [s for s in STRATEGIES if s != "graph" or DEVICE.type == "cuda"]
 
 
 def cases(quick: bool) -> dict[str, Case]:

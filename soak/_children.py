@@ -16,24 +16,10 @@ from pathlib import Path
 
 from lmcnb import DM, IDC, Net, Recipe
 from lmcnb.kernel import training
-from lmcnb.lab import (
-    Connect,
-    Curvature,
-    Distil,
-    Lab,
-    Landscape,
-    Probe,
-    RandomMask,
-    Robustness,
-    Stage,
-    Store,
-    StoreError,
-    Ticket,
-    Train,
-    job,
-)
+from lmcnb.lab import Lab, Stage, Store, StoreError, job
 from lmcnb.lab.engine import closure
 from lmcnb.lab.store import ELSEWHERE
+from lmcnb.stages import Connect, Curvature, Distil, Landscape, Probe, RandomMask, Robustness, Ticket, Train
 
 ROOT = Path(__file__).resolve().parents[1]
 HANGS = 300.0  # seconds after which a process that has not ended counts as one that hangs

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from lmcnb import IDC, MODELS, Images, Lab, Net, Params, RandomReal, Recipe, Study, initialise, stack
-from lmcnb.lab import Ticket, Train
+from lmcnb import IDC, Images, Lab, Net, RandomReal, Recipe, Study
+from lmcnb.models import MODELS, initialise
+from lmcnb.params import Params, stack
+from lmcnb.stages import Ticket, Train
 
 NET = Net(name="convnet3", channels=1, size=8, width=4)
 BATCHNORM = Net(name="resnet10", channels=1, size=8, width=4)

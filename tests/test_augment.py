@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcnb import AUGMENTS, Augment, augmentation
-from lmcnb.kernel.augment import apply, compose, draw
+from lmcnb.kernel.augment import AUGMENTS, Augment, apply, augmentation, compose, draw
 from lmcnb.kernel.recipe import seeded
 from lmcnb.spec import SettingError
 

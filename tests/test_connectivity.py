@@ -6,22 +6,11 @@ from helpers import BATCHNORM, NET, QUICK, apart, identical, made_up, module, ra
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcnb import (
-    QUANTITIES,
-    Images,
-    Recipe,
-    alpha_grid,
-    barrier,
-    evaluate,
-    fit,
-    interpolate,
-    paths,
-    recalibrate,
-    residual,
-    seeded,
-    select,
-    with_residuals,
-)
+from lmcnb import Images, Recipe, barrier
+from lmcnb.kernel.recipe import seeded
+from lmcnb.kernel.training import evaluate, fit
+from lmcnb.measure.path import QUANTITIES, alpha_grid, interpolate, residual, with_residuals
+from lmcnb.params import select
 
 TEST = made_up(40, 10, seed=1)
 

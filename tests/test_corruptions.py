@@ -11,8 +11,8 @@ from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from PIL import Image
 from torch import Tensor
 
-from lmcnb import CORRUPTIONS, Images, corrupt
-from lmcnb.measure.corruptions import SEVERITIES, levels
+from lmcnb import Images
+from lmcnb.measure.corruptions import CORRUPTIONS, SEVERITIES, corrupt, levels
 
 NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
 GREY = [n for n, c in CORRUPTIONS.items() if c.channels != (3,)]

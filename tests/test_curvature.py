@@ -12,22 +12,13 @@ from helpers import apart, made_up, random_masks
 from torch import nn
 
 import lmcnb
-from lmcnb import (
-    MODELS,
-    HessianOperator,
-    Lab,
-    Net,
-    Recipe,
-    estimate_diagonal,
-    exact_diagonal,
-    initialise,
-    lanczos,
-    register_model,
-    summary,
-)
-from lmcnb.lab import Curvature, Ticket, Train
+from lmcnb import Lab, Net, Recipe, register_model
 from lmcnb.measure import hessian as hessian_module
-from lmcnb.measure.hessian import second_order
+from lmcnb.measure.diagonal import estimate_diagonal, summary
+from lmcnb.measure.hessian import HessianOperator, exact_diagonal, second_order
+from lmcnb.measure.spectrum import lanczos
+from lmcnb.models import MODELS, initialise
+from lmcnb.stages import Curvature, Ticket, Train
 
 
 class Attention(nn.Module):
@@ -180,7 +171,7 @@ def test_estimates_hold_one_sample_at_a_time(monkeypatch: pytest.MonkeyPatch):
 
 def test_estimates_warn_of_nothing():
     """A warning of a dependency would put a path of this machine into a notebook."""
-    code = "import torch, lmcnb; lmcnb.estimate_diagonal(torch.eye(5), 2)"
+    code = "import torch, lmcnb; estimate_diagonal(torch.eye(5), 2)"
     subprocess.run([sys.executable, "-W", "error::FutureWarning", "-W", "error::DeprecationWarning:torch", "-c", code],
                    check=True, cwd=Path(lmcnb.__file__).parents[1])
 

@@ -8,8 +8,9 @@ import torch
 from helpers import made_up
 from PIL import Image
 
-from lmcnb import IMAGENET10, Dataset, Images, Net, generate_images, load, pack
-from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, folders, normalise
+from lmcnb import Dataset, Images, Net, generate_images, load
+from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET10, IMAGENET_MEAN, IMAGENET_STD, folders, normalise
+from lmcnb.kernel.masks import pack
 
 
 def arrays(train: int = 6, test: int = 4, size: int = 4, channels: int = 3) -> dict[str, np.ndarray]:

@@ -11,8 +11,6 @@ from lmcnb import (
     DM,
     DSA,
     IDC,
-    METHODS,
-    MODELS,
     MTT,
     Dataset,
     Distilled,
@@ -23,13 +21,9 @@ from lmcnb import (
     Net,
     RandomReal,
     SoftLabels,
-    State,
-    decode,
-    initialise,
     register_model,
-    seeded,
-    stack,
 )
+from lmcnb.distill import METHODS, decode
 from lmcnb.distill.base import Method, choose_real, mix, real_pixels
 from lmcnb.distill.coresets import cover, herd
 from lmcnb.distill.dm import matcher as dm_matcher
@@ -38,6 +32,10 @@ from lmcnb.distill.matching import matcher as idc_matcher
 from lmcnb.distill.matching import sweep
 from lmcnb.kernel.augment import AUGMENTS, apply
 from lmcnb.kernel.inside import class_gradients, features
+from lmcnb.kernel.recipe import seeded
+from lmcnb.kernel.step import State
+from lmcnb.models import MODELS, initialise
+from lmcnb.params import stack
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
 THREE = NET.but(classes=3)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmcnb import RankCorrelation, figures
+from lmcnb import figures
+from lmcnb.statistics import RankCorrelation
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
 RNG = np.random.default_rng(0)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from lmcnb import RankCorrelation, figures
+from lmcnb import figures
+from lmcnb.statistics import RankCorrelation
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
 VALUES = [1.0, 1.2, 1.1]

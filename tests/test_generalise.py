@@ -8,22 +8,14 @@ import pytest
 import torch
 from helpers import RECIPE, another, made_up
 
-from lmcnb import (
-    DATASETS,
-    Dataset,
-    Lab,
-    Net,
-    Probe,
-    Recipe,
-    Robustness,
-    Train,
-    corrupt,
-    evaluate,
-    fitted,
-    probe,
-    stack,
-)
+from lmcnb import Dataset, Lab, Net, Probe, Recipe, Robustness, Train
+from lmcnb.data import DATASETS
+from lmcnb.kernel.training import evaluate
 from lmcnb.lab import costs, shelf
+from lmcnb.lab.resume import fitted
+from lmcnb.measure.corruptions import corrupt
+from lmcnb.measure.probe import probe
+from lmcnb.params import stack
 
 NET = Net(name="convnet2", channels=1, size=8, width=8)
 TRAIN = Train(net=NET, recipe=Recipe(epochs=2, batch=32, lr=0.1, augment="none", cutmix=0))  # learns most digits

@@ -17,8 +17,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from lmcnb import Lab, places
 from lmcnb.cli import main
-from lmcnb.lab import Connect, Landscape, RandomMask, Stage, Ticket, Train, inventory, upkeep
+from lmcnb.lab import Stage, inventory, upkeep
 from lmcnb.lab.engine import closure
+from lmcnb.stages import Connect, Landscape, RandomMask, Ticket, Train
 
 GLOBAL = RandomMask(net=NET, like=IMP, kind="global")
 PLANE = Landscape(net=NET, models=tuple(TRAIN.but(seed=s) for s in (0, 1, 2)), points=3, train_images=50, kind="random")

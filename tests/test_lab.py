@@ -12,11 +12,16 @@ import pytest
 import torch
 from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, apart, identical, start
 
-from lmcnb import DM, Lab, SoftLabels, StoreError, fit, masked, ones, prune_round, stack
+from lmcnb import DM, Lab, SoftLabels
+from lmcnb.kernel.masks import masked, ones
 from lmcnb.kernel.step import State
-from lmcnb.lab import Connect, Distil, RandomMask, Stage, Ticket, Train, compute, shelf
-from lmcnb.params import select
+from lmcnb.kernel.training import fit
+from lmcnb.lab import Stage, compute, shelf
+from lmcnb.lab.store import StoreError
+from lmcnb.params import select, stack
+from lmcnb.prune.magnitude import prune_round
 from lmcnb.spec import SettingError
+from lmcnb.stages import Connect, Distil, RandomMask, Ticket, Train
 
 
 @pytest.fixture

@@ -4,23 +4,22 @@ import pytest
 import torch
 from helpers import NET, RECIPE, another, identical, made_up, random_masks, start
 
-from lmcnb import (
-    Lab,
-    Scores,
+from lmcnb import Lab
+from lmcnb.kernel.masks import masked
+from lmcnb.kernel.training import Scores, evaluate
+from lmcnb.measure.plane import (
     curvature_along,
-    evaluate,
+    flat,
     fraction_within,
+    grid,
     loss_on_plane,
-    masked,
     plane_as_released,
     plane_random,
     plane_through,
-    select,
-    stack,
 )
-from lmcnb.lab import Landscape, RandomMask, Ticket, Train
-from lmcnb.measure.plane import flat, grid
+from lmcnb.params import select, stack
 from lmcnb.spec import SettingError
+from lmcnb.stages import Landscape, RandomMask, Ticket, Train
 
 BATCHNORM = NET.but(name="resnet10", width=2)
 

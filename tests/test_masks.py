@@ -7,8 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lmcnb import jaccard, layer_density, masked, ones, prune, random_global, random_layerwise, sparsity
-from lmcnb.kernel.masks import check, flat, pack, unpack
+from lmcnb.kernel.masks import (
+    check,
+    flat,
+    jaccard,
+    layer_density,
+    masked,
+    ones,
+    pack,
+    prune,
+    random_global,
+    random_layerwise,
+    sparsity,
+    unpack,
+)
 from lmcnb.kernel.recipe import seeded
 
 # few distinct values, so that ties are everywhere

@@ -7,8 +7,9 @@ import torch
 from helpers import BATCHNORM, NET, identical, module
 from torch import nn
 
-from lmcnb import MODELS, Net, initialise, register_model
+from lmcnb import Net, register_model
 from lmcnb.kernel.step import caller
+from lmcnb.models import MODELS, initialise
 
 
 @pytest.mark.parametrize(("net", "count"), [

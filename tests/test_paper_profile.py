@@ -8,7 +8,7 @@ from PIL import Image
 
 from lmcnb import IDC, protocol
 from lmcnb.cli.runner import plans, prepare
-from lmcnb.lab import Assess, Distil, Ticket
+from lmcnb.stages import Assess, Distil, Ticket
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,8 +4,10 @@ import pytest
 import torch
 from helpers import BATCHNORM, NET, QUICK, identical, made_up, random_masks, start
 
-from lmcnb import Images, fit, masked, ones, prune, prune_iteratively, prune_round, rewound, sparsity_after
-from lmcnb.kernel.masks import flat
+from lmcnb import Images, prune_iteratively, sparsity_after
+from lmcnb.kernel.masks import flat, masked, ones, prune
+from lmcnb.kernel.training import fit
+from lmcnb.prune.magnitude import prune_round, rewound
 
 SHORT = QUICK.but(epochs=0.5)
 

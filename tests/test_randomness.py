@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from helpers import BATCHNORM, NET
 from torch import nn
 
-from lmcnb import MODELS, Net, register_model
+from lmcnb import Net, register_model
 from lmcnb.kernel.randomness import refuse_random
 from lmcnb.kernel.step import caller
+from lmcnb.models import MODELS
 
 
 class Chance(nn.Module):

@@ -11,6 +11,8 @@ from PIL import Image
 from torch import nn
 
 import lmcnb
+from lmcnb.distill import METHODS
+from lmcnb.models import MODELS
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -60,7 +62,7 @@ def test_bring_your_own_data_network_and_mask(folder, capsys):
     try:
         exec(BLOCKS[0].replace("folder:PATH", f"folder:{folder}"), given)
     finally:
-        lmcnb.MODELS.pop("mine", None)
+        MODELS.pop("mine", None)
     trained, masks = given["trained"], given["both"][2]
     assert all(bool((trained.params[n][~m] == 0).all()) for n, m in masks.items())
     assert not torch.equal(trained.params["body.0.weight"][0], trained.params["body.0.weight"][1])
@@ -81,7 +83,7 @@ def test_bring_your_own_distillation_method(tmp_path):
         assert torch.equal(lab.distilled(study.distil("mine")).images, pixels.flatten(0, 1))
         assert lab.get(study.mask("mine", init=0, round=1)).result["sparsity"] == pytest.approx(0.2, abs=1e-3)
     finally:
-        lmcnb.METHODS.pop("medoids", None)
+        METHODS.pop("medoids", None)
 
 
 def test_bring_a_published_set(tmp_path, monkeypatch, capsys):

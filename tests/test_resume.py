@@ -9,8 +9,10 @@ import pytest
 import torch
 from helpers import IMP, NET, RECIPE, SETS, STUDY, TRAIN, another
 
-from lmcnb import DM, Lab, Protocol, Store
-from lmcnb.lab import Assess, Distil, Expert, RandomMask, compute, job
+from lmcnb import DM, Lab, Protocol
+from lmcnb.lab import compute, job
+from lmcnb.lab.store import Store
+from lmcnb.stages import Assess, Distil, Expert, RandomMask
 
 LONG = RECIPE.but(epochs=1)
 KILLED = {

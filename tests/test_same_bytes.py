@@ -9,8 +9,8 @@ import torch
 from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another
 
 from lmcnb import MTT, Lab, prune_iteratively
-from lmcnb.lab import Curvature, Distil, Landscape, Probe, RandomMask, Robustness, Ticket, Train
 from lmcnb.lab.keys import execution
+from lmcnb.stages import Curvature, Distil, Landscape, Probe, RandomMask, Robustness, Ticket, Train
 
 TRAINS = [STUDY.train("idc", i, 2, s) for i in (0, 1) for s in (0, 1)]
 EXPERT = RECIPE.but(epochs=2)

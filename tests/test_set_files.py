@@ -26,9 +26,8 @@ from lmcnb import (
     export_set,
     import_set,
     load,
-    zca,
 )
-from lmcnb.data import normalise
+from lmcnb.data import normalise, zca
 from lmcnb.spec import SettingError
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))

@@ -11,10 +11,13 @@ from helpers import RECIPE, another
 from torch import nn
 
 import lmcnb
-from lmcnb import Lab, Net, initialise, register_model
-from lmcnb.lab import Distil, Train
+from lmcnb import Lab, Net, register_model
+from lmcnb.data import DATASETS
+from lmcnb.distill import METHODS
+from lmcnb.models import MODELS, initialise
 from lmcnb.sources import code_digest, is_ours, is_user
 from lmcnb.spec import SettingError
+from lmcnb.stages import Distil, Train
 
 SMALL = {"channels": 1, "size": 8}
 NETWORK = """
@@ -81,7 +84,7 @@ def test_whose_code_it_is():
 @pytest.fixture
 def models(monkeypatch):
     """Registrations that end with the test."""
-    monkeypatch.setattr("lmcnb.models.MODELS", dict(lmcnb.MODELS))
+    monkeypatch.setattr("lmcnb.models.MODELS", dict(MODELS))
 
 
 def test_an_edited_network_is_computed_anew_and_its_old_result_is_kept(lab: Lab, models):
@@ -126,10 +129,10 @@ class Bright(lmcnb.RandomReal):
 
 @pytest.fixture
 def methods():
-    before = dict(lmcnb.METHODS)
+    before = dict(METHODS)
     yield
-    lmcnb.METHODS.clear()
-    lmcnb.METHODS.update(before)
+    METHODS.clear()
+    METHODS.update(before)
 
 
 def test_an_edited_method_is_another_one(lab: Lab, methods):
@@ -181,7 +184,7 @@ def test_a_module_keeps_its_own_initialisation_and_its_buffers(models):
 
 def test_a_data_set_that_is_registered_again_is_another_one(lab: Lab, digits, monkeypatch):
     spec = Train(dataset="mine", net=Net(name="convnet1", **SMALL), recipe=RECIPE)
-    monkeypatch.setattr("lmcnb.data.DATASETS", dict(lmcnb.DATASETS))
+    monkeypatch.setattr("lmcnb.data.DATASETS", dict(DATASETS))
     monkeypatch.setattr("lmcnb.lab.shelf.DATASETS", lmcnb.data.DATASETS)
     monkeypatch.setattr("lmcnb.lab.keys.DATASETS", lmcnb.data.DATASETS)
     lmcnb.data.DATASETS["mine"] = lambda: digits

@@ -2,10 +2,12 @@
 
 import pytest
 
-from lmcnb import DM, IDC, Augment, Herding, Imported, Net, Recipe, Robustness, Spec, Study
+from lmcnb import DM, IDC, Herding, Imported, Net, Recipe, Robustness, Study
 from lmcnb.data.generated import GeneratedImages
-from lmcnb.lab import Distil, Stage, Ticket, Train
-from lmcnb.spec import SettingError, canonical, choose, digest, late
+from lmcnb.kernel.augment import Augment
+from lmcnb.lab import Stage
+from lmcnb.spec import SettingError, Spec, canonical, choose, digest, late
+from lmcnb.stages import Distil, Ticket, Train
 
 NET = Net(name="convnet3", channels=1, size=8, width=4)
 

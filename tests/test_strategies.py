@@ -4,9 +4,13 @@ import pytest
 import torch
 from helpers import BATCHNORM, NET, QUICK, apart, double, identical, made_up, random_masks, start
 
-from lmcnb import AUGMENTS, STRATEGIES, Images, Net, State, evaluate, fit, select
+from lmcnb import Images, Net
 from lmcnb.kernel import strategies
-from lmcnb.kernel.strategies import settled, stack_size, tiny
+from lmcnb.kernel.augment import AUGMENTS
+from lmcnb.kernel.step import State
+from lmcnb.kernel.strategies import STRATEGIES, settled, stack_size, tiny
+from lmcnb.kernel.training import evaluate, fit
+from lmcnb.params import select
 
 DATA = made_up(64, 10)
 

@@ -7,8 +7,12 @@ from helpers import BATCHNORM, NET, QUICK, apart, double, identical, made_up, mo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcnb import Images, Net, Recipe, State, evaluate, fit, masked, seeded, select
-from lmcnb.kernel.recipe import SEGMENT, draws, order
+from lmcnb import Images, Net, Recipe
+from lmcnb.kernel.masks import masked
+from lmcnb.kernel.recipe import SEGMENT, draws, order, seeded
+from lmcnb.kernel.step import State
+from lmcnb.kernel.training import evaluate, fit
+from lmcnb.params import select
 
 PLAIN = Recipe(epochs=2, batch=32, lr=0.05, augment="none", cutmix=0, weight_decay=0.01)
 

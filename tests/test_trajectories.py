@@ -5,28 +5,16 @@ import torch
 import torch.nn.functional as F
 from helpers import BATCHNORM, NET, QUICK, another, apart, double, made_up, module
 
-from lmcnb import (
-    IDC,
-    MTT,
-    PROTOCOLS,
-    Dataset,
-    Lab,
-    RandomReal,
-    Recipe,
-    Study,
-    assess,
-    course,
-    evaluate,
-    fit,
-    initialise,
-    protocol,
-    seeded,
-    stack,
-    trajectory_gradient,
-    zca,
-)
+from lmcnb import IDC, MTT, Dataset, Lab, RandomReal, Recipe, Study, protocol
+from lmcnb.data import zca
+from lmcnb.distill import PROTOCOLS, assess, course, trajectory_gradient
 from lmcnb.kernel.augment import AUGMENTS, apply, draw
-from lmcnb.lab import Distil, Expert, Store, job
+from lmcnb.kernel.recipe import seeded
+from lmcnb.kernel.training import evaluate, fit
+from lmcnb.lab import Store, job
+from lmcnb.models import initialise
+from lmcnb.params import stack
+from lmcnb.stages import Distil, Expert
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
 THREE = NET.but(classes=3)
@@ -182,7 +170,7 @@ def test_the_protocols_are_those_of_the_code_they_are_named_after():
 def test_a_set_is_judged_with_its_own_step_size_and_space():
     found = TINY.distill(DATA, THREE, 0)
     how = protocol("mtt").shortened(4, 6)
-    with pytest.raises(ValueError, match=r"made under ZCA whitening: pass space=lmcnb.zca\(train images, 0.1\)"):
+    with pytest.raises(ValueError, match=r"made under ZCA whitening: pass space=zca\(train images, 0.1\)"):
         assess(THREE, found, DATA.test, how)
     space = zca(DATA.train, 0.1)
     train, test, recipe = how.prepare(found, DATA.test, space)

@@ -7,7 +7,10 @@ from helpers import made_up, module
 from PIL import Image
 from torch import nn
 
-from lmcnb import Images, Net, fitted, initialise, probe
+from lmcnb import Images, Net
+from lmcnb.lab.resume import fitted
+from lmcnb.measure.probe import probe
+from lmcnb.models import initialise
 
 NET = Net(name="convnet2", channels=1, size=8, width=6, classes=10)
 

@@ -14,7 +14,6 @@ from lmcnb import (
     IDC,
     MTT,
     Assess,
-    Augment,
     Connect,
     Curvature,
     Distil,
@@ -33,13 +32,14 @@ from lmcnb import (
     Recipe,
     Robustness,
     SoftLabels,
-    Spec,
     Study,
     Ticket,
     Train,
 )
 from lmcnb.data.generated import GeneratedImages
 from lmcnb.distill.layouts import Notes
+from lmcnb.kernel.augment import Augment
+from lmcnb.spec import Spec
 
 NET, RECIPE = Net(name="convnet2", channels=1, size=8, width=4), Recipe(epochs=2, batch=32)
 ON = {"net": NET, "recipe": RECIPE}
