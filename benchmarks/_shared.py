@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lmcnb
-from lmcnb.kernel.masks import pack
 from lmcnb.models import MODELS
 from lmcnb.params import Params
 
@@ -50,7 +49,7 @@ def random_data(train: int, test: int, channels: int, size: int, classes: int = 
         shape = (count, size, size, channels)
         arrays[f"x_{split}"] = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).numpy()
         arrays[f"y_{split}"] = (torch.arange(count) % classes).numpy()
-    data = pack(arrays, "noise", [0.5] * channels, [0.29] * channels)
+    data = lmcnb.Dataset.from_arrays("noise", **arrays, mean=[0.5] * channels, std=[0.29] * channels)
     return lmcnb.Dataset(data.name, data.train.to(DEVICE), data.test.to(DEVICE))
 
 

@@ -8,7 +8,7 @@ Two settings, noise for images, no augmentation, batch 64, momentum and weight d
 Compared, on the same starts and the same order of images: "plain", an ordinary `nn.Module` for each network, trained
 after the other, the images one tensor on the device (no DataLoader, which would be slower); and every strategy of
 `fit`. "step ms" is one step of all K networks in a whole training, and "chosen" marks the strategy that the rule
-of `lmcnb.strategies.settled` takes for a long one.
+of `lmcnb.kernel.strategies.settled` takes for a long one.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import lmcnb
-from lmcnb.kernel.masks import pack
+from lmcnb.data import Dataset
 
 from .crafted import CANARY, Maker
 from .crafted.arrays import ARRAYS
@@ -33,7 +33,7 @@ THEIRS = ("Traceback", "pydantic", "MemoryError", "allocate memory", "RecursionE
 def data() -> lmcnb.Dataset:
     """Made-up grey images of three classes, for the sets."""
     x = np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8)
-    return pack({"x_train": x, "y_train": np.arange(30) % 3, "x_test": x[:9], "y_test": np.arange(9) % 3}, "made")
+    return Dataset.from_arrays("made", x_train=x, y_train=np.arange(30) % 3, x_test=x[:9], y_test=np.arange(9) % 3)
 
 
 def import_it(folder: Path) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lmcnb import IDC, Images, Lab, Net, RandomReal, Recipe, Study
+from lmcnb import IDC, Images, Lab, Net, Networks, RandomReal, Recipe, Study
 from lmcnb.models import MODELS, initialise
 from lmcnb.params import Params, stack
 from lmcnb.stages import Ticket, Train
@@ -28,6 +28,11 @@ def start(net: Net, *seeds: int) -> tuple[Params, Params]:
     """Stacked parameters and buffers of freshly initialised networks."""
     params, buffers = zip(*[initialise(net, s) for s in seeds], strict=True)
     return stack(params), stack(buffers)
+
+
+def networks(net: Net, *seeds: int) -> Networks:
+    """Freshly initialised networks."""
+    return Networks.initialise(net, seeds)
 
 
 def double(values):

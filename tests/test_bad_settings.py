@@ -7,6 +7,8 @@ from random import Random
 import pytest
 
 import lmcnb
+from lmcnb.lab import Stage
+from lmcnb.models.own import OwnNet
 from lmcnb.spec import Spec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -46,7 +48,8 @@ def test_every_group_of_settings_is_tried():
     def below(kind: type) -> set[type]:
         return {kind, *(k for child in kind.__subclasses__() for k in below(child))}
     public = {kind for kind in below(Spec) if kind.__module__.startswith("lmcnb.")}
-    bases = {Spec, lmcnb.Method, lmcnb.lab.Stage, lmcnb.Imported}  # a file's settings are tried with its file
+    # A file's settings are tried with its file, a module's network is made of the module.
+    bases = {Spec, lmcnb.Method, Stage, lmcnb.Imported, OwnNet}
     assert public - bases == {type(spec) for spec in VALID}
 
 

@@ -10,7 +10,6 @@ from PIL import Image
 
 from lmcnb import Dataset, Images, Net, generate_images, load
 from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET10, IMAGENET_MEAN, IMAGENET_STD, folders, normalise
-from lmcnb.kernel.masks import pack
 
 
 def arrays(train: int = 6, test: int = 4, size: int = 4, channels: int = 3) -> dict[str, np.ndarray]:
@@ -154,12 +153,12 @@ def test_a_flipped_byte_in_an_npz_is_noticed(tmp_path: Path, monkeypatch):
 def test_wrong_arrays_are_refused(change: dict, message: str):
     values = {k: v for k, v in {**arrays(), **change}.items() if v is not None}
     with pytest.raises(ValueError, match=message):
-        pack(values, "mine")
+        Dataset.from_arrays("mine", **values)
 
 
-def test_pack_measures_mean_and_std_on_the_training_images():
+def test_a_data_set_measures_mean_and_std_on_the_training_images():
     values = arrays()
-    packed = pack(values, "mine")
+    packed = Dataset.from_arrays("mine", **values)
     pixels = values["x_train"].astype(float) / 255
     np.testing.assert_allclose(packed.test.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(packed.test.std, pixels.std((0, 1, 2), ddof=1), rtol=1e-6)
@@ -470,7 +469,7 @@ def test_cifar100_says_how_it_is_normalised(tmp_path: Path, monkeypatch):
 ])
 def test_labels_that_are_none_and_pixels_that_say_nothing_are_refused(change: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        pack(arrays() | change, "mine")
+        Dataset.from_arrays("mine", **(arrays() | change))
 
 
 def test_a_long_narrow_picture_is_refused_before_it_fills_the_memory(imagenet10: Path):

@@ -10,16 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, apart, identical, start
+from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, apart, identical, networks, start
 
-from lmcnb import DM, Lab, SoftLabels
-from lmcnb.kernel.masks import masked, ones
+from lmcnb import DM, Lab, SoftLabels, prune_iteratively
 from lmcnb.kernel.step import State
 from lmcnb.kernel.training import fit
-from lmcnb.lab import Stage, compute, shelf
+from lmcnb.lab import STAGES, Stage, shelf
 from lmcnb.lab.store import StoreError
-from lmcnb.params import select, stack
-from lmcnb.prune.magnitude import prune_round
 from lmcnb.spec import SettingError
 from lmcnb.stages import Connect, Distil, RandomMask, Ticket, Train
 
@@ -28,11 +25,11 @@ from lmcnb.stages import Connect, Distil, RandomMask, Ticket, Train
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
     """Every spec that is computed, in order."""
     seen: list[Stage] = []
-    for stage, function in list(compute.COMPUTE.items()):
-        def counted(job, specs, function=function):
+    for stage in STAGES.values():
+        def counted(job, specs, compute=stage.compute):
             seen.extend(specs)
-            return function(job, specs)
-        monkeypatch.setitem(compute.COMPUTE, stage, counted)
+            return compute(job, specs)
+        monkeypatch.setattr(stage, "compute", counted)
     return seen
 
 
@@ -126,7 +123,7 @@ def test_keys_differ_with_the_data_the_settings_and_what_is_upstream(lab: Lab, d
 def test_a_training_is_what_fit_gives(lab: Lab, digits):
     entry = another(lab, stack=1).get(TRAIN.but(init=3, seed=5))
     state = fit(NET, *start(NET, 3), digits.train, RECIPE, ["train/5/3"], strategy="loop")
-    assert identical(lab.model(TRAIN.but(init=3, seed=5))[0], select(state.params, 0))
+    assert identical(lab.load(TRAIN.but(init=3, seed=5)).params, state.params)
     assert entry.result["train_loss_last_steps"] == pytest.approx(float(state.losses.mean()))
 
 
@@ -134,7 +131,7 @@ def test_each_round_removes_a_fifth_and_counts_the_images_seen(lab: Lab):
     left, before = 364, None
     for r in (1, 2, 3):
         left -= round(0.2 * left)
-        mask, result = lab.mask(IMP.at(r)), lab.get(IMP.at(r)).result
+        mask, result = lab.load(IMP.at(r)).masks, lab.get(IMP.at(r)).result
         assert sum(int(m.sum()) for m in mask.values()) == left
         assert result["sparsity"] == pytest.approx(1 - left / 364) and result["data_points"] == 640 * r
         assert before is None or not any((mask[n] & ~before[n]).any() for n in mask)
@@ -145,7 +142,7 @@ def test_a_hybrid_ticket_goes_on_from_its_base(lab: Lab):
     base = STUDY.mask("idc", 0, 2)
     hybrid = Ticket(net=NET, recipe=RECIPE, round=4, base=base)
     assert hybrid.previous().previous() == base
-    masks = [lab.mask(t) for t in (base, hybrid.at(3), hybrid)]
+    masks = [n.masks for n in lab.load([base, hybrid.at(3), hybrid])]
     assert [sum(int(m.sum()) for m in ms.values()) for ms in masks] == [233, 186, 149]
     assert not any((b[n] & ~a[n]).any() for a, b in zip(masks, masks[1:], strict=False) for n in a)
     assert lab.get(hybrid).result["data_points"] == 20 * 64 + 2 * 640
@@ -155,27 +152,26 @@ def test_a_hybrid_ticket_goes_on_from_its_base(lab: Lab):
 
 def test_rewinding_only_weights_keeps_the_rest_trained(lab: Lab, digits):
     ticket = Ticket(net=BATCHNORM, recipe=RECIPE.but(batch=16, epochs=0.05), round=1, rewind="weights")
-    init = start(BATCHNORM, 0)
-    done = prune_round(BATCHNORM, init, init, ones(init[0], BATCHNORM.prunable), digits.train, ticket.recipe,
-                       ["prune/0/0/1"], rewind="weights", strategy="loop")
-    begun = lab.model(Train(net=BATCHNORM, recipe=ticket.recipe, mask=ticket, stop=0))
-    assert identical(begun[0], select(done.start[0], 0)) and identical(begun[1], select(done.start[1], 0))
-    full = lab.model(Train(net=BATCHNORM, recipe=ticket.recipe, mask=ticket.but(rewind="full"), stop=0))
-    assert identical(full[0], select(masked(init[0], done.masks), 0)) and identical(full[1], select(init[1], 0))
+    init = networks(BATCHNORM, 0)
+    left = prune_iteratively(init, digits, ticket.recipe, rounds=1, rewind="weights")[1]
+    begun = lab.load(Train(net=BATCHNORM, recipe=ticket.recipe, mask=ticket, stop=0))
+    assert identical(begun.params, left.params) and identical(begun.buffers, left.buffers)
+    assert identical(lab.load(ticket).params, left.params) and identical(lab.load(ticket).buffers, left.buffers)
+    full = lab.load(Train(net=BATCHNORM, recipe=ticket.recipe, mask=ticket.but(rewind="full"), stop=0))
+    assert identical(full.params, init.masked(left.masks).params) and identical(full.buffers, init.buffers)
 
 
 def test_rewinding_to_a_step_starts_there_and_goes_on_from_there(lab: Lab, digits):
     early = TRAIN.but(stop=4)
-    ticket, mask = IMP.but(rewind_to=early), None
-    mask = stack([lab.mask(ticket)])
-    point = stack([lab.model(early)[0]]), stack([lab.model(early)[1]])
-    begun = lab.model(TRAIN.but(mask=ticket, stop=4))[0]
-    assert identical(begun, select(masked(point[0], mask), 0))
-    from_there = State.start(masked(point[0], mask), point[1])
-    from_there.step = 4
-    state = fit(NET, *point, digits.train, RECIPE, ["train/0/0"], mask, state=from_there, strategy="loop")
+    ticket = IMP.but(rewind_to=early)
+    point, mask = lab.load(early), lab.load(ticket).masks
+    begun = lab.load(TRAIN.but(mask=ticket, stop=4))
+    assert begun.step == 4 and identical(begun.params, point.masked(mask).params)
+    from_there = State.start(begun.params, begun.buffers, 4)
+    state = fit(NET, point.params, point.buffers, digits.train, RECIPE, ["train/0/0"], mask, state=from_there,
+                strategy="loop")
     assert state.losses.shape == (1, 6)
-    assert apart(lab.model(TRAIN.but(mask=ticket))[0], select(state.params, 0)) < 1e-6
+    assert apart(lab.load(TRAIN.but(mask=ticket)).params, state.params) < 1e-6
 
 
 def test_random_masks_keep_the_densities_of_what_they_are_like(lab: Lab):

@@ -67,7 +67,7 @@ def test_an_unknown_model_lists_the_known_ones():
 
 
 def test_a_model_can_be_added_and_changed(monkeypatch):
-    monkeypatch.setattr("lmcnb.models.MODELS", dict(MODELS))
+    monkeypatch.setattr("lmcnb.models.net.MODELS", dict(MODELS))
     register_model("linear", lambda net: nn.Sequential(nn.Flatten(), nn.Linear(net.size ** 2, net.classes)))
     net = Net(name="linear", channels=1, size=4, classes=3)
     assert (net.count(), net.prunable) == (48, ("1.weight",))

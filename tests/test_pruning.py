@@ -1,116 +1,121 @@
 """Pruning round by round: what is removed, what is rewound, what goes on from where."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from helpers import BATCHNORM, NET, QUICK, identical, made_up, random_masks, start
+from helpers import BATCHNORM, NET, QUICK, identical, made_up, networks, random_masks
 
-from lmcnb import Images, prune_iteratively, sparsity_after
-from lmcnb.kernel.masks import flat, masked, ones, prune
+from lmcnb import Images, Networks, prune_iteratively, sparsity_after
+from lmcnb.kernel.masks import flat, masked, prune
+from lmcnb.kernel.step import State
 from lmcnb.kernel.training import fit
-from lmcnb.prune.magnitude import prune_round, rewound
+from lmcnb.prune.magnitude import prune_round, prune_rounds, rewound
 
 SHORT = QUICK.but(epochs=0.5)
 
 
-def trained_bn():
-    """Initial and trained parameters and buffers of a BatchNorm network, and a mask."""
-    init, data = start(BATCHNORM, 0, 1), made_up(64, 10)
-    masks = random_masks(BATCHNORM, init[0])
-    state = fit(BATCHNORM, *init, data, QUICK, [0, 1], masks, strategy="loop")
-    return init, (state.params, state.buffers), masks
+def trained(start: Networks, data: Images, recipe=QUICK, seeds=(0,), **options) -> State:
+    return fit(start.net, start.params, start.buffers, data, recipe, seeds, start.masks, strategy="loop", **options)
+
+
+def trained_bn() -> tuple[Networks, State, dict]:
+    """Two BatchNorm networks before and after a training, and a mask."""
+    init = networks(BATCHNORM, 0, 1)
+    masks = random_masks(BATCHNORM, init.params)
+    return init, trained(init.masked(masks), made_up(64, 10), seeds=[0, 1]), masks
 
 
 def test_full_rewinding_returns_everything_to_the_start():
-    init, trained, masks = trained_bn()
-    params, buffers = rewound(BATCHNORM, init, trained, masks)
-    assert identical(params, masked(init[0], masks)) and identical(buffers, init[1])
+    init, state, masks = trained_bn()
+    back = rewound(init, state, masks)
+    assert identical(back.params, masked(init.params, masks)) and identical(back.buffers, init.buffers)
+    assert back.masks is masks
 
 
 def test_rewinding_weights_keeps_biases_norms_and_statistics_trained():
-    init, trained, masks = trained_bn()
-    params, buffers = rewound(BATCHNORM, init, trained, masks, "weights")
-    for n, p in params.items():
-        assert torch.equal(p, init[0][n] * masks[n] if n in masks else trained[0][n])
-    assert identical(buffers, trained[1]) and not identical(buffers, init[1])
-    kept = [n for n in params if n not in masks]
-    assert kept and any(not torch.equal(params[n], init[0][n]) for n in kept)
+    init, state, masks = trained_bn()
+    back = rewound(init, state, masks, "weights")
+    for n, p in back.params.items():
+        assert torch.equal(p, init.params[n] * masks[n] if n in masks else state.params[n])
+    assert identical(back.buffers, state.buffers) and not identical(back.buffers, init.buffers)
+    kept = [n for n in back.params if n not in masks]
+    assert kept and any(not torch.equal(back.params[n], init.params[n]) for n in kept)
 
 
 def test_an_unknown_rewinding_lists_the_known_ones():
-    init, trained, masks = trained_bn()
     with pytest.raises(ValueError, match="unknown rewind 'all'; known: full, weights"):
-        rewound(BATCHNORM, init, trained, masks, "all")
+        rewound(*trained_bn(), "all")
 
 
 def test_each_round_removes_a_fifth_of_what_is_left_and_starts_from_the_start(few: Images):
-    init, left, before = start(NET, 0, 1), 364, None
-    rounds = list(prune_iteratively(NET, init, few, SHORT, [0, 1], rounds=4, strategy="loop"))
-    for result in rounds:
+    init, left = networks(NET, 0, 1), 364
+    rounds = prune_iteratively(init, few, SHORT, rounds=4)
+    assert rounds[0] is init and len(rounds) == 5
+    for before, result in zip(rounds, rounds[1:], strict=False):
         left -= round(0.2 * left)
         assert flat(result.masks).sum(1).tolist() == [left, left]
-        assert identical(result.start[0], masked(init[0], result.masks))
-        assert before is None or not (flat(result.masks) & ~flat(before)).any()
-        before = result.masks
-    assert not torch.equal(flat(before)[0], flat(before)[1])
+        assert identical(result.params, masked(init.params, result.masks))
+        assert not (flat(result.masks) & ~flat(before.masks)).any()
+    assert not torch.equal(*flat(rounds[-1].masks))
 
 
 def test_a_round_prunes_by_the_magnitudes_of_the_network_it_trained(few: Images):
-    init = start(NET, 0)
-    everything = ones(init[0], NET.prunable)
-    result = prune_round(NET, init, init, everything, few, SHORT, [7], rate=0.3, strategy="loop")
-    alone = fit(NET, *init, few, SHORT, [7], everything, strategy="loop")
+    init = networks(NET, 0)
+    result = prune_round(init, init, few, SHORT, [7], rate=0.3)
+    alone = trained(init, few, SHORT, [7])
     assert identical(result.trained.params, alone.params)
-    assert identical(result.masks, prune(alone.params, everything, 0.3))
+    assert identical(result.start.masks, prune(alone.params, init.masks, 0.3))
     assert result.data_points == SHORT.steps(len(few)) * SHORT.batch == 96
 
 
 def test_a_later_round_trains_the_subnetwork_not_the_dense_one(few: Images):
-    init = start(NET, 0)
-    rounds = list(prune_iteratively(NET, init, few, SHORT, [0], rounds=2, strategy="loop"))
-    gone = ~flat(rounds[0].masks)
+    rounds = list(prune_rounds(networks(NET, 0), few, SHORT, rounds=2))
+    gone = ~flat(rounds[0].start.masks)
     weights = flat({n: rounds[1].trained.params[n] for n in NET.prunable})
     assert (weights[gone] == 0).all() and (weights[~gone] != 0).all()
 
 
 def test_rounds_see_different_noise(few: Images):
-    init = start(NET, 0)
     frozen = QUICK.but(lr=1e-30)  # so that both rounds train the same numbers
-    rounds = list(prune_iteratively(NET, init, few, frozen, [0], rounds=2, rate=0.0, strategy="loop"))
+    rounds = list(prune_rounds(networks(NET, 0), few, frozen, rounds=2, rate=0.0))
     assert not torch.equal(rounds[0].trained.losses, rounds[1].trained.losses)
 
 
 def test_pruning_repeats_with_a_seed_and_differs_with_another(few: Images):
-    init = start(NET, 0)
-    first, again, other = (list(prune_iteratively(NET, init, few, QUICK, [s], rounds=2, strategy="loop"))[-1]
-                           for s in (0, 0, 1))
+    first, again, other = (prune_iteratively(networks(NET, 0), few, QUICK, rounds=2, seed=s)[-1] for s in (0, 0, 1))
     assert identical(first.masks, again.masks) and not identical(first.masks, other.masks)
 
 
+def test_a_stack_finds_what_each_network_would_alone(few: Images):
+    start = networks(NET, 3, 5)
+    together = prune_iteratively(start, few, SHORT, rounds=2)[-1]
+    alone = [prune_iteratively(one, few, SHORT, rounds=2)[-1] for one in start]
+    assert identical(together.masks, Networks.join(alone).masks) and together.labels == (3, 5)
+
+
 def test_pruning_depends_on_the_data_it_trains_on(few: Images):
-    init, everything = start(NET, 0), ones(start(NET, 0)[0], NET.prunable)
-    real, noise = (prune_round(NET, init, init, everything, d, QUICK, [0], strategy="loop").masks
-                   for d in (few, made_up(192, 10)))
+    init = networks(NET, 0)
+    real, noise = (prune_round(init, init, d, QUICK, [0]).start.masks for d in (few, made_up(192, 10)))
     assert not identical(real, noise)
 
 
 def test_a_round_from_a_later_step_trains_only_the_rest_of_the_schedule(few: Images):
-    init = start(NET, 0)
-    everything = ones(init[0], NET.prunable)
-    early = fit(NET, *init, few, QUICK, [0], strategy="loop", stop=4)
-    point = early.params, early.buffers
-    result = prune_round(NET, point, point, everything, few, QUICK, [0], from_step=4, strategy="loop")
+    init = networks(NET, 0)
+    early = trained(init, few, stop=4)
+    point = replace(init, params=early.params, buffers=early.buffers, step=4)
+    result = prune_round(point, point, few, QUICK, [0])
     assert result.trained.step == 6 and result.trained.losses.shape == (1, 2)
     assert result.data_points == 2 * QUICK.batch
-    assert identical(result.start[0], masked(early.params, result.masks))
+    assert identical(result.start.params, masked(early.params, result.start.masks)) and result.start.step == 4
 
 
 def test_a_round_resumes_to_the_same_bytes(few: Images):
-    init = start(NET, 0)
-    everything = ones(init[0], NET.prunable)
-    part = fit(NET, *init, few, QUICK, [0], everything, strategy="loop", stop=3)
-    whole, resumed = (prune_round(NET, init, init, everything, few, QUICK, [0], state=s, strategy="loop")
-                      for s in (None, part))
-    assert identical(whole.masks, resumed.masks) and identical(whole.trained.params, resumed.trained.params)
+    init = networks(NET, 0)
+    part = trained(init, few, stop=3)
+    whole, resumed = (prune_round(init, init, few, QUICK, [0], state=s) for s in (None, part))
+    assert identical(whole.start.masks, resumed.start.masks)
+    assert identical(whole.trained.params, resumed.trained.params)
 
 
 @pytest.mark.parametrize(("rounds", "percent"), [(0, 0), (4, 59.04), (8, 83.22), (9, 86.58), (10, 89.26)])

@@ -10,7 +10,7 @@ import torch
 from helpers import IMP, NET, RECIPE, SETS, STUDY, TRAIN, another
 
 from lmcnb import DM, Lab, Protocol
-from lmcnb.lab import compute, job
+from lmcnb.lab import job, resume
 from lmcnb.lab.store import Store
 from lmcnb.stages import Assess, Distil, Expert, RandomMask
 
@@ -33,7 +33,7 @@ def files(root: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", KILLED)
 def test_a_stage_interrupted_after_a_checkpoint_goes_on_to_the_same_bytes(kind: str, tmp_path: Path, monkeypatch):
     spec, save, saved = KILLED[kind], Store.save_checkpoint, []
-    monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
+    monkeypatch.setattr("lmcnb.kernel.recipe.SEGMENT", 5)
     whole, broken = (Lab("cpu", tmp_path / n, stack=1, progress=False) for n in ("whole", "broken"))
     whole.get(spec)
     broken.map(spec.upstream())
@@ -60,10 +60,11 @@ def test_a_stage_interrupted_after_a_checkpoint_goes_on_to_the_same_bytes(kind: 
 
 CHILD = """
 import os, signal, sys, torch
-from lmcnb import training
-from lmcnb.lab import Lab, job, store
+from lmcnb import Lab
+from lmcnb.kernel import recipe
+from lmcnb.lab import job, store
 torch.set_num_threads(1)
-training.SEGMENT, job.CHECKPOINT_SECONDS, replaced = 5, 0, []
+recipe.SEGMENT, job.CHECKPOINT_SECONDS, replaced = 5, 0, []
 replace = os.replace
 def killed(source, target):
     replaced.append(target)
@@ -84,13 +85,13 @@ def test_a_process_killed_while_training_is_resumed_to_the_same_bytes(tmp_path: 
     assert child.returncode == -9, child.stderr
     left = sorted(p.suffix for p in (tmp_path / "broken" / "checkpoints").iterdir())
     assert left == [".ckpt", ".partial"]
-    monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
+    monkeypatch.setattr("lmcnb.kernel.recipe.SEGMENT", 5)
     Lab("cpu", whole, stack=1, progress=False).get(spec)
 
-    def watched(*args, fit=compute.fit, **options):
+    def watched(*args, fit=resume.fit, **options):
         starts.append(options["state"].step)
         return fit(*args, **options)
-    monkeypatch.setattr(compute, "fit", watched)
+    monkeypatch.setattr(resume, "fit", watched)
     Lab("cpu", tmp_path / "broken", stack=1, progress=False).get(spec)
     assert starts == [10]
     done = {n: b for n, b in files(tmp_path / "broken").items() if n.startswith("Train/")}
@@ -99,7 +100,7 @@ def test_a_process_killed_while_training_is_resumed_to_the_same_bytes(tmp_path: 
 
 def test_checkpoints_of_a_stack_serve_any_grouping(tmp_path: Path, monkeypatch):
     """Four trainings interrupted as one stack; one of them goes on alone, the others in twos with a new one."""
-    monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
+    monkeypatch.setattr("lmcnb.kernel.recipe.SEGMENT", 5)
     specs = [TRAIN.but(recipe=LONG, seed=s) for s in range(5)]
     whole = Lab("cpu", tmp_path / "whole", stack=1, progress=False)
     whole.map(specs)
@@ -116,12 +117,12 @@ def test_checkpoints_of_a_stack_serve_any_grouping(tmp_path: Path, monkeypatch):
         broken.map(specs[:4])
     assert saved == ["5"] * 4 + ["10"] * 2
     monkeypatch.undo()
-    monkeypatch.setattr("lmcnb.training.SEGMENT", 5)
+    monkeypatch.setattr("lmcnb.kernel.recipe.SEGMENT", 5)
 
-    def watched(*args, fit=compute.fit, **options):
+    def watched(*args, fit=resume.fit, **options):
         begun.append((options["state"].step, len(options["state"].losses)))
         return fit(*args, **options)
-    monkeypatch.setattr(compute, "fit", watched)
+    monkeypatch.setattr(resume, "fit", watched)
     another(broken, stack=1).get(specs[0])
     another(broken, stack=2).map(specs)
     assert sorted(begun) == [(0, 1), (5, 2), (10, 1), (10, 1)]

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
-from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another
+from helpers import BATCHNORM, IMP, NET, RECIPE, STUDY, TRAIN, another, identical, networks
 
-from lmcnb import MTT, Lab, prune_iteratively
+from lmcnb import MTT, Connect, Lab, instability, prune_iteratively
 from lmcnb.lab.keys import execution
+from lmcnb.measure.path import QUANTITIES
+from lmcnb.spec import SettingError
 from lmcnb.stages import Curvature, Distil, Landscape, Probe, RandomMask, Robustness, Ticket, Train
 
 TRAINS = [STUDY.train("idc", i, 2, s) for i in (0, 1) for s in (0, 1)]
@@ -85,11 +88,32 @@ def test_what_a_session_has_set_does_not_reach_a_result(lab: Lab, tmp_path: Path
 
 
 def test_kernel_and_lab_find_the_same_ticket(lab: Lab, digits):
-    from helpers import start
-
     ticket = Ticket(net=NET, recipe=RECIPE, round=2, init=3, seed=5)
-    rounds = list(prune_iteratively(NET, start(NET, 3), digits.train, RECIPE, [ticket.noise], rounds=2))
-    assert all(torch.equal(m, rounds[-1].masks[n][0]) for n, m in lab.mask(ticket).items())
+    left = prune_iteratively(networks(NET, 3), digits, RECIPE, rounds=2, seed=5)[2]
+    assert identical(lab.load(ticket).masks, left.masks) and identical(lab.load(ticket).params, left.params)
+
+
+def test_one_line_and_the_lab_measure_the_same_instability(lab: Lab, digits):
+    """Dense, from a ticket, and from step 4 of a training."""
+    ticket, begun = IMP.but(round=2), TRAIN.at(4)
+    pairs = {"dense": TRAIN, "sparse": TRAIN.but(mask=ticket), "from step 4": TRAIN.but(start=begun)}
+    for name, first in pairs.items():
+        connect = Connect(net=NET, a=first, b=first.but(seed=1), points=3)
+        start = lab.load(ticket) if name == "sparse" else networks(NET, 0)
+        found = instability(start, digits, RECIPE, step=4 if name == "from step 4" else None, alphas=[0, 0.5, 1])
+        for quantity in QUANTITIES:
+            assert torch.equal(getattr(found, quantity), lab.get(connect).tensors[quantity]), name
+    from_there = lab.get(pairs["from step 4"])
+    assert not identical(from_there.tensors, lab.get(TRAIN).tensors)  # the momentum is not kept
+    assert [type(s).__name__ for s in pairs["from step 4"].upstream()] == ["Train"]
+
+
+def test_a_training_goes_on_only_from_its_own(lab: Lab):
+    for wrong, word in ((TRAIN, "stop"), (TRAIN.but(init=1, stop=4), "init"), (TRAIN.but(mask=IMP, stop=4), "mask")):
+        with pytest.raises(SettingError, match=word):
+            TRAIN.but(start=wrong)
+    with pytest.raises(ValueError, match="change stop, start, rewind_to or epochs"):
+        lab.get(TRAIN.but(start=TRAIN.at(4), stop=2))
 
 
 def test_the_way_of_execution_is_in_the_key_and_follows_a_rule(lab: Lab, monkeypatch):
@@ -99,7 +123,7 @@ def test_the_way_of_execution_is_in_the_key_and_follows_a_rule(lab: Lab, monkeyp
     assert execution(NET, gpu)["mode"] == "graph"
     modes = set()
     for there in (True, False):
-        monkeypatch.setattr("lmcnb.strategies.can_compile", lambda there=there: there)
+        monkeypatch.setattr("lmcnb.kernel.strategies.can_compile", lambda there=there: there)
         modes.add((execution(wide, cpu)["mode"], another(lab).key(Train(net=wide, recipe=RECIPE))))
     assert {m for m, _ in modes} == {"compiled", "eager"} and len({k for _, k in modes}) == 2
 
@@ -110,11 +134,11 @@ def test_a_control_starts_from_what_it_controls(lab: Lab):
     rewound, weights = IMP.but(rewind_to=early), IMP.but(rewind="weights")
     for ticket, stop in ((rewound, 3), (weights, 0)):
         control = RandomMask(net=NET, like=ticket)
-        begun, other = (lab.model(TRAIN.but(mask=m, stop=stop))[0] for m in (control, ticket))
+        begun, other = (n.params for n in lab.load([TRAIN.but(mask=m, stop=stop) for m in (control, ticket)]))
         rest = [n for n in begun if n not in NET.prunable]
         assert rest and all(torch.equal(begun[n], other[n]) for n in rest)
-        kept = lab.mask(control)
-        full = lab.model(early)[0] if ticket is rewound else lab.model(TRAIN.but(stop=0))[0]
+        kept = lab.load(control).masks
+        full = lab.load(early if ticket is rewound else TRAIN.but(stop=0)).params
         assert all(torch.equal(begun[n], torch.where(kept[n], full[n], 0)) for n in NET.prunable)
 
 

@@ -324,7 +324,7 @@ def test_an_imported_set_is_pruned_with_and_assessed(tmp_path: Path, lab: Lab):
     entries = lab.map(specs)
     assert entries[0].result["sparsity"] == pytest.approx(0.2, abs=0.01)
     assert len(entries[1].result["accuracy"]) == 2 and entries[1].result["images"] == 20
-    torch.testing.assert_close(lab.distilled(study.distil("theirs")).images, digits.x[chosen] / 255)
+    torch.testing.assert_close(lab.load(study.distil("theirs")).images, digits.x[chosen] / 255)
     (tmp_path / "res.pt").unlink()
     later = another(lab)
     assert later.map(specs[:2])[0].result == entries[0].result  # what is in the store needs no file

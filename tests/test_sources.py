@@ -84,7 +84,7 @@ def test_whose_code_it_is():
 @pytest.fixture
 def models(monkeypatch):
     """Registrations that end with the test."""
-    monkeypatch.setattr("lmcnb.models.MODELS", dict(MODELS))
+    monkeypatch.setattr("lmcnb.models.net.MODELS", dict(MODELS))
 
 
 def test_an_edited_network_is_computed_anew_and_its_old_result_is_kept(lab: Lab, models):
@@ -184,12 +184,9 @@ def test_a_module_keeps_its_own_initialisation_and_its_buffers(models):
 
 def test_a_data_set_that_is_registered_again_is_another_one(lab: Lab, digits, monkeypatch):
     spec = Train(dataset="mine", net=Net(name="convnet1", **SMALL), recipe=RECIPE)
-    monkeypatch.setattr("lmcnb.data.DATASETS", dict(DATASETS))
-    monkeypatch.setattr("lmcnb.lab.shelf.DATASETS", lmcnb.data.DATASETS)
-    monkeypatch.setattr("lmcnb.lab.keys.DATASETS", lmcnb.data.DATASETS)
-    lmcnb.data.DATASETS["mine"] = lambda: digits
+    monkeypatch.setitem(DATASETS, "mine", lambda: digits)
     key = lab.key(spec)
     fewer = type(digits)("mine", digits.train.subset(slice(0, 640)), digits.test)
-    lmcnb.data.DATASETS["mine"] = lambda: fewer
+    DATASETS["mine"] = lambda: fewer
     assert lab.status([spec])[0].remaining == 1 and lab.key(spec) != key
     assert lab.dataset("mine") is not digits

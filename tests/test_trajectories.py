@@ -139,7 +139,7 @@ def test_experts_live_in_the_store_and_serve_every_set_that_follows_them(lab: La
     study = Study(net=NET, recipe=QUICK, sets={"a": TINY.but(zca=None), "b": TINY.but(zca=None, steps=2)})
     sets = [study.distil(n) for n in "ab"]
     assert [type(u) for u in sets[0].upstream()] == [Expert, Expert] and sets[0].upstream() == sets[1].upstream()
-    images = [lab.distilled(s).images for s in sets]
+    images = [lab.load(s).images for s in sets]
     assert len(lab.store.metas("Expert")) == 2 and not torch.equal(*images)
     entry = lab.get(sets[0].upstream()[0])
     assert entry.tensors["0.weight"].shape[0] == 3 and entry.result["epochs"] == 2
@@ -148,7 +148,7 @@ def test_experts_live_in_the_store_and_serve_every_set_that_follows_them(lab: La
     alone = study.sets["a"].distill(data, NET, 0, trajectories=lambda k: lab.get(sets[0].upstream()[k]).tensors)
     assert torch.equal(alone.images, images[0])
     again = another(lab)
-    assert torch.equal(again.distilled(sets[0]).images, images[0])
+    assert torch.equal(again.load(sets[0]).images, images[0])
     assert Distil(net=NET, method=RandomReal(ipc=2)).upstream() == []
 
 
@@ -170,7 +170,7 @@ def test_the_protocols_are_those_of_the_code_they_are_named_after():
 def test_a_set_is_judged_with_its_own_step_size_and_space():
     found = TINY.distill(DATA, THREE, 0)
     how = protocol("mtt").shortened(4, 6)
-    with pytest.raises(ValueError, match=r"made under ZCA whitening: pass space=zca\(train images, 0.1\)"):
+    with pytest.raises(ValueError, match=r"made under ZCA whitening: pass space=lmcnb.data.zca\(train images, 0.1\)"):
         assess(THREE, found, DATA.test, how)
     space = zca(DATA.train, 0.1)
     train, test, recipe = how.prepare(found, DATA.test, space)
@@ -193,7 +193,7 @@ def test_the_lab_assesses_under_a_protocol(lab: Lab):
     specs = [study.assess(n, short[n], networks=2) for n in study.sets]
     ours = lab.map(specs)
     assert [len(e.result["accuracy"]) for e in ours] == [2, 2] and ours[1].result["lr"] == 0.01
-    found, data = lab.distilled(study.distil("mtt")), lab.dataset("digits")
+    found, data = lab.load(study.distil("mtt")), lab.dataset("digits")
     alone = assess(NET, found, data.test, short["mtt"], (1000, 1001), space=zca(data.train, 0.1))
     assert ours[0].result["accuracy"] == pytest.approx(alone.accuracy.tolist())
     by_recipe = study.assess("random", Recipe(epochs=1, cutmix=0))

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,6 +103,53 @@ class Dataset:
     test: Images
     note: str = field(default="")
 
+    @classmethod
+    def from_arrays(cls, name: str, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
+                    note: str = "", **arrays: np.ndarray) -> Dataset:
+        """A data set from arrays x_train, x_test (uint8 [N, H, W, C] or [N, H, W]) and y_train, y_test (integers [N]).
+
+        ``mean`` and ``std`` are measured on the training images when they are not given.
+
+        >>> import numpy as np, lmcnb
+        >>> x, y = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), np.arange(20) % 4
+        >>> data = lmcnb.Dataset.from_arrays("mine", x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
+        >>> assert data.train.shape == (3, 8, 8) and data.classes == 4
+
+        Raises:
+            ValueError: an array is missing or of another shape or type, or a channel is the same everywhere.
+        """
+        wanted = ("x_train", "y_train", "x_test", "y_test")
+        if missing := [n for n in wanted if n not in arrays]:
+            raise ValueError(f"{name}: arrays {', '.join(missing)} are missing")
+        x = {s: _chw(arrays[f"x_{s}"], name) for s in ("train", "test")}
+        y = {s: _classes(arrays[f"y_{s}"], len(x["train"]), name) for s in x}
+        if (mean is None) != (std is None):
+            raise ValueError(f"{name}: give both mean and std, or neither")
+        mean, std = _moments(x["train"]) if mean is None else (torch.tensor(mean), torch.tensor(std))
+        if not bool((std > 0).all() & std.isfinite().all() & mean.isfinite().all()):
+            raise ValueError(f"{name}: the pixels of each channel must differ, or nothing can be learned from them; "
+                             f"got a standard deviation of {std.tolist()}")
+        classes = int(max(y["train"].max(), y["test"].max())) + 1
+        return cls(name, *(Images(x[s], y[s], mean, std, classes) for s in ("train", "test")), note)
+
+    @classmethod
+    def from_torch(cls, name: str, train: Any, test: Any, **options: Any) -> Dataset:
+        """A data set from two map-style torch data sets of (image, label), such as torchvision's, without transforms.
+
+        Images are PIL, or tensors [C, H, W] of bytes or of numbers in 0…1; ``options`` are :meth:`from_arrays`'s.
+
+        Raises:
+            ValueError: images of different sizes, or numbers outside 0…1 (an image that is normalised already).
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for split, images in (("train", train), ("test", test)):
+            found = [images[k] for k in range(len(images))]
+            pixels = [_bytes(image, name) for image, _ in found]
+            if len({p.shape for p in pixels}) > 1:
+                raise ValueError(f"{name}: images must be of one size; resize them in the data set's transform")
+            arrays |= {f"x_{split}": np.stack(pixels), f"y_{split}": np.array([int(label) for _, label in found])}
+        return cls.from_arrays(name, **arrays, **options)
+
     @property
     def classes(self) -> int:
         return self.train.classes
@@ -120,27 +169,16 @@ class Dataset:
         return hashlib.sha256((self.train.fingerprint + self.test.fingerprint).encode()).hexdigest()
 
 
-def pack(arrays: dict[str, np.ndarray], name: str, mean=None, std=None, note: str = "") -> Dataset:
-    """A data set from arrays x_train, x_test (uint8 [N, H, W, C] or [N, H, W]) and y_train, y_test (integers [N]).
-
-    ``mean`` and ``std`` are measured on the training images when they are not given.
-
-    Raises:
-        ValueError: an array is missing or of another shape or type, or a channel is the same everywhere.
-    """
-    missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays)
-    if missing:
-        raise ValueError(f"{name}: arrays {', '.join(sorted(missing))} are missing")
-    x = {s: _chw(arrays[f"x_{s}"], name) for s in ("train", "test")}
-    y = {s: _classes(arrays[f"y_{s}"], len(x["train"]), name) for s in x}
-    if (mean is None) != (std is None):
-        raise ValueError(f"{name}: give both mean and std, or neither")
-    mean, std = _moments(x["train"]) if mean is None else (torch.tensor(mean), torch.tensor(std))
-    if not bool((std > 0).all() & std.isfinite().all() & mean.isfinite().all()):
-        raise ValueError(f"{name}: the pixels of each channel must differ, or nothing can be learned from them; got a "
-                         f"standard deviation of {std.tolist()}")
-    classes = int(max(y["train"].max(), y["test"].max())) + 1
-    return Dataset(name, *(Images(x[s], y[s], mean, std, classes) for s in ("train", "test")), note)
+def _bytes(image: Any, name: str) -> np.ndarray:
+    """uint8 [H, W, C] or [H, W] of a PIL image or a tensor [C, H, W]."""
+    if not isinstance(image, Tensor):
+        return np.asarray(image)
+    if image.is_floating_point():
+        if float(image.min()) < 0 or float(image.max()) > 1:
+            raise ValueError(f"{name}: pixels must lie in 0…1; take normalising out of the data set's transform, as "
+                             f"lmcnb normalises itself")
+        image = (image * 255).round().to(torch.uint8)
+    return image.permute(1, 2, 0).cpu().numpy()
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:

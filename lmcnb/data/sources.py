@@ -13,7 +13,7 @@ from ..places import data_root
 from ..sources import is_ours
 from ..spec import choose
 from .folders import GENERATED, decoding_size, located, read_folder, read_imagenet10
-from .images import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset, pack
+from .images import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset
 from .untrusted import Damaged, read_npz
 
 
@@ -29,7 +29,7 @@ def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
     CIFAR-100 with CIFAR-10's: give :func:`lmcnb.import_set` the mean and std of the code that a set comes from.
 
     ``imagenet10[:SIZE[:FOLDER]]`` reads FOLDER/train/<wnid>/* and FOLDER/val/<wnid>/* (JPEG or PNG) of the ten classes
-    of :data:`lmcnb.IMAGENET10`, in that order: shorter side to SIZE pixels (224), centre crop, packed once beside
+    of :data:`lmcnb.data.IMAGENET10`, in that order: shorter side to SIZE pixels (224), centre crop, packed once beside
     FOLDER and anew when its files change. FOLDER is ``imagenet10``; a relative one lies in LMCNB_DATA.
 
     Raises:
@@ -55,8 +55,8 @@ def _digits() -> Dataset:
     x = np.clip(np.round(raw.images * (255 / 16)), 0, 255).astype(np.uint8)
     split = train_test_split(x, raw.target, test_size=500, random_state=0, stratify=raw.target)
     arrays = dict(zip(("x_train", "x_test", "y_train", "y_test"), split))
-    return pack(arrays, "digits", note="scikit-learn's 8 × 8 digits: a data set to see the method work on, "
-                                       "not to judge the claims by")
+    return Dataset.from_arrays("digits", **arrays, note="scikit-learn's 8 × 8 digits: a data set to see the method work on, "
+                               "not to judge the claims by")
 
 
 def _cifar(name: str) -> Dataset:
@@ -68,10 +68,10 @@ def _cifar(name: str) -> Dataset:
     except (Damaged, OSError) as error:
         raise ValueError(f"{path} is not a readable npz ({error}); delete it and pack it again") from error
     if name == "cifar10":
-        return pack(arrays, name, CIFAR10_MEAN, CIFAR10_STD)
-    return pack(arrays, name, note="normalised with its own mean and deviation; the papers' released codes take "
-                                   "CIFAR-10's, which import_set knows as mean=lmcnb.CIFAR10_MEAN, "
-                                   "std=lmcnb.CIFAR10_STD")
+        return Dataset.from_arrays(name, **arrays, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+    return Dataset.from_arrays(name, **arrays, note="normalised with its own mean and deviation; the papers' released "
+                               "codes take CIFAR-10's, which import_set knows as mean=lmcnb.CIFAR10_MEAN, "
+                               "std=lmcnb.CIFAR10_STD")
 
 
 def _download_cifar(name: str, path: Path) -> None:
@@ -94,18 +94,18 @@ def _download_cifar(name: str, path: Path) -> None:
 
 
 def _folder(root: Path) -> Dataset:
-    return pack(read_folder(root), f"folder:{root.name}")
+    return Dataset.from_arrays(f"folder:{root.name}", **read_folder(root))
 
 
 def _imagenet10(options: str = "") -> Dataset:
     size, _, folder = options.partition(":")
     size, root = decoding_size(size or "224"), data_root() / Path(folder or "imagenet10").expanduser()
     arrays = read_imagenet10(root, size)
-    # Kept as [N, C, H, W], which pack's transposition turns back without a copy of some gigabytes.
+    # Kept as [N, C, H, W], which from_arrays's transposition turns back without a copy of some gigabytes.
     arrays |= {n: arrays[n].transpose(0, 2, 3, 1) for n in ("x_train", "x_test")}
     name = f"imagenet10:{size}" + (f":{root.name}" if folder else "") if options else "imagenet10"
     note = "generated images, not ImageNet" if (root / GENERATED).is_file() else ""
-    return pack(arrays, name, IMAGENET_MEAN, IMAGENET_STD, note)
+    return Dataset.from_arrays(name, **arrays, mean=IMAGENET_MEAN, std=IMAGENET_STD, note=note)
 
 
 def register_dataset(name: str, make: Callable[[], Dataset] | None = None) -> Any:

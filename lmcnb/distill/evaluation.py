@@ -39,7 +39,7 @@ class Protocol(Spec):
         if not (self.zca and found.zca):
             return train, test, recipe
         if space is None:
-            raise ValueError("this set was made under ZCA whitening: pass space=lmcnb.zca(train images, "
+            raise ValueError("this set was made under ZCA whitening: pass space=lmcnb.data.zca(train images, "
                              f"{found.zca}), or a protocol with zca=False")
         return space.images(train), space.images(test), recipe
 

@@ -20,7 +20,7 @@ class Experts(Spec):
 
     Args:
         count: networks, from different initialisations. recipe: their training.
-        zca: ε of the ZCA whitening (:mod:`lmcnb.whitening`) of the images they see, or None.
+        zca: ε of the ZCA whitening (:mod:`lmcnb.data.whitening`) of the images they see, or None.
     """
 
     count: int = Field(100, ge=1)

@@ -25,7 +25,7 @@ class Recipe(Spec):
         batch: images a step. lr, momentum, weight_decay: SGD's, weight decay on every parameter.
         schedule: "step" (× 0.2 at 2/3 and 5/6), "half" (× 0.1 at 1/2), "one_cycle" (linear up over the first fifth,
             linear to zero), "constant".
-        augment: a name of :data:`lmcnb.AUGMENTS`. cutmix: probability of CutMix for a batch.
+        augment: a name of :data:`lmcnb.kernel.augment.AUGMENTS`. cutmix: probability of CutMix for a batch.
     """
 
     epochs: float = Field(300, gt=0)
@@ -86,7 +86,7 @@ def _segment_draws(augment: Augment, steps: int, batch: int, size: int, seed: in
 
 
 def draws(recipe: Recipe, seed: int | str, start: int, stop: int, images: Images) -> Draws:
-    """All that is random in steps start … stop − 1 (within one segment) of one model: see :mod:`lmcnb.augment`."""
+    """All that is random in steps start … stop − 1 (within one segment) of one model: see :mod:`lmcnb.kernel.augment`."""
     segment = start - start % SEGMENT
     whole = _segment_draws(recipe.augmentation, SEGMENT, recipe.batch, images.shape[-1], seed, segment)
     part = {n: t[start - segment:stop - segment] for n, t in whole.items()}

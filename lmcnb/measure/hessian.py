@@ -1,8 +1,8 @@
 """The Hessian of a trained subnetwork's loss, restricted to the weights a mask keeps: its products and exact diagonal.
 
 Everything composes from one object, :class:`HessianOperator`: ``operator @ v``, which is what the estimators of
-:mod:`.diagonal` and :mod:`.spectrum` take. :func:`exact_diagonal` needs none: it differentiates at each layer's outputs, where one
-product serves many weights at once.
+:mod:`.diagonal` and :mod:`.spectrum` take. :func:`exact_diagonal` needs none: it differentiates at each layer's
+outputs, where one product serves many weights at once.
 """
 from __future__ import annotations
 

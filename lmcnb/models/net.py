@@ -122,8 +122,8 @@ VERSIONS: dict[str, int] = {}
 def register_model(name: str, build: Callable[[Net], nn.Module] | None = None) -> Any:
     """Adds a network: ``build(net)`` returns an ``nn.Module`` from images [B, C, H, W] to logits [B, classes].
 
-    Also a decorator. Its own initialisation and buffers are kept. A cell that registers may be run again: what ``build`` does is part of
-    the key of every result, so an edited network is another one.
+    Also a decorator. Its own initialisation and buffers are kept. A cell that registers may be run again: what
+    ``build`` does is part of the key of every result, so an edited network is another one.
 
     >>> import torch, lmcnb
     >>> @lmcnb.register_model("linear")

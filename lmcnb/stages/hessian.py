@@ -18,7 +18,7 @@ from .networks import Train, check_same
 
 
 class Curvature(Stage):
-    """The Hessian of one trained network over the prunable weights that its mask keeps: see :mod:`lmcnb.curvature`.
+    """The Hessian of one trained network over the prunable weights that its mask keeps: see :mod:`lmcnb.measure.hessian`.
 
     Args:
         images: training images that the loss is measured on (the first ones).

@@ -131,7 +131,7 @@ class Ticket(Stage):
         init: seed of the initialisation. seed: of the SGD noise while pruning.
         source: the distilled set to train on; None is the real data (IMP).
         recipe: of the training in each round.
-        rewind: "full" or "weights" (see :func:`lmcnb.rewound`). rewind_to: a dense training stopped after some steps
+        rewind: "full" or "weights" (see :func:`lmcnb.prune.magnitude.rewound`). rewind_to: a dense training stopped after some steps
             (``stop``), whose weights take the place of the initial ones, and whose step that of the schedule's first.
         base: a ticket to go on from (hybrid tickets); ``round`` counts its rounds too.
     """

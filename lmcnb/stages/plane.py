@@ -17,7 +17,7 @@ from .path import trained
 
 
 class Landscape(Stage):
-    """The train loss on a plane in weight space: see :mod:`lmcnb.landscape`.
+    """The train loss on a plane in weight space: see :mod:`lmcnb.measure.plane`.
 
     Args:
         models: trainings from one initialisation under one mask; "random" takes the first, the others are projected.

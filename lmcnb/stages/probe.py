@@ -12,7 +12,7 @@ from .networks import Train, check_same
 
 
 class Probe(Stage):
-    """A linear probe of a trained network's features on another data set: see :mod:`lmcnb.transfer`.
+    """A linear probe of a trained network's features on another data set: see :mod:`lmcnb.measure.probe`.
 
     Args:
         target: the other data set, as :func:`lmcnb.load` knows it; its images are fitted to the network's input.

@@ -20,7 +20,7 @@ from .networks import Train, check_same
 
 
 class Robustness(Stage):
-    """The test accuracy of a trained network on images spoilt at test time: see :mod:`lmcnb.corruptions`.
+    """The test accuracy of a trained network on images spoilt at test time: see :mod:`lmcnb.measure.corruptions`.
 
     Args:
         corruptions, severities: each pair of them is one spoilt test set. images: the first test images (None: all).
