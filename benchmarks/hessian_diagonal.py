@@ -20,24 +20,24 @@ import lmcnb
 from benchmarks._shared import DEVICE, Case, about, peak_memory, random_data, side_by_side
 from lmcnb.measure.diagonal import estimate_diagonal
 from lmcnb.measure.hessian import HessianOperator, exact_diagonal
-from lmcnb.models import initialise
-from lmcnb.params import Params
+from lmcnb.params import select
 
 GOAL_RATIO, GOAL_ERROR = 20, 1e-4
 
 
-def problem(width: int, images: int) -> tuple[lmcnb.Net, tuple[Params, Params], lmcnb.Images]:
+def problem(width: int, images: int) -> tuple[lmcnb.Networks, lmcnb.Images]:
     """A network at its start and images of noise: time does not depend on what it learnt."""
     data = random_data(images, 10, 1, 8)
     net = lmcnb.Net.of(data.train, "convnet2", width)
-    return net, initialise(net, 0, DEVICE), data.train
+    return lmcnb.Networks.initialise(net, (0,), DEVICE), data.train
 
 
-def plain(net: lmcnb.Net, model: tuple[Params, Params], images: lmcnb.Images) -> Tensor:
+def plain(network: lmcnb.Networks, images: lmcnb.Images) -> Tensor:
     """float64 [n]: one backward pass for each prunable weight."""
-    params = {n: p.clone().requires_grad_() for n, p in model[0].items()}
+    net, buffers = network.net, select(network.buffers, 0)
+    params = {n: p.clone().requires_grad_() for n, p in select(network.params, 0).items()}
     x = images.normalised(slice(0, len(images)))
-    loss = F.cross_entropy(torch.func.functional_call(net.build().eval(), (params, model[1]), (x,)), images.y)
+    loss = F.cross_entropy(torch.func.functional_call(net.build().eval(), (params, buffers), (x,)), images.y)
     gradients = torch.autograd.grad(loss, [params[n] for n in net.prunable], create_graph=True)
     found = []
     for name, gradient in zip(net.prunable, gradients, strict=True):
@@ -48,11 +48,11 @@ def plain(net: lmcnb.Net, model: tuple[Params, Params], images: lmcnb.Images) ->
 
 def cases(quick: bool) -> dict[str, Case]:
     """What :func:`run` times, and the memory benchmark calls one by one."""
-    net, model, images = problem(4 if quick else 21, 16 if quick else 64)
-    operator = HessianOperator(net, *model, images)
+    network, images = problem(4 if quick else 21, 16 if quick else 64)
+    operator = HessianOperator(network, images)
     return {
-        "plain": partial(plain, net, model, images),
-        "exact_diagonal": partial(exact_diagonal, net, *model, images),
+        "plain": partial(plain, network, images),
+        "exact_diagonal": partial(exact_diagonal, network, images),
         "hutchinson": lambda: estimate_diagonal(operator, 64).values,
     }
 

@@ -5,7 +5,7 @@ ConvNet-3 of width 32 on 32 × 32 colour noise, batches of 500. Compared, with t
 - "plain": for each α, the interpolated weights are copied into one `nn.Module` in eval mode, compiled once by
   `torch.compile`, and the cross-entropy and errors of its logits are summed over all batches.
 - "evaluate": `interpolate` and `evaluate` on all images, strategy "auto".
-- "paths": `path` with half of the images as its training split and half as its test split.
+- "path": `path` with half of the images as its training split and half as its test split.
 
 The quick size is small enough that nothing compiles.
 """
@@ -34,46 +34,48 @@ from benchmarks._shared import (
 )
 from lmcnb.kernel.training import evaluate
 from lmcnb.measure.path import alpha_grid, interpolate, path
-from lmcnb.models import initialise
-from lmcnb.params import Params, stack
+from lmcnb.params import select
 
 GOAL_RATIO, BATCH = 1.3, 500
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The path to walk: from model ``a`` to model ``b``, on the images of both splits."""
+    """The path to walk: from network ``a`` to network ``b``, on the images of both splits."""
 
-    net: lmcnb.Net
     data: lmcnb.Dataset
-    a: tuple[Params, Params]
-    b: tuple[Params, Params]
+    a: lmcnb.Networks
+    b: lmcnb.Networks
     alphas: Tensor
 
     @property
-    def images(self) -> lmcnb.data.Images:
+    def net(self) -> lmcnb.Net:
+        return self.a.net
+
+    @property
+    def images(self) -> lmcnb.Images:
         """Both splits as one."""
         splits = self.data.train, self.data.test
         x, y = (torch.cat([getattr(s, field) for s in splits]) for field in ("x", "y"))
-        return lmcnb.data.Images(x, y, splits[0].mean, splits[0].std, splits[0].classes)
+        return lmcnb.Images(x, y, splits[0].mean, splits[0].std, splits[0].classes)
 
 
 def problem(images: int, width: int, points: int) -> Problem:
     """A path between two networks at their starts: time does not depend on what they learnt."""
     data = random_data(images // 2, images // 2, 3, 32)
     net = lmcnb.Net.of(data.train, "convnet3", width)
-    a, b = (initialise(net, seed, DEVICE) for seed in (0, 1))
-    return Problem(net, data, a, b, alpha_grid(points))
+    return Problem(data, *lmcnb.Networks.initialise(net, (0, 1), DEVICE), alpha_grid(points))
 
 
 @torch.no_grad()
-def plain(p: Problem, images: lmcnb.data.Images, module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Tensor:
+def plain(p: Problem, images: lmcnb.Images, module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Tensor:
     """float64 [A, 2]: mean cross-entropy and share of errors at every α. ``forward`` runs ``module``."""
     mean, std = images.mean[:, None, None], images.std[:, None, None]
+    a, b = (select(end.params, 0) for end in (p.a, p.b))
     sums = torch.zeros(len(p.alphas), 2, dtype=torch.float64, device=DEVICE)
     for row, alpha in zip(sums, p.alphas.tolist(), strict=True):
         for name, weight in module.named_parameters():
-            weight.copy_((1 - alpha) * p.a[0][name] + alpha * p.b[0][name])
+            weight.copy_((1 - alpha) * a[name] + alpha * b[name])
         for x, y in zip(images.x.split(BATCH), images.y.split(BATCH), strict=True):
             logits = forward((x.float() / 255 - mean) / std)
             row[0] += F.cross_entropy(logits, y, reduction="sum")
@@ -81,17 +83,17 @@ def plain(p: Problem, images: lmcnb.data.Images, module: nn.Module, forward: Cal
     return sums.cpu() / len(images)
 
 
-def evaluated(p: Problem, images: lmcnb.data.Images) -> Tensor:
+def evaluated(p: Problem, images: lmcnb.Images) -> Tensor:
     """As :func:`plain`, by `evaluate`."""
-    scores = evaluate(p.net, *interpolate(p.a, p.b, p.alphas), images, batch=BATCH)
+    theta = interpolate(p.a, p.b, p.alphas)
+    scores = evaluate(p.net, theta.params, theta.buffers, images, batch=BATCH)
     return torch.stack([scores.loss, scores.error], 1)
 
 
 def walked(p: Problem) -> Tensor:
     """As :func:`plain`, by `path`: the mean over its two splits, which are equally large."""
-    a, b = (tuple(stack([part]) for part in model) for model in (p.a, p.b))
-    path = path(p.net, a, b, p.data.train, p.data.test, p.alphas)
-    loss, error = path.train_loss + path.test_loss, path.train_error + path.test_error
+    found = path(p.a, p.b, p.data, p.alphas)
+    loss, error = found.train_loss + found.test_loss, found.train_error + found.test_error
     return torch.stack([loss[0], error[0]], 1) / 2
 
 
@@ -102,12 +104,12 @@ def sized(quick: bool) -> Problem:
 def cases(quick: bool) -> dict[str, Case]:
     """What :func:`run` times, and the memory benchmark calls one by one."""
     p = sized(quick)
-    images, module = p.images, plain_module(p.net, p.a[0]).eval()
+    images, module = p.images, plain_module(p.net, select(p.a.params, 0)).eval()
     forward = module if quick else torch.compile(module)
     return {
         "plain": partial(plain, p, images, module, forward),
         "evaluate": partial(evaluated, p, images),
-        "paths": partial(walked, p),
+        "path": partial(walked, p),
     }
 
 

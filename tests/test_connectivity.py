@@ -1,18 +1,30 @@
 """Paths between networks: exact ends, barriers by hand, BatchNorm statistics, residuals of weight decay."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import BATCHNORM, NET, QUICK, apart, identical, made_up, module, random_masks, start
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcnb import Images, Recipe, barrier
+from lmcnb import Dataset, Images, Net, Networks, Path, Recipe, barrier, path
 from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.training import evaluate, fit
+from lmcnb.measure.batchnorm import recalibrated
 from lmcnb.measure.path import QUANTITIES, alpha_grid, interpolate, residual, with_residuals
 from lmcnb.params import select
 
 TEST = made_up(40, 10, seed=1)
+TWICE = Dataset("noise", TEST, TEST)
+
+
+def fresh(net: Net, *seeds: int) -> Networks:
+    return Networks.initialise(net, seeds)
+
+
+def walk(a: Networks, b: Networks, train: Images, *args, **options) -> Path:
+    return path(a, b, Dataset("few", train, TEST), *args, **options)
 
 
 @pytest.fixture(scope="module", params=[NET, BATCHNORM], ids=lambda n: n.name)
@@ -20,8 +32,8 @@ def pair(request, few: Images):
     """A network and two pairs of its trained copies."""
     net = request.param
     state = fit(net, *start(net, 0, 0, 1, 1), few, QUICK, [0, 1, 2, 3], strategy="loop")
-    a, b = ([select(d, index) for d in (state.params, state.buffers)] for index in ([0, 2], [1, 3]))
-    return net, a, b
+    trained = Networks(net, state.params, state.buffers)
+    return net, trained[[0, 2]], trained[[1, 3]]
 
 
 @given(st.integers(2, 60))
@@ -40,52 +52,70 @@ def test_a_path_needs_two_points():
 
 def test_the_ends_of_a_path_are_the_trained_models_bit_for_bit(pair):
     net, a, b = pair
-    theta = interpolate([select(d, 0) for d in a], [select(d, 0) for d in b], alpha_grid(5))
-    for part in (0, 1):
-        assert identical(select(theta[part], 0), select(a[part], 0))
-        if net is NET or part == 0:
-            assert identical(select(theta[part], -1), select(b[part], 0))
-    middle = {n: (a[0][n][0].double() + b[0][n][0].double()) / 2 for n in a[0]}
-    assert apart(select(theta[0], 2), middle) < 1e-6
+    theta = interpolate(a[0], b[0], alpha_grid(5))
+    for part in ("params", "buffers"):
+        assert identical(select(getattr(theta, part), 0), select(getattr(a, part), 0))
+        if net is NET or part == "params":
+            assert identical(select(getattr(theta, part), -1), select(getattr(b, part), 0))
+    middle = {n: (a.params[n][0].double() + b.params[n][0].double()) / 2 for n in a.params}
+    assert apart(select(theta.params, 2), middle) < 1e-6
 
 
 def test_the_ends_of_a_path_score_as_the_trained_models_bit_for_bit(pair, few: Images):
     net, a, b = pair
-    path = paths(net, a, b, few, TEST, alpha_grid(3))
-    for column, model in ((0, a), (-1, b)):
+    found = walk(a, b, few, alpha_grid(3))
+    for column, ends in ((0, a), (-1, b)):
         for split, images in (("train", few), ("test", TEST)):
-            scores = evaluate(net, *model, images)
-            assert torch.equal(getattr(path, f"{split}_loss")[:, column], scores.loss)
-            assert torch.equal(getattr(path, f"{split}_error")[:, column], scores.error)
+            scores = evaluate(net, ends.params, ends.buffers, images)
+            assert torch.equal(getattr(found, f"{split}_loss")[:, column], scores.loss)
+            assert torch.equal(getattr(found, f"{split}_error")[:, column], scores.error)
 
 
 def test_the_middle_of_a_path_scores_as_the_averaged_network(pair, few: Images):
     net, a, b = pair
-    path = paths(net, a, b, few, TEST, [0, 0.25, 1])
+    found = walk(a, b, few, [0, 0.25, 1])
     mixed = [{n: 0.75 * x + 0.25 * d[1][n] if x.is_floating_point() else x for n, x in d[0].items()}
-             for d in zip(a, b, strict=True)]
-    torch.testing.assert_close(path.train_loss[:, 1], evaluate(net, *mixed, few).loss, rtol=1e-5, atol=1e-6)
-    assert path.test_error.shape == (2, 3)
+             for d in ((a.params, b.params), (a.buffers, b.buffers))]
+    torch.testing.assert_close(found.train_loss[:, 1], evaluate(net, *mixed, few).loss, rtol=1e-5, atol=1e-6)
+    assert found.test_error.shape == (2, 3)
 
 
 def test_a_path_backwards_is_the_path_reversed(pair, few: Images):
-    net, a, b = pair
-    there, back = paths(net, a, b, few, TEST, alpha_grid(3)), paths(net, b, a, few, TEST, alpha_grid(3))
+    _, a, b = pair
+    there, back = walk(a, b, few, alpha_grid(3)), walk(b, a, few, alpha_grid(3))
     torch.testing.assert_close(there.test_loss, back.test_loss.flip(-1), rtol=1e-5, atol=1e-6)
 
 
 def test_a_path_from_a_network_to_itself_is_flat(pair, few: Images):
-    net, a, _ = pair
-    path = paths(net, a, a, few, TEST, alpha_grid(3))
-    assert all(float(path.barrier(q).abs().max()) < 1e-6 for q in QUANTITIES)
-    assert float(path.train_loss.std(1).max()) < 1e-6
+    _, a, _ = pair
+    found = walk(a, a, few, alpha_grid(3))
+    assert all(float(found.barrier(q).abs().max()) < 1e-6 for q in QUANTITIES)
+    assert float(found.train_loss.std(1).max()) < 1e-6
 
 
 @pytest.mark.parametrize("alphas", [[-0.1, 1], [0, 1.1], [0, 0.5, 2]])
 def test_an_alpha_outside_0_and_1_is_refused(alphas: list, few: Images):
-    a = start(NET, 0)
+    a = fresh(NET, 0)
     with pytest.raises(ValueError, match=r"α must lie in \[0, 1\]; got"):
-        paths(NET, a, a, few, TEST, alphas)
+        walk(a, a, few, alphas)
+
+
+def test_ends_that_are_no_pairs_are_refused():
+    a, b = fresh(NET, 0), fresh(NET, 1, 2)
+    with pytest.raises(ValueError, match=r"as many networks at either end, of one architecture; got .*\(1 × conv.*\(2"):
+        path(a, b, TWICE)
+    with pytest.raises(ValueError, match="as many networks at either end, of one architecture"):
+        path(a, fresh(NET.but(width=5), 1), TWICE)
+    with pytest.raises(ValueError, match=r"one network at each end; got 1 and 2: take networks\[k\]"):
+        interpolate(a, b, alpha_grid(3))
+
+
+def test_between_two_subnetworks_is_kept_what_either_keeps():
+    a, b = (n.masked(random_masks(NET, n.params, seed=s)) for s, n in enumerate((fresh(NET, 0), fresh(NET, 0))))
+    theta = interpolate(a, b, alpha_grid(3))
+    for n, m in theta.masks.items():
+        assert torch.equal(m, (a.masks[n] | b.masks[n]).expand_as(m))
+        assert not theta.params[n][~m].any()
 
 
 def test_barriers_by_hand():
@@ -117,41 +147,39 @@ def test_wrong_barriers_are_refused_by_name(few: Images):
         barrier(alpha_grid(3), torch.zeros(3), "max")
     with pytest.raises(ValueError, match="alphas from 0 to 1; got 0.0 to 0.5"):
         barrier(alpha_grid(3)[:2], torch.zeros(2))
-    a = start(NET, 0)
+    a = fresh(NET, 0)
     with pytest.raises(ValueError, match="unknown quantity 'loss'; known: train_loss"):
-        paths(NET, a, a, TEST, TEST, [0, 1]).barrier("loss")
+        path(a, a, TWICE, [0, 1]).barrier("loss")
     with pytest.raises(ValueError, match="unknown bn 'mean'; known: lerp, recalibrate"):
-        paths(NET, a, a, TEST, TEST, [0, 1], bn="mean")
+        path(a, a, TWICE, [0, 1], bn="mean")
 
 
 def test_recalibrated_statistics_are_those_of_the_data():
-    images = made_up(48, 10)
-    params, buffers = start(BATCHNORM, 0, 1)
-    fresh = recalibrate(BATCHNORM, params, buffers, images, batch=48)
+    images, networks = made_up(48, 10), fresh(BATCHNORM, 0, 1)
+    anew = recalibrated(networks, images, batch=48).buffers
     for k in range(2):
-        stem = module(BATCHNORM, select(params, k), select(buffers, k))[0]
+        stem = module(BATCHNORM, select(networks.params, k), select(networks.buffers, k))[0]
         out = stem(images.normalised()).detach().double()
-        torch.testing.assert_close(fresh["1.running_mean"][k].double(), out.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(fresh["1.running_var"][k].double(), out.var((0, 2, 3)), atol=1e-5, rtol=1e-4)
-        pieces = recalibrate(BATCHNORM, params, buffers, images, batch=20)["1.running_mean"][k]  # 20, 20 and 8
+        torch.testing.assert_close(anew["1.running_mean"][k].double(), out.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(anew["1.running_var"][k].double(), out.var((0, 2, 3)), atol=1e-5, rtol=1e-4)
+        pieces = recalibrated(networks, images, batch=20).buffers["1.running_mean"][k]  # 20, 20 and 8
         torch.testing.assert_close(pieces.double(), out.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
 
 
 def test_a_last_batch_of_one_image_is_spread_over_the_others():
     """Eleven images in tens, on features of one pixel: BatchNorm refuses a single value."""
-    params, buffers = start(BATCHNORM, 0)
-    images = made_up(11)
-    found = recalibrate(BATCHNORM, params, buffers, images, batch=10)["1.running_mean"]
-    whole = recalibrate(BATCHNORM, params, buffers, images)["1.running_mean"]
+    networks, images = fresh(BATCHNORM, 0), made_up(11)
+    found = recalibrated(networks, images, batch=10).buffers["1.running_mean"]
+    whole = recalibrated(networks, images).buffers["1.running_mean"]
     torch.testing.assert_close(found, whole)
     with pytest.raises(ValueError, match="two images or more; got 1: raise train_images"):
-        recalibrate(BATCHNORM, params, buffers, images.subset(slice(0, 1)))
+        recalibrated(networks, images.subset(slice(0, 1)))
 
 
 def test_recalibration_forgets_the_old_statistics_and_leaves_the_counter():
-    images, (params, buffers) = made_up(48, 10), start(BATCHNORM, 0)
-    other = {n: b + 3 for n, b in buffers.items()}
-    a, b = (recalibrate(BATCHNORM, params, x, images) for x in (buffers, other))
+    images, networks = made_up(48, 10), fresh(BATCHNORM, 0)
+    other = {n: b + 3 for n, b in networks.buffers.items()}
+    a, b = (recalibrated(replace(networks, buffers=x), images).buffers for x in (networks.buffers, other))
     floats = [n for n in a if a[n].is_floating_point()]
     assert identical({n: a[n] for n in floats}, {n: b[n] for n in floats})
     assert all(torch.equal(b[n], other[n]) for n in b if n not in floats)
@@ -159,8 +187,8 @@ def test_recalibration_forgets_the_old_statistics_and_leaves_the_counter():
 
 def test_recalibration_changes_a_path_with_batchnorm_and_none_without(pair, few: Images):
     net, a, b = pair
-    lerp, fresh = (paths(net, a, b, few, TEST, [0, 0.5, 1], bn=bn) for bn in ("lerp", "recalibrate"))
-    assert torch.equal(lerp.train_loss, fresh.train_loss) == (net is NET)
+    lerp, anew = (walk(a, b, few, [0, 0.5, 1], bn=bn) for bn in ("lerp", "recalibrate"))
+    assert torch.equal(lerp.train_loss, anew.train_loss) == (net is NET)
 
 
 @pytest.mark.parametrize("schedule", ["step", "one_cycle", "constant"])
@@ -181,18 +209,28 @@ def test_the_papers_residual_on_cifar10_is_that_of_the_protocol():
 
 
 def test_as_released_weights_are_the_trained_ones_and_what_is_left_of_init():
-    trained, init = start(NET, 0)[0], start(NET, 1)[0]
-    masks, recipe = random_masks(NET, init), QUICK
-    mixed = with_residuals(trained, init, masks, recipe, 192)
-    for n, p in mixed.items():
+    trained, init, recipe = fresh(NET, 0), fresh(NET, 1), QUICK
+    masks = random_masks(NET, init.params)
+    mixed = with_residuals(trained.masked(masks), init, recipe, 192)
+    for n, p in mixed.params.items():
         if n not in masks:
-            assert torch.equal(p, trained[n])
+            assert torch.equal(p, trained.params[n])
             continue
-        assert torch.equal(p[masks[n]], trained[n][masks[n]])
-        torch.testing.assert_close(p[~masks[n]], init[n][~masks[n]] * residual(recipe, 192))
+        assert torch.equal(p[masks[n]], trained.params[n][masks[n]])
+        torch.testing.assert_close(p[~masks[n]], init.params[n][~masks[n]] * residual(recipe, 192))
+        assert mixed.masks[n].all(), "nothing is pruned any more"
+
+
+def test_a_rewound_weight_decays_from_the_step_that_it_was_rewound_to():
+    trained, init, recipe = fresh(NET, 0), replace(fresh(NET, 1), step=3), QUICK
+    masks = random_masks(NET, init.params)
+    mixed = with_residuals(trained.masked(masks), init, recipe, 192)
+    assert residual(recipe, 192, 3) > residual(recipe, 192)
+    for n, m in masks.items():
+        torch.testing.assert_close(mixed.params[n][~m], init.params[n][~m] * residual(recipe, 192, 3))
 
 
 def test_paths_do_not_touch_the_global_generator():
-    before, a = torch.random.get_rng_state(), start(NET, 0)
-    paths(NET, a, a, TEST, TEST, [0, 1])
+    before, a = torch.random.get_rng_state(), fresh(NET, 0)
+    path(a, a, TWICE, [0, 1])
     assert torch.equal(torch.random.get_rng_state(), before) and seeded("x").initial_seed() > 0

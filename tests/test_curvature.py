@@ -12,12 +12,13 @@ from helpers import apart, made_up, random_masks
 from torch import nn
 
 import lmcnb
-from lmcnb import Lab, Net, Recipe, register_model
+from lmcnb import Lab, Net, Networks, Recipe, register_model
 from lmcnb.measure import hessian as hessian_module
 from lmcnb.measure.diagonal import estimate_diagonal, summary
 from lmcnb.measure.hessian import HessianOperator, exact_diagonal, second_order
 from lmcnb.measure.spectrum import lanczos
 from lmcnb.models import MODELS, initialise
+from lmcnb.params import select, stack
 from lmcnb.stages import Curvature, Ticket, Train
 
 
@@ -45,24 +46,26 @@ def attention():
     MODELS.pop("attention-for-test")
 
 
-def trained_looking(net: Net, seed: int = 0):
+def trained_looking(net: Net, seed: int = 0, scale: float = 1) -> Networks:
     """A network whose weights and statistics are not those of its start."""
     params, buffers = initialise(net, seed)
     g = torch.Generator().manual_seed(7)
-    params = {n: p + 0.1 * torch.randn(p.shape, generator=g) for n, p in params.items()}
-    return params, {n: b + torch.rand(b.shape, generator=g) if b.is_floating_point() else b for n, b in buffers.items()}
+    params = {n: scale * (p + 0.1 * torch.randn(p.shape, generator=g)) for n, p in params.items()}
+    buffers = {n: b + torch.rand(b.shape, generator=g) if b.is_floating_point() else b for n, b in buffers.items()}
+    return Networks(net, stack([params]), stack([buffers]))
 
 
-def plain_hessian(net: Net, params, buffers, images, names, masks=None, some: int | None = None) -> torch.Tensor:
+def plain_hessian(network: Networks, images, names, some: int | None = None) -> torch.Tensor:
     """Rows of the Hessian over kept weights in float64, one backward pass each: all, or ``some`` spread evenly."""
-    module = net.build().eval()
+    module = network.net.build().eval()
+    params, buffers, masks = (select(d, 0) for d in (network.params, network.buffers, network.masks))
     buffers = {n: b.double() if b.is_floating_point() else b for n, b in buffers.items()}
     own = {n: p.double().requires_grad_(n in names) for n, p in params.items()}
     with second_order():
         logits = torch.func.functional_call(module, (own, buffers), (images.normalised(slice(0, None)).double(),))
         gradients = torch.autograd.grad(F.cross_entropy(logits, images.y), [own[n] for n in names], create_graph=True)
         flat = torch.cat([g.flatten() for g in gradients])
-        kept = [(masks[n] if masks else torch.ones_like(params[n], dtype=torch.bool)).flatten() for n in names]
+        kept = [masks.get(n, torch.ones_like(params[n], dtype=torch.bool)).flatten() for n in names]
         kept = torch.cat(kept).nonzero().squeeze(1)
         rows = [torch.cat([g.flatten() for g in torch.autograd.grad(flat[k], [own[n] for n in names],
                                                                     retain_graph=True)])[kept]
@@ -86,31 +89,28 @@ def case(request):
 
 @pytest.mark.parametrize("density", [None, 0.4, 0.05])
 def test_products_and_exact_diagonal_are_those_of_the_plain_hessian(case: Net, density):
-    params, buffers = trained_looking(case)
-    images = made_up(12, classes=3)
-    masks = density and random_masks(case, params, density=density)
-    if masks:
-        params = {n: p * masks[n] if n in masks else p for n, p in params.items()}
-    rows = plain_hessian(case, params, buffers, images, case.prunable, masks, some=60)
-    operator = HessianOperator(case, params, buffers, images, masks, batch=5)
+    network, images = trained_looking(case), made_up(12, classes=3)
+    if density:
+        network = network.masked(random_masks(case, network.params, density=density))
+    rows = plain_hessian(network, images, case.prunable, some=60)
+    operator = HessianOperator(network, images, batch=5)
     n = operator.shape[0]
     places = torch.arange(n)[::max(1, n // 60)]
     v = torch.randn(n, 2, generator=torch.Generator().manual_seed(1))
     expected, scale = rows @ v.double(), float(rows.norm(dim=1).max())
     assert float(((operator @ v)[places] - expected).abs().max()) < 1e-4 * max(1.0, scale)
-    diagonal = exact_diagonal(case, params, buffers, images, masks, batch=5)
+    diagonal = exact_diagonal(network, images, batch=5)
     own = rows[torch.arange(len(places)), places]
     assert float((diagonal[places] - own).abs().max()) < 1e-4 * max(1.0, float(own.abs().max()))
 
 
 def test_any_parameters_can_be_asked_for():
-    net = CASES["instance norm"]
-    params, buffers = trained_looking(net)
-    images, names = made_up(6, classes=3), tuple(params)
-    hessian = plain_hessian(net, params, buffers, images, names)
-    diagonal = exact_diagonal(net, params, buffers, images, names=names)
+    network, images = trained_looking(CASES["instance norm"]), made_up(6, classes=3)
+    names = tuple(network.params)
+    hessian = plain_hessian(network, images, names)
+    diagonal = exact_diagonal(network, images, names=names)
     assert torch.allclose(diagonal, hessian.diag(), atol=1e-4)
-    assert len(HessianOperator(net, params, buffers, images, names=names) @ torch.ones(len(hessian))) == len(hessian)
+    assert len(HessianOperator(network, images, names=names) @ torch.ones(len(hessian))) == len(hessian)
 
 
 class Shared(nn.Module):
@@ -134,18 +134,17 @@ def test_a_weight_that_is_used_twice_has_the_curvature_of_both_uses():
     register_model("shared-for-test", Shared)
     try:
         net = Net(name="shared-for-test", channels=1, size=4, classes=3)
-        params, buffers = trained_looking(net)
-        params = {n: 2 * p for n, p in params.items()}
-        images, names = made_up(8, classes=3, size=4), [n for n in params if n.endswith("weight")]
+        network, images = trained_looking(net, scale=2), made_up(8, classes=3, size=4)
+        names = [n for n in network.params if n.endswith("weight")]
         assert "one.weight" in names and "other.weight" not in names
-        hessian = plain_hessian(net, params, buffers, images, names)
-        diagonal = exact_diagonal(net, params, buffers, images, names=names, batch=5)
+        hessian = plain_hessian(network, images, names)
+        diagonal = exact_diagonal(network, images, names=names, batch=5)
         assert float((diagonal - hessian.diag()).abs().max()) < 1e-4 * float(hessian.diag().abs().max())
         v = torch.randn(len(hessian), generator=torch.Generator().manual_seed(1))
-        found = HessianOperator(net, params, buffers, images, names=names) @ v
+        found = HessianOperator(network, images, names=names) @ v
         assert float((found - hessian @ v.double()).abs().max()) < 1e-4 * float(hessian.abs().max())
-        plain = hessian_module._layers(net.build().eval(), params, buffers, images.normalised(slice(0, 8)), images.y,
-                                       names)
+        plain = hessian_module._layers(net.build().eval(), select(network.params, 0), select(network.buffers, 0),
+                                       images.normalised(slice(0, 8)), images.y, names)
         assert set(plain) == {"first.weight", "head.weight"}, "what has one use keeps the cheap way"
     finally:
         MODELS.pop("shared-for-test")
@@ -171,18 +170,16 @@ def test_estimates_hold_one_sample_at_a_time(monkeypatch: pytest.MonkeyPatch):
 
 def test_estimates_warn_of_nothing():
     """A warning of a dependency would put a path of this machine into a notebook."""
-    code = "import torch, lmcnb; estimate_diagonal(torch.eye(5), 2)"
+    code = "import torch; from lmcnb.measure.diagonal import estimate_diagonal; estimate_diagonal(torch.eye(5), 2)"
     subprocess.run([sys.executable, "-W", "error::FutureWarning", "-W", "error::DeprecationWarning:torch", "-c", code],
                    check=True, cwd=Path(lmcnb.__file__).parents[1])
 
 
 @pytest.mark.parametrize("method", ["hutchinson", "xdiag"])
 def test_estimates_are_unbiased_and_know_their_error(method: str):
-    net = CASES["instance norm"]
-    params, buffers = trained_looking(net)
-    images = made_up(12, classes=3)
-    exact = exact_diagonal(net, params, buffers, images)
-    operator = HessianOperator(net, params, buffers, images)
+    network, images = trained_looking(CASES["instance norm"]), made_up(12, classes=3)
+    exact = exact_diagonal(network, images)
+    operator = HessianOperator(network, images)
     state = torch.get_rng_state()
     few, many = (estimate_diagonal(operator, n, method) for n in (16, 160 if method == "hutchinson" else 64))
     assert torch.equal(torch.get_rng_state(), state), "the global generator was moved"
@@ -196,11 +193,9 @@ def test_estimates_are_unbiased_and_know_their_error(method: str):
 
 
 def test_lanczos_finds_the_extreme_eigenvalues_and_the_density():
-    net = CASES["instance norm"]
-    params, buffers = trained_looking(net)
-    images = made_up(12, classes=3)
-    eigenvalues = torch.linalg.eigvalsh(plain_hessian(net, params, buffers, images, net.prunable))
-    operator = HessianOperator(net, params, buffers, images)
+    network, images = trained_looking(CASES["instance norm"]), made_up(12, classes=3)
+    eigenvalues = torch.linalg.eigvalsh(plain_hessian(network, images, network.net.prunable))
+    operator = HessianOperator(network, images)
     seen = lanczos(operator, steps=40, starts=3)
     assert seen.largest == pytest.approx(float(eigenvalues[-1]), rel=1e-3)
     assert seen.smallest == pytest.approx(float(eigenvalues[0]), rel=1e-2)
@@ -243,13 +238,15 @@ def test_a_summary_with_the_pruned_entries_is_diluted():
 
 def test_bad_input_names_the_fix():
     net = CASES["instance norm"]
-    params, buffers = initialise(net, 0)
-    images = made_up(6, classes=3)
-    with pytest.raises(ValueError, match="unknown weights nothing; the network has"):
-        HessianOperator(net, params, buffers, images, names=["nothing"])
+    network, images = Networks.initialise(net, [0]), made_up(6, classes=3)
+    for measure in (HessianOperator, exact_diagonal):
+        with pytest.raises(ValueError, match="unknown weights nothing; the network has"):
+            measure(network, images, names=["nothing"])
+        with pytest.raises(ValueError, match=r"a Hessian is of one network; got 2: take networks\[k\]"):
+            measure(network[[0, 0]], images)
     with pytest.raises(ValueError, match="the mask is of another network"):
-        exact_diagonal(net, params, buffers, images, {net.prunable[0]: torch.ones(2, dtype=torch.bool)})
-    operator = HessianOperator(net, params, buffers, images)
+        Networks(net, network.params, network.buffers, {net.prunable[0]: torch.ones(1, 2, dtype=torch.bool)})
+    operator = HessianOperator(network, images)
     with pytest.raises(ValueError, match="columns; got a tensor of shape"):
         operator @ torch.ones(3)
     for method, products, message in (("lucky", 8, "known: hutchinson, xdiag"), ("hutchinson", 1, "at least 2"),
@@ -266,9 +263,7 @@ def test_the_lab_keeps_the_curvature_of_a_subnetwork(lab: Lab, diagonal: str):
     recipe = Recipe(epochs=0.5, lr=0.05, augment="none", cutmix=0)
     train = Train(net=net, recipe=recipe, mask=Ticket(net=net, recipe=recipe, round=2))
     entry = lab.get(Curvature(net=net, model=train, images=50, diagonal=diagonal, products=8, steps=5))
-    params, buffers = lab.model(train)
-    masks, images = lab.mask(train.mask), lab.dataset("digits").train.subset(slice(0, 50))
-    exact = exact_diagonal(net, params, buffers, images, masks)
+    exact = exact_diagonal(lab.load(train), lab.dataset("digits").train.subset(slice(0, 50)))
     assert entry.result["kept"] == len(exact) < entry.result["weights"] == net.count()
     if diagonal == "exact":
         assert apart({"d": entry.tensors["diagonal"]}, {"d": exact}) < 1e-9

@@ -11,11 +11,9 @@ from helpers import RECIPE, another, made_up
 from lmcnb import Dataset, Lab, Net, Probe, Recipe, Robustness, Train
 from lmcnb.data import DATASETS
 from lmcnb.kernel.training import evaluate
-from lmcnb.lab import costs, shelf
-from lmcnb.lab.resume import fitted
+from lmcnb.lab import shelf
 from lmcnb.measure.corruptions import corrupt
-from lmcnb.measure.probe import probe
-from lmcnb.params import stack
+from lmcnb.measure.probe import fitted, probe
 
 NET = Net(name="convnet2", channels=1, size=8, width=8)
 TRAIN = Train(net=NET, recipe=Recipe(epochs=2, batch=32, lr=0.1, augment="none", cutmix=0))  # learns most digits
@@ -48,14 +46,14 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
 
 def test_robustness_is_the_accuracy_on_corrupted_images(lab: Lab):
     entry = lab.get(ROBUST)
-    params, buffers = (stack([part]) for part in lab.model(TRAIN))
+    network = lab.load(TRAIN)
     test = lab.dataset("digits").test.subset(slice(0, 100))
-    clean = evaluate(NET, params, buffers, test)
+    clean = evaluate(NET, network.params, network.buffers, test)
     assert entry.result["clean"] == {"accuracy": float(clean.accuracy[0]), "loss": float(clean.loss[0])}
     found = copy.deepcopy(entry.result["accuracy"])
     for name in KINDS:
         for severity in (1, 5):
-            expected = evaluate(NET, params, buffers, corrupt(test, name, severity))
+            expected = evaluate(NET, network.params, network.buffers, corrupt(test, name, severity))
             assert found[name].pop(str(severity)) == float(expected.accuracy[0])
     assert found == {name: {} for name in KINDS}, "nothing else was measured"
 
@@ -104,7 +102,7 @@ def test_a_probe_is_that_of_the_fitted_target(lab: Lab, target):
     data, source = colours(), lab.dataset("digits").train
     train, test = (fitted(images.subset(slice(0, n)), 1, 8, source=source)
                    for images, n in ((data.train, 50), (data.test, 40)))
-    assert entry.result == {"accuracy": probe(NET, *lab.model(TRAIN), train, test), "classes": 3, "images": 50,
+    assert entry.result == {"accuracy": probe(lab.load(TRAIN), train, test), "classes": 3, "images": 50,
                             "test_images": 40}
     assert entry.result["accuracy"] > 0.4, "better than a guess among three"
 
@@ -119,8 +117,9 @@ def test_a_probes_key_covers_the_targets_data(lab: Lab, target):
 
 
 def test_work_is_counted_in_forward_passes(lab: Lab, target):
-    assert costs.cost(lab, ROBUST) == pytest.approx(5 * 100 / 3)
-    assert costs.cost(lab, Probe(net=NET, model=TRAIN, target=target(), test_images=30)) == pytest.approx((60 + 30) / 3)
+    assert ROBUST.cost(lab.dataset) == pytest.approx(5 * 100 / 3)
+    probed = Probe(net=NET, model=TRAIN, target=target(), test_images=30)
+    assert probed.cost(lab.dataset) == pytest.approx((60 + 30) / 3)
 
 
 @pytest.mark.parametrize(("stage", "changes", "message"), [

@@ -1,5 +1,7 @@
 """Transfer: fitted images against Pillow's resizing, the probe against a pipeline written out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,9 @@ from helpers import made_up, module
 from PIL import Image
 from torch import nn
 
-from lmcnb import Images, Net
-from lmcnb.lab.resume import fitted
-from lmcnb.measure.probe import probe
-from lmcnb.models import initialise
+from lmcnb import Images, Net, Networks
+from lmcnb.measure.probe import fitted, probe
+from lmcnb.params import select
 
 NET = Net(name="convnet2", channels=1, size=8, width=6, classes=10)
 
@@ -70,9 +71,10 @@ def test_the_normalisation_follows_the_channels_or_is_the_sources():
     assert torch.equal(moved.normalised(), (moved.x / 255 - 0.5) / 0.25)
 
 
-def by_hand(net: Net, params, buffers, train: Images, test: Images, C: float) -> float:
+def by_hand(network: Networks, train: Images, test: Images, C: float) -> float:
     """The accuracy of features from a plain module, standardised, and a regression by torch's own L-BFGS."""
-    head = list(module(net, params, buffers).eval().children())[:-1]
+    one = module(network.net, select(network.params, 0), select(network.buffers, 0))
+    head = list(one.eval().children())[:-1]
     with torch.no_grad():
         # Behind a ResNet's blocks comes an average over the single pixel that is left: nothing.
         a, b = (nn.Sequential(*head)(images.normalised()).flatten(1).double() for images in (train, test))
@@ -96,38 +98,40 @@ def by_hand(net: Net, params, buffers, train: Images, test: Images, C: float) ->
                          ids=["instance norm", "batch norm", "other classes"])
 def test_the_probe_is_a_regression_on_frozen_features(net: Net, digits):
     train, test = digits.train.subset(slice(0, 300)), digits.test.subset(slice(0, 300))
-    params, buffers = initialise(net, 0)
-    buffers = {n: 0.1 * b + 0.01 if b.is_floating_point() else b for n, b in buffers.items()}
-    before = {n: b.clone() for n, b in buffers.items()}
-    found = probe(net, params, buffers, train, test, C=0.3)
-    assert found == pytest.approx(by_hand(net, params, buffers, train, test, 0.3), abs=1.01 / 300)
+    fresh = Networks.initialise(net, [0])
+    buffers = {n: 0.1 * b + 0.01 if b.is_floating_point() else b for n, b in fresh.buffers.items()}
+    network, before = replace(fresh, buffers=buffers), {n: b.clone() for n, b in buffers.items()}
+    found = probe(network, train, test, C=0.3)
+    assert found == pytest.approx(by_hand(network, train, test, 0.3), abs=1.01 / 300)
     assert 0.3 < found < 1, "random features tell digits apart, more or less"
-    assert all(torch.equal(before[n], b) for n, b in buffers.items())
-    assert probe(net, params, buffers, train, test, C=0.3, batch=64) == pytest.approx(found, abs=1.01 / 300)
-    assert probe(net, params, buffers, train, test, C=0.3) == found
+    assert all(torch.equal(before[n], b) for n, b in network.buffers.items())
+    assert probe(network, train, test, C=0.3, batch=64) == pytest.approx(found, abs=1.01 / 300)
+    assert probe(network, train, test, C=0.3) == found
 
 
 def test_the_penalty_and_the_weights_matter(digits):
     train, test = digits.train.subset(slice(0, 300)), digits.test.subset(slice(0, 300))
-    params, buffers = initialise(NET, 0)
-    free, bound = (probe(NET, params, buffers, train, test, C=c) for c in (1.0, 1e-7))
+    network = Networks.initialise(NET, [0])
+    free, bound = (probe(network, train, test, C=c) for c in (1.0, 1e-7))
     assert free > bound + 0.1
-    dead = {n: torch.zeros_like(p) for n, p in params.items()}
-    assert probe(NET, dead, buffers, train, test) < 0.2, "without features only the commonest class is left"
+    dead = replace(network, params={n: torch.zeros_like(p) for n, p in network.params.items()})
+    assert probe(dead, train, test) < 0.2, "without features only the commonest class is left"
 
 
 def test_soft_labels_count_their_likeliest_class(digits):
     train, test = digits.train.subset(slice(0, 300)), digits.test.subset(slice(0, 300))
     soft = Images(train.x, 0.6 * nn.functional.one_hot(train.y, 10) + 0.04, train.mean, train.std, 10)
-    params, buffers = initialise(NET, 0)
-    assert probe(NET, params, buffers, soft, test) == probe(NET, params, buffers, train, test)
+    network = Networks.initialise(NET, [0])
+    assert probe(network, soft, test) == probe(network, train, test)
 
 
 def test_bad_input_names_the_fix():
     with pytest.raises(ValueError, match="2 channels cannot be fitted to 3: grey images fit any number"):
         fitted(made_up(4, channels=2), 3, 8)
-    params, buffers = initialise(NET, 0)
+    network = Networks.initialise(NET, [0])
     with pytest.raises(ValueError, match=r"pass fitted\(images, channels=1, size=8, source="):
-        probe(NET, params, buffers, made_up(size=16), made_up(size=16))
+        probe(network, made_up(size=16), made_up(size=16))
     with pytest.raises(ValueError, match="one class"):
-        probe(NET, params, buffers, made_up(classes=1), made_up())
+        probe(network, made_up(classes=1), made_up())
+    with pytest.raises(ValueError, match=r"a probe is of one network; got 2: take networks\[k\]"):
+        probe(network[[0, 0]], made_up(), made_up())
