@@ -1,4 +1,8 @@
+from . import data as data
+from . import distill as distill
 from . import figures as figures
+from . import measure as measure
+from . import models as models
 from . import places as places
 from . import statistics as statistics
 from . import widgets as widgets
@@ -24,6 +28,7 @@ from .distill import Method as Method
 from .distill import Protocol as Protocol
 from .distill import RandomReal as RandomReal
 from .distill import SoftLabels as SoftLabels
+from .distill import assess as assess
 from .distill import export_set as export_set
 from .distill import import_set as import_set
 from .distill import protocol as protocol

@@ -1,7 +1,6 @@
 """A stack of K networks as one object: whoever is not a kernel adds and removes no model axis."""
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,8 +13,8 @@ from .kernel.recipe import Recipe
 from .kernel.step import State
 from .kernel.training import Scores, evaluate, fit
 from .models import Net, initialise
-from .models.own import own_net
-from .params import Params, select, size, stack, to
+from .models.own import filled, own_net
+from .params import Params, clone, select, size, stack, to
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,9 @@ class Networks:
 
     @classmethod
     def join(cls, parts: Sequence[Networks]) -> Networks:
-        """One stack of all. Raises ValueError where they are not of one network, or not at one step."""
+        """One stack of all. Raises ValueError for none, or where they are not of one network, or not at one step."""
+        if not parts:
+            raise ValueError("give at least one stack to join")
         first = parts[0]
         if any((p.net, p.step) != (first.net, first.step) for p in parts):
             raise ValueError("networks of one stack must be of one architecture, and at one step")
@@ -115,12 +116,8 @@ class Networks:
 
     def modules(self) -> list[nn.Module]:
         """Each as an ``nn.Module`` with weights of its own, in eval mode."""
-        made = []
-        for k in range(len(self)):
-            module = copy.deepcopy(self.net.build()).to_empty(device=self.device)
-            module.load_state_dict(select(self.params, k) | select(self.buffers, k), strict=False)
-            made.append(module.eval())
-        return made
+        net = self.net.build()
+        return [filled(net, clone(select(self.params, k) | select(self.buffers, k))).eval() for k in range(len(self))]
 
     @property
     def sparsity(self) -> Tensor:
@@ -137,7 +134,17 @@ class Networks:
         return _masks.jaccard(self.masks, other.masks)
 
     def masked(self, masks: _masks.Masks) -> Networks:
-        """The same networks under other masks (bool [K, ...]): what these prune becomes zero."""
+        """The same networks under other masks: what these prune becomes zero.
+
+        Args:
+            masks: by name of every prunable weight, bool [K, ...], or [1, ...] or [...] for one mask that all share.
+        Raises:
+            ValueError: the masks are of another network.
+        """
+        whole = {n: self.params[n].shape for n in masks if n in self.params}
+        masks = {n: m.to(self.device).expand(whole[n])
+                 if n in whole and m.shape in (whole[n][1:], (1, *whole[n][1:])) else m for n, m in masks.items()}
+        _masks.check(masks, self.params)
         return replace(self, params=_masks.masked(self.params, masks), masks=masks)
 
     def train(self, data: Dataset | Images, recipe: Recipe, seed: int | str = 0, *, stop: int | None = None

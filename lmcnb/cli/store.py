@@ -1,5 +1,4 @@
 """`lmcnb store`: what is stored, whether it still is what was computed, and what of it nothing needs."""
-
 from __future__ import annotations
 
 import json

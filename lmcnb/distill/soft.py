@@ -14,13 +14,11 @@ from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import stack
 from ..spec import choose
-from .base import Distilled, Method
+from .base import METHODS, Distilled, Method
 
 
 def as_method(value: Any) -> Any:
     """A method's settings from a dictionary with its ``kind``; a method as it is."""
-    from . import METHODS
-
     if isinstance(value, dict):
         if not isinstance(value.get("kind"), str):
             raise ValueError(f"a distillation method needs its kind as a text; known: {', '.join(sorted(METHODS))}")

@@ -1,5 +1,6 @@
 """Remembering and computing: a content-addressed store, and the engine that fills it with stages."""
-from .engine import Lab, Row
+from .engine import Lab
+from .estimate import Row
 from .provenance import provenance
 from .stage import STAGES, Result, Stage
 from .store import Entry, Store, StoreError

@@ -5,7 +5,6 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,26 +17,17 @@ from ..kernel.strategies import stack_size
 from ..places import store_root
 from ..spec import canonical, digest
 from . import inventory, shelf
-from .job import Job, device_name
+from .estimate import Row, expected
+from .job import Job
 from .keys import code, execution, foreign, registered
 from .provenance import provenance
-from .stage import STAGES, Result, Stage
+from .stage import Result, Stage, closure
 from .store import Entry, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 POLL_SECONDS = 0.5  # between two looks at what another process is computing
-
-
-@dataclass(frozen=True)
-class Row:
-    """One stage in :meth:`Lab.status`: entries done and remaining, and seconds left (None: never measured here)."""
-
-    stage: str
-    done: int
-    remaining: int
-    seconds: float | None
 
 
 class Lab:
@@ -269,46 +259,4 @@ class Lab:
     def status(self, specs: Iterable[Stage]) -> list[Row]:
         """For every stage that ``specs`` need, upstream included: how much is done, what remains, its likely cost."""
         self._forget_changed()
-        specs = list(specs)
-        needed, missing = closure(specs), set(closure(specs, self._has))
-        rows = []
-        for name in dict.fromkeys(type(s).__name__ for s in needed):
-            mine = [s for s in needed if type(s).__name__ == name]
-            left = [s for s in mine if s in missing]
-            rows.append(Row(name, sum(map(self._has, mine)), len(left), self._seconds(name, left)))
-        return rows
-
-    def _has(self, spec: Stage) -> bool:
-        return self.store.has(type(spec).__name__, self.key(spec))
-
-    def _seconds(self, stage: str, left: list[Stage]) -> float | None:
-        """Cost of what is left, at the pace of this stage's networks measured so far on this kind of device."""
-        if not left:
-            return 0.0
-        # Units are training images for every stage, so another stage's pace is better than none.
-        pace = self._pace([stage]) or self._pace(list(STAGES))
-        return pace * sum(s.cost(self.dataset) for s in left) if pace else None
-
-    def _pace(self, stages: list[str]) -> float | None:
-        """Seconds a cost unit took in these stages on this kind of device; None where nothing was measured."""
-        here = device_name(self.device)
-        measured = [m for s in stages for m in self.store.metas(s) if m.get("device") == here]
-        units = sum(m["cost"] for m in measured)
-        return sum(m["seconds"] for m in measured) / units if units else None
-
-
-def closure(specs: Iterable[Stage], done: Callable[[Stage], bool] = lambda _: False) -> list[Stage]:
-    """The specs and all that they are made from, upstream first; what is ``done`` and its upstream left out."""
-    found: dict[Stage, None] = {}
-    visited: set[Stage] = set()
-
-    def visit(spec: Stage) -> None:
-        if spec not in visited:
-            visited.add(spec)
-            if not done(spec):
-                for upstream in spec.upstream():
-                    visit(upstream)
-                found[spec] = None
-    for spec in specs:
-        visit(spec)
-    return list(found)
+        return expected(self, list(specs))

@@ -1,7 +1,7 @@
 """What a lab computes: a stage is settings, the work they cost, and how they become a result. One file holds it all."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,3 +82,20 @@ class Stage(Spec):
                              f"{self.net.classes} classes, {self.dataset} has {' × '.join(map(str, train.shape))} of "
                              f"{train.classes}: make it with Net.of(data.train, …)")
         refuse_random(self.net)
+
+
+def closure(specs: Iterable[Stage], done: Callable[[Stage], bool] = lambda _: False) -> list[Stage]:
+    """The specs and all that they are made from, upstream first; what is ``done`` and its upstream left out."""
+    found: dict[Stage, None] = {}
+    visited: set[Stage] = set()
+
+    def visit(spec: Stage) -> None:
+        if spec not in visited:
+            visited.add(spec)
+            if not done(spec):
+                for upstream in spec.upstream():
+                    visit(upstream)
+                found[spec] = None
+    for spec in specs:
+        visit(spec)
+    return list(found)

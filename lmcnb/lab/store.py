@@ -6,7 +6,6 @@ first whole entry under a key stays, and what is damaged is moved to ``damaged/`
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -19,11 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-
 from ..params import Params
 from ..spec import canonical, digest
+from .files import dump, note_of, packed, sha256, unpacked
 from .lease import Leases
 
 log = logging.getLogger(__name__)
@@ -143,7 +140,7 @@ class Store:
             StoreError: the disk is full or read-only.
         """
         parts = dict(zip(PARTS, (spec.encode(), dump(result), packed(tensors))))
-        meta = {**meta, "stage": stage, "key": key, "sha256": {n: _sha256(data) for n, data in parts.items()}}
+        meta = {**meta, "stage": stage, "key": key, "sha256": {n: sha256(data) for n, data in parts.items()}}
         meta["self"] = _own(meta)
         folder, aside = self.folder(stage, key), self.root / "aside" / f"{key}-{uuid.uuid4().hex}"
         try:
@@ -167,7 +164,7 @@ class Store:
         data = packed(tensors, note | {"key": key})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(_sha256(data).encode() + data)
+            aside.write_bytes(sha256(data).encode() + data)
             os.replace(aside, path)
         except OSError as error:
             raise self.explained(error) from error
@@ -182,10 +179,10 @@ class Store:
             data = path.read_bytes()
         except FileNotFoundError:
             return None
-        if data[:64] != _sha256(data[64:]).encode():
+        if data[:64] != sha256(data[64:]).encode():
             self.set_aside(path, Damaged("its checksum is not that of its content"))
             return None
-        note = _note(data[64:])
+        note = note_of(data[64:])
         if note.pop("key", None) != key:
             self.set_aside(path, Damaged("it is the checkpoint of another key"))
             return None
@@ -197,7 +194,7 @@ class Store:
             with open(self._checkpoint(key), "rb") as file:
                 file.seek(64)
                 length = file.read(8)
-                return _note(length + file.read(int.from_bytes(length, "little"))).get("step", "")
+                return note_of(length + file.read(int.from_bytes(length, "little"))).get("step", "")
         except (OSError, ValueError, OverflowError, MemoryError):  # none, or a damaged one: found when it is read
             return ""
 
@@ -251,20 +248,6 @@ class Store:
                           f"command goes on from it")
 
 
-def packed(tensors: Params, note: dict[str, str] | None = None) -> bytes:
-    """Tensors as the bytes of a .safetensors file: the same bytes for the same tensors."""
-    return save_tensors({n: t.detach().cpu().contiguous() for n, t in sorted(tensors.items())}, note)
-
-
-def unpacked(data: bytes) -> Params:
-    """Inverse of :func:`packed`, by name: the library's own order differs from call to call, and sums with it."""
-    return dict(sorted(load_tensors(data).items()))
-
-
-def dump(value: Any) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True).encode()
-
-
 def _renamed(aside: Path, folder: Path) -> bool:
     """Whether a folder was moved to its place; False where one is already."""
     try:
@@ -278,7 +261,7 @@ def _renamed(aside: Path, folder: Path) -> bool:
 
 def _checked(folder: Path, name: str, meta: dict[str, Any]) -> bytes:
     data = (folder / name).read_bytes()
-    if _sha256(data) != meta["sha256"][name]:
+    if sha256(data) != meta["sha256"][name]:
         raise Damaged(f"{name} does not have the recorded sha256")
     return data
 
@@ -295,12 +278,3 @@ def _own(meta: dict[str, Any]) -> str:
         return digest(canonical({n: v for n, v in meta.items() if n != "self"}))
     except ValueError as error:  # a number that is none
         raise Damaged(f"meta.json cannot be: {error}") from error
-
-
-def _note(data: bytes) -> dict[str, str]:
-    """The note of a .safetensors file, whose header is JSON after eight bytes that hold its length."""
-    return json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from .engine import Lab, closure
+from .engine import Lab
 from .inventory import DAMAGED, WHOLE, Item, rebuilt
 from .lease import dead
 from .provenance import provenance
-from .stage import STAGES, Stage
+from .stage import STAGES, Stage, closure
 from .store import Damaged, Entry, Store, dump, packed, unpacked
 
 SAME_BYTES = ("device", "processor", "torch")  # of the provenance: where these are equal, so are the bytes

@@ -1,1 +1,35 @@
-"""What is measured of trained networks: paths, planes, curvature, robustness."""
+"""What is measured of trained networks: paths, planes, curvature, robustness, features."""
+from .batchnorm import recalibrated
+from .corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from .diagonal import Diagonal, estimate_diagonal, summary
+from .hessian import HessianOperator, exact_diagonal
+from .path import (
+    CONVENTIONS,
+    QUANTITIES,
+    Path,
+    alpha_grid,
+    barrier,
+    instability,
+    interpolate,
+    path,
+    residual,
+    with_residuals,
+)
+from .plane import (
+    Plane,
+    curvature_along,
+    fraction_within,
+    grid,
+    loss_on_plane,
+    plane_as_released,
+    plane_random,
+    plane_through,
+)
+from .probe import fitted, probe
+from .spectrum import Spectrum, lanczos
+
+__all__ = ["CONVENTIONS", "CORRUPTIONS", "Diagonal", "HessianOperator", "Path", "Plane", "QUANTITIES", "SEVERITIES",
+           "Spectrum", "alpha_grid", "barrier", "corrupt", "curvature_along", "estimate_diagonal", "exact_diagonal",
+           "fitted", "fraction_within", "grid", "instability", "interpolate", "lanczos", "loss_on_plane", "path",
+           "plane_as_released", "plane_random", "plane_through", "probe", "recalibrated", "residual", "summary",
+           "with_residuals"]

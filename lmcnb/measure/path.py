@@ -137,7 +137,7 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
     Raises:
         ValueError: equal seeds, or a step outside the schedule.
     """
-    if seeds[0] == seeds[1]:
+    if str(seeds[0]) == str(seeds[1]):
         raise ValueError(f"seeds must be two different ones, or the two trainings are one; got {seeds}")
     if step is not None:
         if not networks.step <= step <= recipe.steps(len(data.train)):

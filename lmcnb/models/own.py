@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from ..data import Images
+from ..params import Params
 from ..sources import code_digest
-from .net import MODELS, Net
+from .net import MODELS, Net, prunable
 
 SIDE = 32  # pixels, where nothing says how large the images are
+ANY = frozenset(vars(nn.Module()))  # what every module holds: its weights, hooks and mode
 
 
 class OwnNet(Net):
@@ -32,31 +34,49 @@ def own_net(modules: Sequence[nn.Module], images: Images | None) -> OwnNet:
     """The architecture that modules share, registered under their class's name and a digest of their structure."""
     if not modules:
         raise ValueError("give at least one module")
-    texts = {f"{m}{[(n, tuple(t.shape)) for n, t in m.state_dict().items()]}{code_digest(_types(m))}" for m in modules}
+    texts = {f"{m}{[(n, tuple(t.shape)) for n, t in m.state_dict().items()]}{code_digest(_types(m))}"
+             f"{code_digest([_settings(part) for part in m.modules()])}" for m in modules}
     if len(texts) > 1:
-        raise ValueError("the modules are not of one architecture: their layers or the shapes of their weights differ")
-    skeleton = copy.deepcopy(modules[0]).to("meta")
+        raise ValueError("the modules are not of one architecture: their layers, the shapes of their weights or other "
+                         "attributes differ")
+    tensors = dict(modules[0].named_parameters()) | dict(modules[0].named_buffers())
+    skeleton = filled(modules[0], {n: torch.empty_like(t, device="meta") for n, t in tensors.items()})
     name = f"{type(skeleton).__name__}-{hashlib.sha256(texts.pop().encode()).hexdigest()[:8]}"
     MODELS.setdefault(name, lambda _: copy.deepcopy(skeleton))
     layers = [m for m in skeleton.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    if not layers:
-        raise ValueError(f"{name} has no convolution and no linear layer, so nothing to prune")
+    if not layers or not prunable(skeleton):
+        raise ValueError(f"{name} has no convolution and no linear layer with a weight of its own, so nothing to prune")
     channels = getattr(layers[0], "in_channels", 3)
     classes = getattr(layers[-1], "out_features", None) or layers[-1].out_channels
     net = OwnNet(name=name, channels=channels, size=SIDE, classes=classes)
     return net.fitted(images) if images is not None else net
 
 
+def filled(module: nn.Module, tensors: Params) -> nn.Module:
+    """A copy with these parameters and buffers, by name; what layers share stays shared."""
+    own = dict(module.named_parameters()) | dict(module.named_buffers())
+    return copy.deepcopy(module, {id(t): nn.Parameter(tensors[n], t.requires_grad) if isinstance(t, nn.Parameter)
+                                  else tensors[n] for n, t in own.items()})
+
+
 def _types(module: nn.Module) -> list[type]:
     return list(dict.fromkeys(type(m) for m in module.modules()))
+
+
+def _settings(module: nn.Module) -> dict[str, object]:
+    """What a module of one's own holds besides weights and layers; its forward may depend on it."""
+    return {n: v for n, v in vars(module).items() if n not in ANY
+            and not any(isinstance(t, nn.Parameter) for t in (v if isinstance(v, (list, tuple)) else [v]))}
 
 
 def _refuse_misfit(net: Net) -> None:
     with torch.device("meta"), torch.no_grad():
         try:
-            found = tuple(net.build().eval()(torch.empty(2, net.channels, net.size, net.size)).shape)
-        except RuntimeError as error:
+            logits = net.build().eval()(torch.empty(2, net.channels, net.size, net.size))
+        except Exception as error:  # whatever a module of one's own raises
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{net.name} does not take images of {net.channels} × {net.size} × {net.size}: "
-                             f"{str(error).splitlines()[0]}") from None
+                             f"{reason}") from None
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
     if found != (2, net.classes):
         raise ValueError(f"{net.name} must map images to logits [B, {net.classes}]; for two it gave {found}")

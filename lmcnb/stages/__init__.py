@@ -1,12 +1,18 @@
 """Everything that a lab knows how to compute, and the studies that ask for it."""
 from ..lab import Lab
+from .sets import Assess, Distil, Expert
+
+# isort: split
+# Stages are listed in the order in which they are defined: what is made from others comes after them.
+from .tickets import RandomMask, Ticket
+from .training import Train
+
+# isort: split
 from .hessian import Curvature
-from .networks import RandomMask, Ticket, Train
 from .path import Connect
 from .plane import Landscape
 from .probe import Probe
 from .robustness import Robustness
-from .sets import Assess, Distil, Expert
 from .study import Study
 
 __all__ = ["Assess", "Connect", "Curvature", "Distil", "Expert", "Lab", "Landscape", "Probe", "RandomMask",

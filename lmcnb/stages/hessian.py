@@ -14,11 +14,13 @@ from ..measure.hessian import HessianOperator
 from ..measure.spectrum import lanczos
 from ..params import Params
 from ..spec import Seed
-from .networks import Train, check_same
+from .training import Train, check_same
 
 
 class Curvature(Stage):
-    """The Hessian of one trained network over the prunable weights that its mask keeps: see :mod:`lmcnb.measure.hessian`.
+    """The Hessian of one trained network, over the prunable weights that its mask keeps.
+
+    See :mod:`lmcnb.measure.hessian`.
 
     Args:
         images: training images that the loss is measured on (the first ones).

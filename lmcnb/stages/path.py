@@ -11,7 +11,7 @@ from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
 from ..measure.path import CONVENTIONS, QUANTITIES, alpha_grid, path, with_residuals
 from ..networks import Networks
-from .networks import Train, check_same
+from .training import Train, check_same
 
 
 class Connect(Stage):

@@ -12,8 +12,8 @@ from ..lab.stage import Data, Result, Stage
 from ..measure.plane import Plane, grid, loss_on_plane, plane_as_released, plane_random, plane_through
 from ..networks import Networks
 from ..spec import Seed
-from .networks import Train, check_same
 from .path import trained
+from .training import Train, check_same
 
 
 class Landscape(Stage):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
 from ..measure.probe import fitted, probe
-from .networks import Train, check_same
+from .training import Train, check_same
 
 
 class Probe(Stage):

@@ -16,7 +16,7 @@ from ..lab.stage import Data, Result, Stage
 from ..measure.corruptions import SEVERITIES, corruption
 from ..networks import Networks
 from ..spec import Seed
-from .networks import Train, check_same
+from .training import Train, check_same
 
 
 class Robustness(Stage):

@@ -7,9 +7,10 @@ from ..distill import AnyMethod, Protocol
 from ..kernel.recipe import Recipe
 from ..models import Net
 from ..spec import Spec, choose
-from .networks import RandomMask, Ticket, Train
 from .path import Connect
 from .sets import Assess, Distil
+from .tickets import RandomMask, Ticket
+from .training import Train
 
 Sets = dict[str, AnyMethod]
 

@@ -1,4 +1,4 @@
-"""Networks: subnetworks that pruning finds, random ones to compare them with, and their trainings."""
+"""Subnetworks that pruning finds, and random ones to compare them with."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,114 +14,14 @@ from ..kernel.recipe import Recipe, seeded
 from ..kernel.training import Scores, evaluate
 from ..lab.engine import Lab
 from ..lab.job import Job
-from ..lab.resume import fitted, resumable
+from ..lab.resume import resumable
 from ..lab.stage import Data, Result, Stage
-from ..networks import Networks, noise
+from ..networks import Networks
 from ..params import Params, prefixed, to
 from ..prune.magnitude import Round, prune_round, round_seed
-from ..spec import Seed, late
+from ..spec import Seed
 from .sets import Distil
-
-
-class Train(Stage):
-    """A network trained on the real data: from initialisation ``init``, under ``mask``, with SGD noise ``seed``.
-
-    Args:
-        stop: ends it after that many steps of the recipe (a rewinding point).
-        start: a training of the same network that was stopped; this one goes on from there, with other SGD noise and
-            without momentum. Two of them from one start are the instability analysis from step ``start.stop`` of
-            Frankle et al. (2020).
-    """
-
-    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed")
-
-    recipe: Recipe
-    init: Seed = 0
-    seed: Seed | str = 0
-    mask: Ticket | RandomMask | None = None
-    stop: int | None = Field(None, ge=0)
-    start: Train | None = late(None)
-
-    def upstream(self) -> list[Stage]:
-        before = [self.mask] if self.mask is not None and not self.mask.dense else []
-        return before + ([self.start] if self.start else [])
-
-    def blank(self) -> dict[str, Any]:
-        return {"mask": None, "init": 0, "seed": 0, "start": None}
-
-    def group(self) -> str:
-        return f"{super().group()}{_way_back(self.mask)}/{self.first_step}"
-
-    def check(self, data: Data) -> None:
-        super().check(data)
-        steps, begin = self.recipe.steps(len(data(self.dataset).train)), self.first_step
-        last = steps if self.stop is None else self.stop
-        if not begin <= last <= steps:
-            raise ValueError(f"a training from step {begin} to step {last} does not fit a recipe of {steps} steps on "
-                             f"{self.dataset}: change stop, start, rewind_to or epochs")
-
-    @model_validator(mode="after")
-    def _same_network(self):
-        if self.mask is not None and (self.mask.net, self.mask.dataset) != (self.net, self.dataset):
-            raise ValueError(f"the mask is of another network or data set ({self.mask.net.canonical()} on "
-                             f"{self.mask.dataset}) than the training ({self.net.canonical()} on {self.dataset})")
-        if self.mask is not None and self.mask.init != self.init:
-            raise ValueError(f"the mask was found from init {self.mask.init}, the network starts from {self.init}; "
-                             f"a ticket is a mask and its own initialisation")
-        return self
-
-    @model_validator(mode="after")
-    def _goes_on_from_its_own(self):
-        if self.start is None:
-            return self
-        if self.start.stop is None:
-            raise ValueError("start must be a training that was stopped: give it stop, with .at(step)")
-        for name in ("dataset", "net", "init", "mask"):
-            if getattr(self.start, name) != getattr(self, name):
-                raise ValueError(f"start must have the same {name} as the training that goes on from it")
-        return self
-
-    def at(self, step: int) -> Train:
-        """The same training stopped at a step of its schedule."""
-        return self.but(stop=step)
-
-    def cost(self, data: Data) -> float:
-        steps = self.recipe.steps(len(data(self.dataset).train))
-        last = steps if self.stop is None else min(steps, self.stop)
-        return float((last - self.first_step) * self.recipe.batch)
-
-    @property
-    def first_step(self) -> int:
-        """The step of the schedule that it goes on from."""
-        return self.start.stop if self.start else _first_step(self.mask)
-
-    def begun(self, lab: Lab) -> Networks:
-        """The network before its first step."""
-        if self.start:
-            return self.start.load(lab)
-        return self.mask.load(lab) if self.mask else Networks.initialise(self.net, [self.init], lab.device)
-
-    def load(self, lab: Lab) -> Networks:
-        """The trained network, on the lab's device."""
-        tensors = lab.get(self).tensors
-        params, buffers = ({n: t[None] for n, t in to(prefixed(tensors, p), lab.device).items()}
-                           for p in ("params/", "buffers/"))
-        masks = self.mask.mask(lab) if self.mask else {}
-        steps = self.recipe.steps(len(lab.dataset(self.dataset).train))
-        return Networks(self.net, params, buffers, masks, (self.init,), steps if self.stop is None else self.stop)
-
-    @classmethod
-    def compute(cls, job: Job, specs: Sequence[Train]) -> list[Result]:
-        spec, data = specs[0], job.lab.dataset(specs[0].dataset)
-        start = Networks.join([s.begun(job.lab) for s in specs])
-        seeds = [noise(s.seed, [s.init])[0] for s in specs]
-        state = fitted(job, start, data.train, spec.recipe, seeds, stop=spec.stop)
-        scores = evaluate(spec.net, state.params, state.buffers, data.test)
-        last = [float(row[-20:].mean()) if row.numel() else None for row in state.losses]  # None: no step was made
-        return [Result({"test_loss": float(scores.loss[k]), "test_accuracy": float(scores.accuracy[k]),
-                        "train_loss_last_steps": last[k]},
-                       {**{f"params/{n}": t[k] for n, t in state.params.items()},
-                        **{f"buffers/{n}": t[k] for n, t in state.buffers.items()}}) for k in range(len(specs))]
+from .training import Train, first_step, way_back
 
 
 class Ticket(Stage):
@@ -131,8 +31,9 @@ class Ticket(Stage):
         init: seed of the initialisation. seed: of the SGD noise while pruning.
         source: the distilled set to train on; None is the real data (IMP).
         recipe: of the training in each round.
-        rewind: "full" or "weights" (see :func:`lmcnb.prune.magnitude.rewound`). rewind_to: a dense training stopped after some steps
-            (``stop``), whose weights take the place of the initial ones, and whose step that of the schedule's first.
+        rewind: "full" or "weights" (see :func:`lmcnb.prune.magnitude.rewound`).
+        rewind_to: a dense training stopped after some steps (``stop``), whose weights take the place of the initial
+            ones, and whose step that of the schedule's first.
         base: a ticket to go on from (hybrid tickets); ``round`` counts its rounds too.
     """
 
@@ -162,7 +63,7 @@ class Ticket(Stage):
         super().check(data)
         train = data(self.dataset).train
         images = len(train) if self.source is None else self.source.method.images(train.classes)
-        steps, begin = self.recipe.steps(images), _first_step(self)
+        steps, begin = self.recipe.steps(images), first_step(self)
         if begin >= steps:
             raise ValueError(f"rewind_to is step {begin}, and a pruning round has {steps} steps: lower its stop, or "
                              f"raise epochs")
@@ -183,7 +84,7 @@ class Ticket(Stage):
         return {"init": 0, "seed": 0, "rewind_to": point, "base": None}
 
     def group(self) -> str:
-        return super().group() + _way_back(self.previous() if self.round > 1 else None)
+        return super().group() + way_back(self.previous() if self.round > 1 else None)
 
     @model_validator(mode="after")
     def _base_is_before(self):
@@ -329,29 +230,6 @@ class RandomMask(Stage):
 def _unpacked(tensors: Params, like: Params) -> Masks:
     packed = prefixed(tensors, "mask/")
     return to(masks.unpack({n: packed[n] for n in like}, like), next(iter(like.values())).device)
-
-
-def check_same(stage: Stage, *models: Train) -> None:
-    """Raises ValueError where a stage is of another network or data set than the models that it measures."""
-    for model in models:
-        if (model.net, model.dataset) != (stage.net, stage.dataset):
-            raise ValueError(f"the model is {model.net.canonical()} on {model.dataset}, the stage says "
-                             f"{stage.net.canonical()} on {stage.dataset}: give both the same net and dataset")
-
-
-def _way_back(mask: Ticket | RandomMask | None) -> str:
-    """From what a mask's subnetwork starts: a stack has one answer for all of its models."""
-    if mask is None:
-        return "/full/None"
-    ticket = mask.like if isinstance(mask, RandomMask) else mask
-    point = ticket.rewind_to and ticket.rewind_to.but(init=0).canonical()
-    return f"/{'full' if ticket.dense else ticket.rewind}/{point}"
-
-
-def _first_step(mask: Ticket | RandomMask | None) -> int:
-    """The step of the schedule that a mask's subnetwork starts from."""
-    point = getattr(mask, "rewind_to", None)
-    return point.stop if point else 0
 
 
 Train.model_rebuild()

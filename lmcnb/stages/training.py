@@ -1,0 +1,144 @@
+"""Networks trained on the real data."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from ..kernel.recipe import Recipe
+from ..kernel.training import evaluate
+from ..lab.engine import Lab
+from ..lab.job import Job
+from ..lab.resume import fitted
+from ..lab.stage import Data, Result, Stage
+from ..networks import Networks, noise
+from ..params import prefixed, to
+from ..spec import Seed, late
+
+if TYPE_CHECKING:  # a mask's network may be rewound to a training: that file imports this one, and completes Train
+    from .tickets import RandomMask, Ticket
+
+
+class Train(Stage):
+    """A network trained on the real data: from initialisation ``init``, under ``mask``, with SGD noise ``seed``.
+
+    Args:
+        stop: ends it after that many steps of the recipe (a rewinding point).
+        start: a training of the same network that was stopped; this one goes on from there, with other SGD noise and
+            without momentum. Two of them from one start are the instability analysis from step ``start.stop`` of
+            Frankle et al. (2020).
+    """
+
+    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed")
+
+    recipe: Recipe
+    init: Seed = 0
+    seed: Seed | str = 0
+    mask: Ticket | RandomMask | None = None
+    stop: int | None = Field(None, ge=0)
+    start: Train | None = late(None)
+
+    def upstream(self) -> list[Stage]:
+        before = [self.mask] if self.mask is not None and not self.mask.dense else []
+        return before + ([self.start] if self.start else [])
+
+    def blank(self) -> dict[str, Any]:
+        return {"mask": None, "init": 0, "seed": 0, "start": None}
+
+    def group(self) -> str:
+        return f"{super().group()}{way_back(self.mask)}/{self.first_step}"
+
+    def check(self, data: Data) -> None:
+        super().check(data)
+        steps, begin = self.recipe.steps(len(data(self.dataset).train)), self.first_step
+        last = steps if self.stop is None else self.stop
+        if not begin <= last <= steps:
+            raise ValueError(f"a training from step {begin} to step {last} does not fit a recipe of {steps} steps on "
+                             f"{self.dataset}: change stop, start, rewind_to or epochs")
+
+    @model_validator(mode="after")
+    def _same_network(self):
+        if self.mask is not None and (self.mask.net, self.mask.dataset) != (self.net, self.dataset):
+            raise ValueError(f"the mask is of another network or data set ({self.mask.net.canonical()} on "
+                             f"{self.mask.dataset}) than the training ({self.net.canonical()} on {self.dataset})")
+        if self.mask is not None and self.mask.init != self.init:
+            raise ValueError(f"the mask was found from init {self.mask.init}, the network starts from {self.init}; "
+                             f"a ticket is a mask and its own initialisation")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_on_from_its_own(self):
+        if self.start is None:
+            return self
+        if self.start.stop is None:
+            raise ValueError("start must be a training that was stopped: give it stop, with .at(step)")
+        for name in ("dataset", "net", "init", "mask"):
+            if getattr(self.start, name) != getattr(self, name):
+                raise ValueError(f"start must have the same {name} as the training that goes on from it")
+        return self
+
+    def at(self, step: int) -> Train:
+        """The same training stopped at a step of its schedule."""
+        return self.but(stop=step)
+
+    def cost(self, data: Data) -> float:
+        steps = self.recipe.steps(len(data(self.dataset).train))
+        last = steps if self.stop is None else min(steps, self.stop)
+        return float((last - self.first_step) * self.recipe.batch)
+
+    @property
+    def first_step(self) -> int:
+        """The step of the schedule that it goes on from."""
+        return self.start.stop if self.start else first_step(self.mask)
+
+    def begun(self, lab: Lab) -> Networks:
+        """The network before its first step."""
+        if self.start:
+            return self.start.load(lab)
+        return self.mask.load(lab) if self.mask else Networks.initialise(self.net, [self.init], lab.device)
+
+    def load(self, lab: Lab) -> Networks:
+        """The trained network, on the lab's device."""
+        tensors = lab.get(self).tensors
+        params, buffers = ({n: t[None] for n, t in to(prefixed(tensors, p), lab.device).items()}
+                           for p in ("params/", "buffers/"))
+        masks = self.mask.mask(lab) if self.mask else {}
+        steps = self.recipe.steps(len(lab.dataset(self.dataset).train))
+        return Networks(self.net, params, buffers, masks, (self.init,), steps if self.stop is None else self.stop)
+
+    @classmethod
+    def compute(cls, job: Job, specs: Sequence[Train]) -> list[Result]:
+        spec, data = specs[0], job.lab.dataset(specs[0].dataset)
+        start = Networks.join([s.begun(job.lab) for s in specs])
+        seeds = [noise(s.seed, [s.init])[0] for s in specs]
+        state = fitted(job, start, data.train, spec.recipe, seeds, stop=spec.stop)
+        scores = evaluate(spec.net, state.params, state.buffers, data.test)
+        last = [float(row[-20:].mean()) if row.numel() else None for row in state.losses]  # None: no step was made
+        return [Result({"test_loss": float(scores.loss[k]), "test_accuracy": float(scores.accuracy[k]),
+                        "train_loss_last_steps": last[k]},
+                       {**{f"params/{n}": t[k] for n, t in state.params.items()},
+                        **{f"buffers/{n}": t[k] for n, t in state.buffers.items()}}) for k in range(len(specs))]
+
+
+def check_same(stage: Stage, *models: Train) -> None:
+    """Raises ValueError where a stage is of another network or data set than the models that it measures."""
+    for model in models:
+        if (model.net, model.dataset) != (stage.net, stage.dataset):
+            raise ValueError(f"the model is {model.net.canonical()} on {model.dataset}, the stage says "
+                             f"{stage.net.canonical()} on {stage.dataset}: give both the same net and dataset")
+
+
+def way_back(mask: Ticket | RandomMask | None) -> str:
+    """From what a mask's subnetwork starts: a stack has one answer for all of its models."""
+    if mask is None:
+        return "/full/None"
+    ticket = getattr(mask, "like", mask)  # that of a random mask
+    point = ticket.rewind_to and ticket.rewind_to.but(init=0).canonical()
+    return f"/{'full' if ticket.dense else ticket.rewind}/{point}"
+
+
+def first_step(mask: Ticket | RandomMask | None) -> int:
+    """The step of the schedule that a mask's subnetwork starts from."""
+    point = getattr(mask, "rewind_to", None)
+    return point.stop if point else 0
