@@ -17,7 +17,7 @@ from pathlib import Path
 from lmcnb import DM, IDC, Net, Recipe
 from lmcnb.kernel import training
 from lmcnb.lab import Lab, Stage, Store, StoreError, job
-from lmcnb.lab.engine import closure
+from lmcnb.lab.stage import closure
 from lmcnb.lab.store import ELSEWHERE
 from lmcnb.stages import Connect, Curvature, Distil, Landscape, Probe, RandomMask, Robustness, Ticket, Train
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lmcnb.lab import Lab, Stage, Store
-from lmcnb.lab.engine import closure
+from lmcnb.lab.stage import closure
 from lmcnb.lab.store import PARTS, dump, unpacked
 from lmcnb.params import Params
 from soak._children import PLANS

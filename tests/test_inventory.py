@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from lmcnb import Lab, places
 from lmcnb.cli import main
 from lmcnb.lab import Stage, inventory, upkeep
-from lmcnb.lab.engine import closure
+from lmcnb.lab.stage import closure
 from lmcnb.stages import Connect, Landscape, RandomMask, Ticket, Train
 
 GLOBAL = RandomMask(net=NET, like=IMP, kind="global")
