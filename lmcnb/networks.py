@@ -142,8 +142,8 @@ class Networks:
             ValueError: the masks are of another network.
         """
         whole = {n: self.params[n].shape for n in masks if n in self.params}
-        masks = {n: m.to(self.device).expand(whole[n])
-                 if n in whole and m.shape in (whole[n][1:], (1, *whole[n][1:])) else m for n, m in masks.items()}
+        masks = {n: m.expand(whole[n]) if n in whole and m.shape in (whole[n][1:], (1, *whole[n][1:])) else m
+                 for n, m in to(masks, self.device).items()}
         _masks.check(masks, self.params)
         return replace(self, params=_masks.masked(self.params, masks), masks=masks)
 
