@@ -92,7 +92,7 @@ def _admits_truth(annotation: Any) -> bool:
 
 def late(default: Any, **constraints: Any) -> Any:
     """A field that was added after results had been stored: at its default it is no part of any key."""
-    return Field(default, json_schema_extra={"late": True}, **constraints)
+    return Field(default=default, json_schema_extra={"late": True}, **constraints)
 
 
 def is_late(field: Any) -> bool:

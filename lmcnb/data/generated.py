@@ -23,10 +23,10 @@ class GeneratedImages(Spec):
     """The settings of :func:`generate_images`."""
 
     version: Literal[1] = VERSION
-    size: int = Field(64, ge=64, le=LARGEST, multiple_of=32)
-    train: int = Field(32, ge=1, le=10_000)
-    test: int = Field(32, ge=1, le=10_000)
-    seed: int = Field(0, ge=0, lt=2 ** 63)
+    size: int = Field(default=64, ge=64, le=LARGEST, multiple_of=32)
+    train: int = Field(default=32, ge=1, le=10_000)
+    test: int = Field(default=32, ge=1, le=10_000)
+    seed: int = Field(default=0, ge=0, lt=2 ** 63)
 
 
 def generate_images(folder: str | Path | None = None, *, size: int = 64, train: int = 32, test: int = 32, seed: int = 0

@@ -119,8 +119,8 @@ class Method(Spec):
     unmixed: ClassVar[bool] = False  # whether it needs a network whose layers do not mix images
     length: ClassVar[str] = ""  # the setting that counts its iterations; none where a set is just chosen
 
-    ipc: int = Field(10, ge=1)
-    factor: int = Field(1, ge=1, le=3)
+    ipc: int = Field(default=10, ge=1)
+    factor: int = Field(default=1, ge=1, le=3)
 
     def images(self, classes: int) -> int:
         """Decoded images of a set: what a network is trained on."""

@@ -39,15 +39,15 @@ class DC(Method):
     length: ClassVar[str] = "iterations"
 
     kind: Literal["dc", "dsa"] = "dc"
-    iterations: int = Field(1000, ge=1)
-    outer: int = Field(10, ge=1)
-    inner: int = Field(50, ge=0)
-    real_batch: int = Field(256, ge=1)
-    lr_image: float = Field(0.1, gt=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
-    lr_net: float = Field(0.01, gt=0)
-    momentum_net: float = Field(0.5, ge=0, lt=1)
-    weight_decay_net: float = Field(0, ge=0)
+    iterations: int = Field(default=1000, ge=1)
+    outer: int = Field(default=10, ge=1)
+    inner: int = Field(default=50, ge=0)
+    real_batch: int = Field(default=256, ge=1)
+    lr_image: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    lr_net: float = Field(default=0.01, gt=0)
+    momentum_net: float = Field(default=0.5, ge=0, lt=1)
+    weight_decay_net: float = Field(default=0, ge=0)
     start: Literal["noise", "real"] = "noise"
     augment: Literal["none_matching", "dsa_matching"] = "none_matching"
 
@@ -122,6 +122,6 @@ class DSA(DC):
     """Differentiable Siamese Augmentation: DC from real images, with one augmentation shared by real and synthetic."""
 
     kind: Literal["dsa"] = "dsa"
-    momentum_net: float = Field(0, ge=0, lt=1)
+    momentum_net: float = Field(default=0, ge=0, lt=1)
     start: Literal["noise", "real"] = "real"
     augment: Literal["none_matching", "dsa_matching"] = "dsa_matching"

@@ -35,11 +35,11 @@ class DM(Method):
     length: ClassVar[str] = "iterations"
 
     kind: Literal["dm"] = "dm"
-    iterations: int = Field(20_000, ge=1)
-    real_batch: int = Field(256, ge=1)
-    lr_image: float = Field(1.0, gt=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
-    checkpoint_every: int = Field(100, ge=1)
+    iterations: int = Field(default=20_000, ge=1)
+    real_batch: int = Field(default=256, ge=1)
+    lr_image: float = Field(default=1.0, gt=0)
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    checkpoint_every: int = Field(default=100, ge=1)
 
     def distill(self, data: Dataset, net: Net, seed: int, *, state: Params | None = None,
                 checkpoint: Callable[[Params], None] | None = None, progress=None) -> Distilled:

@@ -32,11 +32,11 @@ class EarlyIDC(IDC):
     """
 
     kind: Literal["idc-early"] = "idc-early"
-    net_steps: int = Field(0, ge=0)
-    pretrain_epochs: float = Field(0, ge=0, le=0)  # the pool takes its place
-    pool: int = Field(10, ge=1)
-    early_epochs: float = Field(2, gt=0)
-    perturbation: float = Field(0.2, ge=0)
+    net_steps: int = Field(default=0, ge=0)
+    pretrain_epochs: float = Field(default=0, ge=0, le=0)  # the pool takes its place
+    pool: int = Field(default=10, ge=1)
+    early_epochs: float = Field(default=2, gt=0)
+    perturbation: float = Field(default=0.2, ge=0)
 
     def networks(self, train: Images, net: Net, seed: int) -> Callable[[int], State]:
         inits = [seeded("early", seed, i).initial_seed() for i in range(self.pool)]

@@ -23,9 +23,9 @@ class Experts(Spec):
         zca: ε of the ZCA whitening (:mod:`lmcnb.data.whitening`) of the images they see, or None.
     """
 
-    count: int = Field(100, ge=1)
+    count: int = Field(default=100, ge=1)
     recipe: Recipe
-    zca: float | None = Field(None, gt=0)
+    zca: float | None = Field(default=None, gt=0)
 
 
 def course(net: Net, data: Images, recipe: Recipe, inits: Sequence[int], *, strategy: str = "auto",

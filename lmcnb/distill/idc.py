@@ -36,16 +36,16 @@ class IDC(Method):
     length: ClassVar[str] = "outer"
 
     kind: Literal["idc"] = "idc"
-    factor: int = Field(2, ge=1, le=3)
-    outer: int = Field(2000, ge=1)
-    inner: int = Field(100, ge=1)
-    net_steps: int = Field(32, ge=0)
-    real_batch: int = Field(64, ge=1)
-    synthetic_batch: int = Field(128, ge=1)
-    lr_image: float = Field(5e-3, gt=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
+    factor: int = Field(default=2, ge=1, le=3)
+    outer: int = Field(default=2000, ge=1)
+    inner: int = Field(default=100, ge=1)
+    net_steps: int = Field(default=32, ge=0)
+    real_batch: int = Field(default=64, ge=1)
+    synthetic_batch: int = Field(default=128, ge=1)
+    lr_image: float = Field(default=5e-3, gt=0)
+    momentum: float = Field(default=0.5, ge=0, lt=1)
     distance: Literal["l1", "l2"] = "l2"
-    pretrain_epochs: float = Field(0, ge=0)
+    pretrain_epochs: float = Field(default=0, ge=0)
     recipe: Recipe = Recipe(schedule="constant", augment="colour_crop")
 
     def distill(self, data: Dataset, net: Net, seed: int, *, state: Params | None = None,

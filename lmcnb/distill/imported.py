@@ -27,15 +27,15 @@ class Imported(Method):
 
     kind: Literal["file"] = "file"
     path: Path = Field(exclude=True)
-    labels: Path | None = Field(None, exclude=True)
+    labels: Path | None = Field(default=None, exclude=True)
     digest: str = ""
     space: Space = "pixels"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    zca: float | None = Field(None, gt=0)
-    lr: float | None = Field(None, gt=0)
+    zca: float | None = Field(default=None, gt=0)
+    lr: float | None = Field(default=None, gt=0)
     classes: tuple[str, ...] | None = None
-    which: int = Field(0, ge=0)
+    which: int = Field(default=0, ge=0)
 
     def model_post_init(self, _) -> None:
         object.__setattr__(self, "digest", self._verified())

@@ -37,10 +37,10 @@ class Notes(Spec):
     """What is known of a set's numbers: said by a file of :func:`export_set`, or by whoever imports one of others."""
 
     space: Space | None = None
-    factor: int | None = Field(None, ge=1, le=3)
-    data_points: int | None = Field(None, ge=0)
-    lr: float | None = Field(None, gt=0)
-    zca: float | None = Field(None, gt=0)
+    factor: int | None = Field(default=None, ge=1, le=3)
+    data_points: int | None = Field(default=None, ge=0)
+    lr: float | None = Field(default=None, gt=0)
+    zca: float | None = Field(default=None, gt=0)
 
     def known(self) -> dict[str, Any]:
         """Those that are given."""

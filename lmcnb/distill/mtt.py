@@ -41,20 +41,20 @@ class MTT(Method):
     length: ClassVar[str] = "iterations"
 
     kind: Literal["mtt"] = "mtt"
-    iterations: int = Field(5000, ge=1)
-    steps: int = Field(30, ge=1)
-    ahead: int = Field(2, ge=1)
-    max_start: int = Field(20, ge=1)
-    synthetic_batch: int = Field(256, ge=1)
-    lr_image: float = Field(100.0, gt=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
-    lr: float = Field(0.01, gt=0)
-    lr_lr: float = Field(1e-5, ge=0)
-    zca: float | None = Field(0.1, gt=0)
-    expert_count: int = Field(100, ge=1)
+    iterations: int = Field(default=5000, ge=1)
+    steps: int = Field(default=30, ge=1)
+    ahead: int = Field(default=2, ge=1)
+    max_start: int = Field(default=20, ge=1)
+    synthetic_batch: int = Field(default=256, ge=1)
+    lr_image: float = Field(default=100.0, gt=0)
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    lr: float = Field(default=0.01, gt=0)
+    lr_lr: float = Field(default=1e-5, ge=0)
+    zca: float | None = Field(default=0.1, gt=0)
+    expert_count: int = Field(default=100, ge=1)
     expert: Recipe = Recipe(epochs=50, batch=256, momentum=0, weight_decay=0, schedule="constant",
                             augment="dsa_single", cutmix=0)
-    checkpoint_every: int = Field(20, ge=1)
+    checkpoint_every: int = Field(default=20, ge=1)
 
     @property
     def experts(self) -> Experts:

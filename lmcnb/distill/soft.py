@@ -43,7 +43,7 @@ class SoftLabels(Method):
     kind: Literal["soft"] = "soft"
     of: AnyMethod
     teacher: Recipe = Recipe(epochs=10)
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
 
     def model_post_init(self, _) -> None:
         for name in ("ipc", "factor"):

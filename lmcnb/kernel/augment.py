@@ -52,9 +52,9 @@ class Augment(Spec):
     cutout: bool = False
     shared: bool = False
     single: bool = False
-    cutmix: float = Field(0.0, ge=0, le=1)
-    jitter: float = Field(0.0, ge=0, le=1)
-    lighting: float = Field(0.0, ge=0)
+    cutmix: float = Field(default=0.0, ge=0, le=1)
+    jitter: float = Field(default=0.0, ge=0, le=1)
+    lighting: float = Field(default=0.0, ge=0)
 
     @property
     def warps(self) -> bool:

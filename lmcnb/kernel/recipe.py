@@ -28,14 +28,14 @@ class Recipe(Spec):
         augment: a name of :data:`lmcnb.kernel.augment.AUGMENTS`. cutmix: probability of CutMix for a batch.
     """
 
-    epochs: float = Field(300, gt=0)
-    batch: int = Field(64, ge=1, le=2 ** 20)
-    lr: float = Field(0.01, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
+    epochs: float = Field(default=300, gt=0)
+    batch: int = Field(default=64, ge=1, le=2 ** 20)
+    lr: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
     schedule: Literal["step", "half", "one_cycle", "constant"] = "step"
     augment: str = "cifar"
-    cutmix: float = Field(0.5, ge=0, le=1)
+    cutmix: float = Field(default=0.5, ge=0, le=1)
 
     def model_post_init(self, _) -> None:
         _ = self.augmentation  # an unknown name fails here, before any work

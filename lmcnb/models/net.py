@@ -26,10 +26,10 @@ class Net(Spec):
     """
 
     name: str = "convnet3"
-    channels: int = Field(3, ge=1)
-    size: int = Field(32, ge=1)
-    classes: int = Field(10, ge=1)
-    width: int | None = Field(None, ge=1)
+    channels: int = Field(default=3, ge=1)
+    size: int = Field(default=32, ge=1)
+    classes: int = Field(default=10, ge=1)
+    width: int | None = Field(default=None, ge=1)
 
     @classmethod
     def of(cls, images: Images, name: str = "convnet3", width: int | None = None) -> Net:

@@ -29,11 +29,11 @@ class Curvature(Stage):
     """
 
     model: Train
-    images: int = Field(64, ge=1)
+    images: int = Field(default=64, ge=1)
     diagonal: Literal["exact", "hutchinson", "xdiag", "none"] = "exact"
-    products: int = Field(32, ge=2)
-    steps: int = Field(24, ge=0)
-    starts: int = Field(1, ge=1)
+    products: int = Field(default=32, ge=2)
+    steps: int = Field(default=24, ge=0)
+    starts: int = Field(default=1, ge=1)
     seed: Seed = 0
 
     def upstream(self) -> list[Stage]:

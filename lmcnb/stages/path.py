@@ -25,9 +25,9 @@ class Connect(Stage):
 
     a: Train
     b: Train
-    points: int = Field(11, ge=2)
-    train_images: int | None = Field(None, ge=1)
-    test_images: int | None = Field(None, ge=1)
+    points: int = Field(default=11, ge=2)
+    train_images: int | None = Field(default=None, ge=1)
+    test_images: int | None = Field(default=None, ge=1)
     bn: Literal["lerp", "recalibrate"] = "lerp"
     masks: Literal["held", "released"] = "held"
 

@@ -30,8 +30,8 @@ class Landscape(Stage):
 
     models: tuple[Train, ...]
     kind: Literal["through", "released", "random"] = "through"
-    points: int = Field(21, ge=2)
-    train_images: int | None = Field(None, ge=1)
+    points: int = Field(default=21, ge=2)
+    train_images: int | None = Field(default=None, ge=1)
     bn: Literal["lerp", "recalibrate"] = "lerp"
     masks: Literal["held", "released"] = "held"
     seed: Seed = 0

@@ -21,9 +21,9 @@ class Probe(Stage):
 
     model: Train
     target: str
-    train_images: int | None = Field(None, ge=1)
-    test_images: int | None = Field(None, ge=1)
-    C: float = Field(0.01, gt=0)
+    train_images: int | None = Field(default=None, ge=1)
+    test_images: int | None = Field(default=None, ge=1)
+    C: float = Field(default=0.01, gt=0)
 
     def upstream(self) -> list[Stage]:
         return [self.model]

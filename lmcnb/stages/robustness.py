@@ -31,8 +31,8 @@ class Robustness(Stage):
 
     model: Train
     corruptions: tuple[str, ...] = Field(min_length=1)
-    severities: tuple[int, ...] = Field(SEVERITIES, min_length=1)
-    images: int | None = Field(None, ge=1)
+    severities: tuple[int, ...] = Field(default=SEVERITIES, min_length=1)
+    images: int | None = Field(default=None, ge=1)
     seed: Seed = 0
 
     def upstream(self) -> list[Stage]:

@@ -33,7 +33,7 @@ class Expert(Stage):
 
     recipe: Recipe
     init: Seed = 0
-    zca: float | None = Field(None, gt=0)
+    zca: float | None = Field(default=None, gt=0)
 
     def blank(self) -> dict[str, Any]:
         return {"init": 0}
@@ -123,7 +123,7 @@ class Assess(Stage):
 
     source: Distil
     protocol: Protocol
-    networks: int = Field(3, ge=1)
+    networks: int = Field(default=3, ge=1)
 
     @property
     def recipe(self) -> Recipe:

@@ -35,12 +35,12 @@ class Study(Spec):
     net: Net
     distil_net: Net | None = None
     recipe: Recipe
-    prune_steps: int = Field(600, ge=1)
+    prune_steps: int = Field(default=600, ge=1)
     sets: Sets
     reference: str = "idc"
-    points: int = Field(11, ge=2)
-    train_images: int | None = Field(None, ge=1)
-    test_images: int | None = Field(None, ge=1)
+    points: int = Field(default=11, ge=2)
+    train_images: int | None = Field(default=None, ge=1)
+    test_images: int | None = Field(default=None, ge=1)
 
     @field_validator("points")
     @classmethod

@@ -44,8 +44,8 @@ class Ticket(Stage):
     seed: Seed | str = 0
     source: Distil | None = None
     recipe: Recipe
-    round: int = Field(0, ge=0)
-    rate: float = Field(0.2, gt=0, lt=1)
+    round: int = Field(default=0, ge=0)
+    rate: float = Field(default=0.2, gt=0, lt=1)
     rewind: Literal["full", "weights"] = "full"
     rewind_to: Train | None = None
     base: Ticket | None = None

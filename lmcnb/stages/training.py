@@ -36,7 +36,7 @@ class Train(Stage):
     init: Seed = 0
     seed: Seed | str = 0
     mask: Ticket | RandomMask | None = None
-    stop: int | None = Field(None, ge=0)
+    stop: int | None = Field(default=None, ge=0)
     start: Train | None = late(None)
 
     def upstream(self) -> list[Stage]:
