@@ -158,7 +158,10 @@ class Networks:
             ValueError: the images do not fit. FloatingPointError: the loss became NaN or infinite.
         """
         train = (data.train if isinstance(data, Dataset) else data).to(self.device)
-        fitted = self.on(train)
+        fitted, last = self.on(train), recipe.steps(len(train))
+        if self.step >= last:
+            raise ValueError(f"these networks are at step {self.step}, the end of a recipe of {last}: raise epochs, or "
+                             f"begin its schedule anew with dataclasses.replace(networks, step=0)")
         state = fit(fitted.net, self.params, self.buffers, train, recipe, noise(seed, self.labels), self.masks,
                     state=State.start(self.params, self.buffers, self.step), stop=stop)
         return replace(fitted, params=state.params, buffers=state.buffers, step=state.step)

@@ -12,6 +12,7 @@ import yaml
 
 from lmcnb.notebooks import Notebook, ProjectError, find_notebooks, unknown
 
+SHARED = "shared"  # the section that holds for every notebook that has such a parameter
 CUSTOM = "custom"  # where figures go that are not exactly of a profile
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 
@@ -36,7 +37,10 @@ _Yaml.add_implicit_resolver(
 
 
 def load_profile(root: Path, name: str) -> dict[str, dict[str, object]]:
-    """The sections of `notebooks/profiles/<name>.yaml`: notebook → parameter → value.
+    """The values of `notebooks/profiles/<name>.yaml`: notebook → parameter → value, for every notebook.
+
+    What stands under `shared` holds for each notebook that has such a parameter, unless its own section says
+    otherwise. A notebook without settings of its own needs no section.
 
     Raises:
         ProjectError: no such profile, not such a mapping, or a section for a notebook that does not exist.
@@ -47,11 +51,19 @@ def load_profile(root: Path, name: str) -> dict[str, dict[str, object]]:
     sections = _parse_yaml(known[name].read_text(encoding="utf-8"), str(known[name])) or {}
     if not isinstance(sections, dict) or not all(isinstance(s, dict | None) for s in sections.values()):
         raise ProjectError(f"{known[name]} is not a mapping from notebooks to parameters")
-    stems = {notebook.stem for notebook in find_notebooks(root)}
+    notebooks = find_notebooks(root)
+    stems = {notebook.stem for notebook in notebooks}
+    shared = sections.pop(SHARED, None) or {}
     strangers = [unknown("notebook", str(stem), stems) for stem in sections if stem not in stems]
+    everywhere = {parameter for notebook in notebooks for parameter in notebook.parameters}
+    strangers += [unknown("shared setting", str(n), everywhere) for n in shared if n not in everywhere]
     if strangers:
         raise ProjectError("\n".join(f"{known[name]}: {line}" for line in strangers))
-    return {stem: section or {} for stem, section in sections.items()}
+    return {
+        notebook.stem: {n: v for n, v in shared.items() if n in notebook.parameters}
+        | (sections.get(notebook.stem) or {})
+        for notebook in notebooks
+    }
 
 
 def profile_files(root: Path) -> dict[str, Path]:

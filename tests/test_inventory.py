@@ -99,7 +99,7 @@ def stored(lab: Lab) -> set[str]:
 
 
 def test_a_table_has_a_row_an_entry_and_the_settings_that_differ(shelf: Lab):
-    table = shelf.table(Train)
+    table = shelf.inventory(Train)
     trains = [s for s in ALL if isinstance(s, Train)]
     assert set(table.key) == {shelf.key(s) for s in trains} and set(table.state) == {"whole"}
     settings = ["seed", "mask", "recipe.lr"]
@@ -117,7 +117,7 @@ def test_a_table_has_a_row_an_entry_and_the_settings_that_differ(shelf: Lab):
 
 def test_a_table_of_a_plan_also_shows_what_is_missing(shelf: Lab):
     plan = [IMP, IMP.at(5), IMP.at(2), IMP]
-    table = shelf.table(plan)
+    table = shelf.inventory(plan)
     assert list(table.state) == ["whole", "missing", "whole"] and list(table["round"]) == [1, 5, 2]
     assert list(table.key) == [shelf.key(s) for s in plan[:3]] and table.test_loss.isna().tolist() == [0, 1, 0]
     assert str(table["round"].dtype) == "Int64" and table.date.isna().tolist() == [0, 1, 0]
@@ -128,7 +128,7 @@ def test_a_table_of_everything_moves_and_computes_nothing(shelf: Lab):
     (folder(shelf, GLOBAL) / "result.json").unlink()
     old = age(shelf, TRAIN, "a")
     before = files(shelf)
-    states = shelf.table().set_index("key").state
+    states = shelf.inventory().set_index("key").state
     assert len(states) == len(ALL) + 1
     assert {k: s for k, s in states.items() if s != "whole"} == {
         shelf.key(IMP.at(2)): "damaged", shelf.key(GLOBAL): "damaged", old.name: "older version"}
@@ -137,7 +137,7 @@ def test_a_table_of_everything_moves_and_computes_nothing(shelf: Lab):
 
 def test_settings_that_repeat_another_are_left_out(shelf: Lab):
     ways = [STUDY.connect(way, i, 2) for way in ("imp", "idc") for i in (0, 1)]
-    settings = [n for n in shelf.table(ways) if n.startswith(("a.", "b."))]
+    settings = [n for n in shelf.inventory(ways) if n.startswith(("a.", "b."))]
     assert settings == ["a.init", "a.mask.source", "a.mask.recipe.epochs"]  # not b's, not the mask's init
 
 
@@ -145,7 +145,7 @@ def test_a_result_does_not_take_the_place_of_a_setting(shelf: Lab):
     sets = [STUDY.distil("idc"), STUDY.distil("idc").but(seed=1)]
     for spec in sets:
         shelf.store.put("Distil", shelf.key(spec), spec.canonical(), {"seed": 7, "seconds": 8}, {}, {"seconds": 1.0})
-    table = shelf.table(sets)
+    table = shelf.inventory(sets)
     assert list(table["seed"]) == [0, 1] and list(table["result.seed"]) == [7, 7]
     assert list(table["seconds"]) == [1, 1] and list(table["result.seconds"]) == [8, 8]
 
@@ -153,7 +153,7 @@ def test_a_result_does_not_take_the_place_of_a_setting(shelf: Lab):
 @pytest.mark.parametrize("what", ["Train", NET, [TRAIN, 3], 3])
 def test_a_table_of_something_else_is_refused(shelf: Lab, what: object):
     with pytest.raises(ValueError, match=r"a list of specs"):
-        shelf.table(what)
+        shelf.inventory(what)
 
 
 def test_every_stored_spec_is_rebuilt(shelf: Lab):

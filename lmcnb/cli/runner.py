@@ -53,11 +53,6 @@ def prepare(root: Path, names: Sequence[str], profile: str, settings: Iterable[s
     given = dict(map(parse_setting, settings))
     jobs = [_job(notebook, profile, sections, given) for notebook in notebooks]
     problems = _unclaimed(notebooks, given) + [line for job in jobs for line in complaints(job)]
-    problems += [
-        f"profile {profile} has no section {job.notebook.stem}; an empty one ({{}}) keeps the defaults"
-        for job in jobs
-        if job.notebook.parameters and job.notebook.stem not in sections
-    ]
     if problems:
         raise Refused("\n".join(problems))
     return jobs

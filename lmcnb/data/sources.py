@@ -55,8 +55,8 @@ def _digits() -> Dataset:
     x = np.clip(np.round(raw.images * (255 / 16)), 0, 255).astype(np.uint8)
     split = train_test_split(x, raw.target, test_size=500, random_state=0, stratify=raw.target)
     arrays = dict(zip(("x_train", "x_test", "y_train", "y_test"), split))
-    return Dataset.from_arrays("digits", **arrays, note="scikit-learn's 8 × 8 digits: a data set to see the method work on, "
-                               "not to judge the claims by")
+    return Dataset.from_arrays("digits", **arrays, note="scikit-learn's 8 × 8 digits: a data set to see the method "
+                               "work on, not to judge the claims by")
 
 
 def _cifar(name: str) -> Dataset:

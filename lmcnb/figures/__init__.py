@@ -1,7 +1,7 @@
 """One function a figure, and one way to save them. A new figure is one file here and one line below."""
 from .algorithm import distilled_pruning
 from .audit import audit
-from .base import caption, colour, images_grid, label, percent_sparse, plain, save, style
+from .base import caption, colour, images_grid, label, percent_sparse, style
 from .batchnorm import batchnorm
 from .compression import compression
 from .generalisation import generalisation
@@ -10,11 +10,12 @@ from .hybrid import hybrid
 from .methods import accuracy_against_time, methods, mosaic
 from .planes import TITLES, landscapes
 from .quickstart import rounds
+from .saved import Saved, plain, read, save
 from .sparsity import accuracy_against_sparsity
 from .stability import barrier_dots, overlay, stability, surface
 from .tradeoff import ratio, tradeoff
 
-__all__ = ["TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "barrier_dots", "batchnorm",
+__all__ = ["Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "barrier_dots", "batchnorm",
            "caption", "colour", "compression", "distilled_pruning", "generalisation", "hessian", "hybrid",
            "images_grid", "label", "landscapes", "methods", "mosaic", "named", "overlay", "percent_sparse", "plain",
-           "ratio", "rounds", "save", "stability", "style", "surface", "tradeoff"]
+           "ratio", "read", "rounds", "save", "stability", "style", "surface", "tradeoff"]

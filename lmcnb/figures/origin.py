@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import matplotlib
 import torch
 
 from .. import __version__
@@ -57,22 +58,30 @@ class Origin:
         again changes nothing.
         """
         stored = {n: run.get(n) for n in ("commit", *RESULTS)}
-        versions = {"lmcnb": __version__, "torch": torch.__version__, "python": platform.python_version()}
+        versions = {"lmcnb": __version__, "torch": torch.__version__, "python": platform.python_version(),
+                    "matplotlib": matplotlib.__version__}
         return {"notebook": self.notebook, "profile": self.profile, "parameters": dict(self.parameters),
                 "overrides": dict(self.overrides), "versions": versions, **stored}
 
 
 def _expected(name: str, profile: str) -> tuple[Notebook, dict[str, object]]:
     """The notebook that draws a figure, and its parameters' values under a profile."""
-    number = re.match(r"fig(\d\d)", name)
-    if number is None:
-        raise ProjectError("its name does not begin with figNN, the number of a notebook")
     root = project_root()
-    [notebook] = find_notebooks(root, [number[1]])
+    [notebook] = find_notebooks(root, [number(name)])
     sections = load_profile(root, profile)
-    if notebook.stem not in sections:
-        raise ProjectError(f"profile {profile} has no section {notebook.stem}")
     return notebook, values_under(notebook, profile, sections)
+
+
+def number(name: str) -> str:
+    """The number of the notebook that draws a figure: "03" of "fig03_stability".
+
+    Raises:
+        ProjectError: the name has none.
+    """
+    found = re.match(r"fig(\d\d)", name)
+    if found is None:
+        raise ProjectError("its name does not begin with figNN, the number of a notebook")
+    return found[1]
 
 
 def _shell() -> Any:

@@ -86,7 +86,7 @@ def _segment_draws(augment: Augment, steps: int, batch: int, size: int, seed: in
 
 
 def draws(recipe: Recipe, seed: int | str, start: int, stop: int, images: Images) -> Draws:
-    """All that is random in steps start … stop − 1 (within one segment) of one model: see :mod:`lmcnb.kernel.augment`."""
+    """All that is random in steps start … stop − 1 (of one segment) of one model: see :mod:`.augment`."""
     segment = start - start % SEGMENT
     whole = _segment_draws(recipe.augmentation, SEGMENT, recipe.batch, images.shape[-1], seed, segment)
     part = {n: t[start - segment:stop - segment] for n, t in whole.items()}

@@ -1,6 +1,6 @@
 """The stacked kernel: K networks trained at once, each as if it were alone.
 
-Every random number of a step is drawn beforehand from the model's own seed (:mod:`lmcnb.kernel.augment`), so the step itself
+Every random number of a step is drawn beforehand from the model's own seed (:mod:`.augment`), so the step itself
 is a pure function and can be run one model after another, vmapped, compiled, or replayed as a CUDA graph, with one
 result. :func:`lmcnb.kernel.strategies.settled` is the rule that says which.
 """
@@ -32,7 +32,7 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
         data: the training images, on the parameters' device.
         seeds: K seeds of SGD noise: data order, augmentation and CutMix of each model.
         masks: bool [K, ...] over prunable weights; None trains dense.
-        strategy: "loop", "vmap", "compiled", "graph" (CUDA), or "auto": by rule (:func:`lmcnb.kernel.strategies.settled`).
+        strategy: "loop", "vmap", "compiled", "graph" (CUDA), or "auto": by rule (:func:`.strategies.settled`).
         state: where to resume (as given to ``on_segment``). stop: step to stop at, by default the recipe's last.
         on_segment: called with (state, steps in all) after every segment; the place for checkpoints and progress.
     Returns:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -16,6 +16,7 @@ from ..kernel.exact import exact
 from ..kernel.strategies import stack_size
 from ..places import store_root
 from ..spec import canonical, digest
+from ..tables import Table
 from . import inventory, shelf
 from .estimate import Row, expected
 from .job import Job
@@ -23,6 +24,7 @@ from .keys import code, execution, foreign, registered
 from .provenance import provenance
 from .stage import Result, Stage, closure
 from .store import Entry, Store
+from .tabulate import tabulated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,7 +232,19 @@ class Lab:
                 found.append((spec, entry))
         return found
 
-    def table(self, what: type[Stage] | Iterable[Stage] | None = None) -> pd.DataFrame:
+    def table(self, plan: Iterable[Stage] | type[Stage], sets: Mapping[str, Any] | None = None,
+              columns: Mapping[Stage, Mapping[str, Any]] | None = None) -> Table:
+        """Everything that was measured, as one tidy table: computed where it is missing.
+
+        Args:
+            plan: specs; or a stage such as ``lmcnb.Train``, for all of it that the store holds (computes nothing).
+            sets: the methods of a study by name, which rows are called by; others are called by their kind.
+            columns: by spec, columns to add to its rows or to set otherwise.
+        """
+        found = self.recall(plan) if isinstance(plan, type) else list(zip(plan := list(plan), self.map(plan)))
+        return tabulated(found, sets or {}, columns or {})
+
+    def inventory(self, what: type[Stage] | Iterable[Stage] | None = None) -> pd.DataFrame:
         """What the store holds, a row an entry; computes nothing and moves nothing.
 
         Columns: stage, key, state ("whole", "damaged", "missing", "older version"), the settings in which the rows of
@@ -238,7 +252,7 @@ class Lab:
         (UTC) and device. A group of settings such as ``mask`` is a column where it differs: its type, or None.
 
         Args:
-            what: a stage, ``lab.table(lmcnb.Train)``; or a list of specs, where also what is missing has a row; or
+            what: a stage, ``lab.inventory(lmcnb.Train)``; or a list of specs, where also what is missing has a row; or
                 None, everything.
 
         Raises:

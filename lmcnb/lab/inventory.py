@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..spec import Spec, canonical
-from .stage import STAGES, Stage
+from .stage import STAGES, Stage, leaves
 from .store import Damaged, Store
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def items(store: Store, stage: str | None = None) -> list[Item]:
 
 
 def table(lab: Lab, what: type[Stage] | Iterable[Stage] | None = None) -> pd.DataFrame:
-    """:meth:`Lab.table`."""
+    """:meth:`Lab.inventory`."""
     import pandas as pd
 
     found = _asked_for(lab, what)
@@ -163,8 +163,8 @@ def _asked_for(lab: Lab, what: type[Stage] | Iterable[Stage] | None) -> list[Ite
         return items(lab.store, what.__name__)
     specs = list(what) if isinstance(what, Iterable) and not isinstance(what, Spec) else [what]
     if not all(isinstance(spec, Stage) for spec in specs):
-        raise ValueError("a table is of a stage (its class), of a list of specs, or without an argument of everything; "
-                         f"got {what!r:.60}")
+        raise ValueError("an inventory is of a stage such as lmcnb.Train, of a list of specs, or without an argument of "
+                         f"everything; got {what!r:.60}")
     return [Item(lab.store, type(spec).__name__, lab.key(spec), spec) for spec in dict.fromkeys(specs)]
 
 
@@ -229,12 +229,3 @@ def _fields(value: Spec | dict[str, Any]) -> Iterable[tuple[str, Any]]:
 
 def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
-
-
-def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """What is in a dictionary of dictionaries, by dotted name."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

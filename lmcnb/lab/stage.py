@@ -1,7 +1,7 @@
 """What a lab computes: a stage is settings, the work they cost, and how they become a result. One file holds it all."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +14,7 @@ from ..spec import Spec
 if TYPE_CHECKING:
     from .engine import Lab
     from .job import Job
+    from .store import Entry
 
 Data = Callable[[str], Dataset]  # a data set by name
 
@@ -58,6 +59,16 @@ class Stage(Spec):
         """The stored result as what it means: an entry, or with a subclass networks or a distilled set."""
         return lab.get(self)
 
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        """What its rows in a :class:`lmcnb.tables.Table` are of, by column; ``sets``: a study's methods by name."""
+        model = getattr(self, "model", None)
+        return model.described(sets) if isinstance(model, Stage) else {}
+
+    def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
+        """Its result as rows of a table: quantity, value, and what else tells them apart."""
+        return ({"quantity": name, "value": float(value)} for name, value in leaves(entry.result)
+                if isinstance(value, (int, float)))
+
     def upstream(self) -> list[Stage]:
         """The artifacts that this one is made from."""
         return []
@@ -82,6 +93,15 @@ class Stage(Spec):
                              f"{self.net.classes} classes, {self.dataset} has {' × '.join(map(str, train.shape))} of "
                              f"{train.classes}: make it with Net.of(data.train, …)")
         refuse_random(self.net)
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What is no group itself, by dotted name."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def closure(specs: Iterable[Stage], done: Callable[[Stage], bool] = lambda _: False) -> list[Stage]:

@@ -1,6 +1,6 @@
 """Estimates of a Hessian's diagonal and trace, and their summary.
 
-The Hessian itself is :class:`lmcnb.measure.hessian.HessianOperator`; :func:`estimate_diagonal` is curvlinops with standard errors.
+The Hessian itself is :class:`.hessian.HessianOperator`; :func:`estimate_diagonal` is curvlinops with standard errors.
 """
 from __future__ import annotations
 

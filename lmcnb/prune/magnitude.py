@@ -54,8 +54,7 @@ def prune_rounds(start: Networks, data: Dataset | Images, recipe: Recipe, rounds
                  **options) -> Iterator[Round]:
     """The rounds of :func:`prune_iteratively` as they are computed; ``options`` are :func:`prune_round`'s."""
     images = (data.train if isinstance(data, Dataset) else data).to(start.device)
-    origin = start.on(images)
-    start = origin
+    origin = start = start.on(images)
     for number in range(1, rounds + 1):
         seeds = [round_seed(f"{seed}/{label}", number) for label in start.labels]
         found = prune_round(origin, start, images, recipe, seeds, **options)
@@ -82,7 +81,8 @@ def prune_iteratively(start: Networks, data: Dataset | Images, recipe: Recipe, r
     >>> rounds = lmcnb.prune_iteratively(start, data, short, rounds=2)
     >>> assert [round(float(r.sparsity), 2) for r in rounds] == [0.0, 0.2, 0.36]
     """
-    return [start, *(found.start for found in prune_rounds(start, data, recipe, rounds, seed, rate=rate,
+    images = data.train if isinstance(data, Dataset) else data
+    return [start.on(images), *(found.start for found in prune_rounds(start, data, recipe, rounds, seed, rate=rate,
                                                            rewind=rewind))]
 
 

@@ -1,14 +1,15 @@
 """The straight path between two trained networks."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from ..lab.engine import Lab
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
+from ..lab.store import Entry
 from ..measure.path import CONVENTIONS, QUANTITIES, alpha_grid, path, with_residuals
 from ..networks import Networks
 from .training import Train, check_same
@@ -40,6 +41,14 @@ class Connect(Stage):
         if self.a == self.b:
             raise ValueError("a and b are one training, and a path needs two: give them different seeds")
         return self
+
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        return self.a.described(sets) | {"seeds": f"{self.a.seed}–{self.b.seed}", "bn": self.bn, "masks": self.masks}
+
+    def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
+        tensors = entry.tensors
+        return ({"quantity": q, "alpha": float(a), "value": float(v)} for q in QUANTITIES
+                for a, v in zip(tensors["alphas"], tensors[q][0]))
 
     def cost(self, data: Data) -> float:
         found = data(self.dataset)

@@ -1,14 +1,15 @@
 """The train loss on a plane in weight space."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
+from ..lab.store import Entry
 from ..measure.plane import Plane, grid, loss_on_plane, plane_as_released, plane_random, plane_through
 from ..networks import Networks
 from ..spec import Seed
@@ -50,6 +51,19 @@ class Landscape(Stage):
             raise ValueError("the models of a plane may differ in their seed only: not in initialisation, mask, recipe")
         check_same(self, *self.models)
         return self
+
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        seeds = ", ".join(str(m.seed) for m in self.models)
+        return self.models[0].described(sets) | {"seeds": seeds, "kind": self.kind, "bn": self.bn}
+
+    def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
+        """The loss and error on the grid, and where the networks lie: ``network`` is their number."""
+        tensors, places = entry.tensors, zip(entry.result["places"], entry.result["away"])
+        yield from ({"quantity": f"train_{name}", "x": float(x), "y": float(y), "value": float(tensors[name][j, i])}
+                    for name in ("loss", "error") for j, y in enumerate(tensors["ys"])
+                    for i, x in enumerate(tensors["xs"]))
+        yield from ({"quantity": "distance from the plane", "network": k, "x": x, "y": y, "value": away}
+                    for k, ((x, y), away) in enumerate(places))
 
     def cost(self, data: Data) -> float:
         return self.points ** 2 * len(data(self.dataset).train.first(self.train_images)) / 3

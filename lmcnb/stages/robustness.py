@@ -1,7 +1,7 @@
 """How trained networks fare on images spoilt at test time."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from ..kernel.training import Scores
 from ..lab import shelf
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
+from ..lab.store import Entry
 from ..measure.corruptions import SEVERITIES, corruption
 from ..networks import Networks
 from ..spec import Seed
@@ -51,6 +52,12 @@ class Robustness(Stage):
             for severity in self.severities:
                 corruption(name, severity, self.net.channels)
         return self
+
+    def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
+        yield {"quantity": "test_accuracy", "corruption": "none", "severity": 0,
+               "value": entry.result["clean"]["accuracy"]}
+        yield from ({"quantity": "test_accuracy", "corruption": name, "severity": int(severity), "value": value}
+                    for name, each in entry.result["accuracy"].items() for severity, value in each.items())
 
     def cost(self, data: Data) -> float:
         images = len(data(self.dataset).test.first(self.images))

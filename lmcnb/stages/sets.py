@@ -1,7 +1,7 @@
 """Distilled sets, the expert trainings that some of them follow, and what networks learn from a set alone."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from ..lab import shelf
 from ..lab.job import Job
 from ..lab.resume import fitted, joined, parted
 from ..lab.stage import Data, Result, Stage
+from ..lab.store import Entry
 from ..networks import Networks
 from ..params import Params, prefixed, select, to
 from ..spec import Seed
@@ -82,6 +83,10 @@ class Distil(Stage):
         return [Expert(dataset=self.dataset, net=self.net, recipe=needed.recipe, zca=needed.zca, init=i)
                 for i in range(needed.count)]
 
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        name = next((n for n, method in sets.items() if method == self.method), self.method.kind)
+        return {"method": name, "set": self.seed}
+
     def cost(self, data: Data) -> float:
         return max(1.0, float(self.method.work(data(self.dataset))))
 
@@ -139,6 +144,14 @@ class Assess(Stage):
 
     def upstream(self) -> list[Stage]:
         return [self.source]
+
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        return self.source.described(sets)
+
+    def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
+        """A network of its own a row."""
+        return ({"quantity": f"set_{name}", "init": k, "value": value} for name in ("accuracy", "loss")
+                for k, value in enumerate(entry.result[name]))
 
     def cost(self, data: Data) -> float:
         images = self.source.method.images(data(self.dataset).classes)

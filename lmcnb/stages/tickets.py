@@ -1,7 +1,7 @@
 """Subnetworks that pruning finds, and random ones to compare them with."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +18,7 @@ from ..lab.resume import resumable
 from ..lab.stage import Data, Result, Stage
 from ..networks import Networks
 from ..params import Params, prefixed, to
-from ..prune.magnitude import Round, prune_round, round_seed
+from ..prune.magnitude import Round, prune_round, round_seed, sparsity_after
 from ..spec import Seed
 from .sets import Distil
 from .training import Train, first_step, way_back
@@ -67,6 +67,11 @@ class Ticket(Stage):
         if begin >= steps:
             raise ValueError(f"rewind_to is step {begin}, and a pruning round has {steps} steps: lower its stop, or "
                              f"raise epochs")
+
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        method = "dense" if self.dense else "imp" if self.source is None else self.source.described(sets)["method"]
+        return {"method": method, "round": self.round, "sparsity": sparsity_after(self.round, self.rate),
+                "init": self.init, "rewind": self.rewind, "step": self.rewind_to.stop if self.rewind_to else 0}
 
     def at(self, round: int) -> Ticket:
         """The same pruning after another number of rounds."""
@@ -208,6 +213,10 @@ class RandomMask(Stage):
 
     def upstream(self) -> list[Stage]:
         return [self.like]
+
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        name = "random mask" if self.kind == "layerwise" else "random mask, global"
+        return self.like.described(sets) | {"method": name}
 
     def mask(self, lab: Lab) -> Masks:
         """bool [1, ...] of every prunable weight."""

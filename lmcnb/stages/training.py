@@ -1,7 +1,7 @@
 """Networks trained on the real data."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -77,6 +77,11 @@ class Train(Stage):
             if getattr(self.start, name) != getattr(self, name):
                 raise ValueError(f"start must have the same {name} as the training that goes on from it")
         return self
+
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        dense = {"method": "dense", "round": 0, "sparsity": 0.0, "init": self.init, "step": 0}
+        found = self.mask.described(sets) if self.mask else dense
+        return found | {"seeds": str(self.seed)} | ({"step": self.start.stop} if self.start else {})
 
     def at(self, step: int) -> Train:
         """The same training stopped at a step of its schedule."""

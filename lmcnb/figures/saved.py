@@ -1,0 +1,163 @@
+"""Figures on disk: PNG, PDF, and a JSON with the table, the claims and the record, from which they are drawn again."""
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ..notebooks import find_notebooks
+from ..places import figures_dir, project_root
+from ..profiles import CUSTOM
+from ..statistics import Claim
+from ..tables import Table
+from .base import style
+from .origin import RESULTS, Origin, number
+
+log = logging.getLogger(__name__)
+
+Pictures = Mapping[str, Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A figure as it was saved.
+
+    Attributes:
+        table: every number that it draws. claims: what was judged. note: its caption.
+        parameters: its notebook's, by name. record: how it came about. images: by name uint8 [n, H, W] or [n, H, W, 3].
+    """
+
+    name: str
+    profile: str
+    note: str
+    table: Table
+    claims: list[Claim]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def draw(self) -> Figure:
+        """Draws it again: the cell tagged ``figure`` of its notebook, on this table.
+
+        Raises:
+            ValueError: the notebook has no such cell.
+        """
+        [notebook] = find_notebooks(project_root(), [number(self.name)])
+        cells = notebook.tagged("figure")
+        if not cells:
+            raise ValueError(f"{notebook.stem} has no cell tagged `figure`, so {self.name} cannot be drawn again")
+        names = {"lmcnb": importlib.import_module(__package__.partition(".")[0]), "np": np, "plt": plt, **self.parameters,
+                 "table": self.table, "claims": self.claims, "note": self.note, "images": self.images}
+        with plt.rc_context():
+            style()
+            for cell in cells:
+                source = notebook.node.cells[cell].source.replace("plt.show()", "")
+                exec(compile(source, f"<{notebook.stem}, cell {cell + 1}>", "exec"), names)
+        return names["figure"]
+
+
+def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence[Claim] = (), *, note: str = "",
+         run: Mapping[str, Any] | None = None, images: Pictures | None = None,
+         parameters: Mapping[str, object] | None = None) -> Path:
+    """Writes <name>.png, .pdf and .json into figures/<profile>/; the same inputs give the same bytes.
+
+    Only a figure whose notebook ran with exactly the profile's values goes there, any other to figures/custom/.
+    The values are those in the running kernel, of the parameters of the notebook with the number in ``name``:
+    fig03… is of 03_….ipynb.
+
+    Args:
+        table: every number that is drawn. note: the caption. run: what :meth:`Lab.record` returns.
+        images: pictures that are drawn, by name, uint8 [n, H, W] or [n, H, W, 3].
+        parameters: values of the parameters that no kernel has, as for a script.
+
+    Returns:
+        The PNG's path.
+    """
+    origin = Origin.of(name, profile, parameters or {})
+    if origin.why:
+        log.warning("%s goes to figures/%s/: %s", name, CUSTOM, origin.why)
+    folder = figures_dir(origin.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.png").write_bytes(png(figure))
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None},
+                   bbox_inches="tight")
+    run = dict(run or {})
+    write(folder / f"{name}.json", {
+        "figure": name, "profile": origin.folder, "note": note, "claims": [plain(c.as_dict()) for c in claims],
+        "record": origin.record(run), "run": plain({n: v for n, v in run.items() if n not in RESULTS}),
+        "table": table.to_columns(), "images": {n: [_packed(p) for p in ps] for n, ps in (images or {}).items()}})
+    return folder / f"{name}.png"
+
+
+def png(figure: Figure) -> bytes:
+    """The bytes that a figure is saved as."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None}, bbox_inches="tight")
+    return file.getvalue()
+
+
+def write(path: Path, values: Mapping[str, Any]) -> None:
+    """JSON in which a column of the table, or a picture, is one line."""
+    lines: list[str] = []
+
+    def held(value: Any) -> Any:
+        lines.append(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(", ", ": ")))
+        return f"@{len(lines) - 1}@"
+    tall = {**values, **{part: {n: held(v) for n, v in values[part].items()} for part in ("table", "images")}}
+    text = json.dumps(tall, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    for k, line in enumerate(lines):
+        text = text.replace(f'"@{k}@"', line, 1)
+    path.write_text(text, encoding="utf-8")
+
+
+def read(name: str, profile: str = "laptop") -> Saved:
+    """A figure of a profile: ``read("fig03_stability_cifar10").table``.
+
+    Raises:
+        FileNotFoundError: there is none; the message names those that there are.
+    """
+    folder = figures_dir(profile)
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
+        raise FileNotFoundError(f"{folder} has no figure {name}; it has: {there}")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    claims = [Claim(**{**c, "interval": tuple(np.nan if v is None else v for v in c["interval"])})
+              for c in found["claims"]]
+    images = {n: np.stack([_unpacked(p) for p in ps]) for n, ps in found.get("images", {}).items()}
+    return Saved(name, profile, found["note"], Table.from_columns(found["table"]), claims,
+                 found["record"].get("parameters", {}), found["record"], images)
+
+
+def plain(value: Any) -> Any:
+    """Lists, texts and numbers rounded to 6 significant digits, for JSON; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value
+
+
+def _packed(picture: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(picture)).save(file, format="png")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _unpacked(text: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
