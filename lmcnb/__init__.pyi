@@ -61,3 +61,5 @@ from .statistics import claim_depends as claim_depends
 from .statistics import claim_stable as claim_stable
 from .statistics import estimate as estimate
 from .statistics import rank_correlation as rank_correlation
+
+__version__: str

@@ -173,7 +173,8 @@ class Networks:
 
     def on(self, images: Images) -> Networks:
         """The same networks, of modules of one's own for images of this size; any other as they are."""
-        return replace(self, net=self.net.fitted(images)) if hasattr(self.net, "fitted") else self
+        fitted = getattr(self.net, "fitted", None)
+        return replace(self, net=fitted(images)) if fitted else self
 
 
 def noise(seed: int | str, labels: Sequence[int | str]) -> list[str]:

@@ -95,7 +95,7 @@ def _described(thing: Any, seen: Seen) -> Iterator[str]:
         import numpy as np
 
         held = np.asarray(thing.detach().cpu() if hasattr(thing, "detach") else thing)
-        yield f"array {held.dtype} {held.shape} {hashlib.sha256(np.ascontiguousarray(held)).hexdigest()}"
+        yield f"array {held.dtype} {held.shape} {hashlib.sha256(np.ascontiguousarray(held).data).hexdigest()}"
     else:
         yield f"a {type(thing).__module__}.{type(thing).__qualname__}"
         if is_user(type(thing)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import reprlib
+from collections.abc import Mapping
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
@@ -125,7 +126,7 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 60, 
 _MEMBERS = ("int", "str", "float", "bool", "none", "constrained-int")
 
 
-def _sentence(name: str, found: dict[str, Any]) -> tuple[str, str, str]:
+def _sentence(name: str, found: Mapping[str, Any]) -> tuple[str, str, str]:
     """The setting, what it must be, and what was given: the last may be empty, and the first too."""
     kind, context, loc = found["type"], found.get("ctx", {}), list(found["loc"])
     if kind == "value_error":  # a sentence of our own, which names its setting

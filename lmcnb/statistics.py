@@ -9,6 +9,7 @@ import numpy as np
 from scipy import optimize, special, stats
 
 Verdict = Literal["supported", "not supported", "undecided"]
+Values = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Estimate:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
 
 
-def estimate(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+def estimate(values: Values, confidence: float = 0.95) -> Estimate:
     """Mean and Student's t interval over independent units (initialisations, not pairs that share one).
 
     With one unit the interval is unknown: NaN. Raises ValueError without any unit.
@@ -61,13 +62,13 @@ class Claim:
         return asdict(self)
 
 
-def claim_below(id: str, statement: str, values: Sequence[float], note: str, threshold: float = 0.0) -> Claim:
+def claim_below(id: str, statement: str, values: Values, note: str, threshold: float = 0.0) -> Claim:
     """The claim that the mean of ``values`` (one for each initialisation) lies below ``threshold``."""
     e = estimate(values)
     return Claim(id, statement, e.mean, (e.low, e.high), e.n, verdict(e.low, e.high, threshold), note)
 
 
-def claim_stable(id: str, statement: str, values: Sequence[float], dense: Sequence[float], note: str,
+def claim_stable(id: str, statement: str, values: Values, dense: Values, note: str,
                  threshold: float = 2.0) -> Claim:
     """The claim that a subnetwork is stable where the dense network is not (Frankle et al., 2020).
 
@@ -87,7 +88,7 @@ def claim_stable(id: str, statement: str, values: Sequence[float], dense: Sequen
     return Claim(id, statement, mine.mean, (mine.low, mine.high), mine.n, found, note)
 
 
-def claim_depends(id: str, statement: str, table: Mapping[str, Sequence[float]], note: str, tolerance: float) -> Claim:
+def claim_depends(id: str, statement: str, table: Mapping[str, Values], note: str, tolerance: float) -> Claim:
     """The claim that a quantity depends on the way it came about by more than ``tolerance``.
 
     Two-way layout without replication: ways × initialisations, additive. The estimate is the standard deviation between
@@ -131,7 +132,8 @@ def spread_interval(between: float, within: float, ways: int, n: int, confidence
     """
     freedom, squares = ways - 1, between * (ways - 1)
     if not within:
-        return (float(np.sqrt(between / n)),) * 2
+        point = float(np.sqrt(between / n))
+        return point, point
     share = (np.arange(100) + 0.5) / 100
     precision = stats.chi2.ppf(share, freedom * (n - 1))[:, None] / (freedom * (n - 1) * within)  # plausible 1 / σ²
     # A noncentral χ² is the square of one shifted normal number and a central χ² of the rest.
@@ -171,7 +173,7 @@ class RankCorrelation:
         return f"ρ = {self.rho:.2f} [{self.low:.2f}, {self.high:.2f}], n = {self.n}{units}"
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float], *, level: float = 0.95,
+def rank_correlation(x: Values, y: Values, *, level: float = 0.95,
                      groups: Sequence[Hashable] | None = None, resamples: int = 10_000) -> RankCorrelation:
     """Spearman's rank correlation of pairs with a bootstrap percentile interval. Deterministic.
 
@@ -189,20 +191,20 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], *, level: float = 0
     Raises:
         ValueError: x, y and groups of unlike lengths, or a value that is not finite.
     """
-    x, y = (np.asarray(v, dtype=np.float64).ravel() for v in (x, y))
+    a, b = (np.asarray(v, dtype=np.float64).ravel() for v in (x, y))
     unit: dict[Hashable, int] = {}
-    of = np.array([unit.setdefault(g, len(unit)) for g in (range(len(x)) if groups is None else groups)], dtype=int)
-    if not len(x) == len(y) == len(of):
-        raise ValueError(f"a point needs x, y and a group; got {len(x)}, {len(y)} and {len(of)} of them")
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+    of = np.array([unit.setdefault(g, len(unit)) for g in (range(len(a)) if groups is None else groups)], dtype=int)
+    if not len(a) == len(b) == len(of):
+        raise ValueError(f"a point needs x, y and a group; got {len(a)}, {len(b)} and {len(of)} of them")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("x and y must be finite: leave out points that were not measured")
-    rho, low, high = float(_spearman(x, y, np.ones((1, len(x))))[0]), -1.0, 1.0
+    rho, low, high = float(_spearman(a, b, np.ones((1, len(a))))[0]), -1.0, 1.0
     if len(unit) >= 4 and np.isfinite(rho):
         drawn = np.random.default_rng(0).multinomial(len(unit), np.full(len(unit), 1 / len(unit)), resamples)
         # A resample of one unit alone can lack an order; it says nothing.
-        tails = np.nanquantile(_spearman(x, y, drawn[:, of].astype(float)), [(1 - level) / 2, (1 + level) / 2])
+        tails = np.nanquantile(_spearman(a, b, drawn[:, of].astype(float)), [(1 - level) / 2, (1 + level) / 2])
         low, high = map(float, _bonett_wright(rho, len(unit), level) if np.ptp(tails) < 1e-9 else tails)
-    return RankCorrelation(rho, low, high, len(x), len(unit))
+    return RankCorrelation(rho, low, high, len(a), len(unit))
 
 
 def _spearman(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -151,7 +151,7 @@ def percent_sparse(round: int, rate: float = 0.2) -> str:
 def _key(key: Any) -> Any:
     parts = key if isinstance(key, tuple) else (key,)
     parts = tuple(int(k) if isinstance(k, (int, np.integer)) else k for k in parts)
-    return parts if len(parts) > 1 else parts[0]
+    return parts[0] if len(parts) == 1 else parts
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ FLOORS = (
     ("lmcnb.kernel",),
     ("lmcnb.networks",),
     ("lmcnb.prune", "lmcnb.distill", "lmcnb.measure"),
+    ("lmcnb.tables",),
     ("lmcnb.lab",),
     ("lmcnb.stages",),
     ("lmcnb.figures", "lmcnb.widgets", "lmcnb.cli", "lmcnb.__main__"),

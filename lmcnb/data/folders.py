@@ -7,6 +7,7 @@ import os
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -166,7 +167,7 @@ def _cached(path: Path, listing: str, files: dict, size: int) -> dict[str, np.nd
         return None
 
 
-def _cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _cache(path: Path, arrays: dict[str, Any]) -> None:
     aside = path.with_name(f"{path.stem}.{os.getpid()}.partial.npz")
     try:
         np.savez(aside, **arrays)
@@ -194,7 +195,7 @@ def _square(path: Path, size: int) -> np.ndarray:
 
     image = read_image(path, formats=("JPEG", "PNG"))
     wide, high = (int(size * side / min(image.size)) for side in image.size)
-    if wide * high > Image.MAX_IMAGE_PIXELS:
+    if wide * high > Image.MAX_IMAGE_PIXELS:  # pyright: ignore[reportOperatorIssue]  # None: nobody lifts the limit
         raise ValueError(f"{shown(path)} is {image.width} × {image.height}, too narrow to be resized: crop it")
     left, top = round((wide - size) / 2), round((high - size) / 2)
     return np.asarray(image.resize((wide, high), Image.Resampling.BILINEAR))[top:top + size, left:left + size]

@@ -106,7 +106,7 @@ def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
 
 def _clouds(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Smooth, in 0…1: six slow waves in random directions."""
-    return sum(_wave(rng, x, y, 0.5, 3) for _ in range(6)) / 6
+    return np.asarray(sum(_wave(rng, x, y, 0.5, 3) for _ in range(6))) / 6
 
 
 def _stripes(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:

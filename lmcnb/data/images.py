@@ -49,7 +49,8 @@ class Images:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
-        return tuple(self.x.shape[1:])
+        _, channels, height, width = self.x.shape
+        return channels, height, width
 
     @property
     def hard(self) -> Tensor:
@@ -67,7 +68,7 @@ class Images:
         h = hashlib.sha256()
         for t in (self.x, self.y, self.mean, self.std):
             h.update(str((t.dtype, tuple(t.shape))).encode())
-            h.update(memoryview(t.cpu().contiguous().numpy()).cast("B"))
+            h.update(t.cpu().contiguous().numpy().data.cast("B"))
         return h.hexdigest()
 
     def normalised(self, index: Tensor | slice | None = None) -> Tensor:
@@ -125,12 +126,14 @@ class Dataset:
         y = {s: _classes(arrays[f"y_{s}"], len(x["train"]), name) for s in x}
         if (mean is None) != (std is None):
             raise ValueError(f"{name}: give both mean and std, or neither")
-        mean, std = _moments(x["train"]) if mean is None else (torch.tensor(mean), torch.tensor(std))
-        if not bool((std > 0).all() & std.isfinite().all() & mean.isfinite().all()):
+        centre, spread = (_moments(x["train"]) if mean is None or std is None else
+                          (torch.tensor(mean), torch.tensor(std)))
+        if not bool((spread > 0).all() & spread.isfinite().all() & centre.isfinite().all()):
             raise ValueError(f"{name}: the pixels of each channel must differ, or nothing can be learned from them; "
-                             f"got a standard deviation of {std.tolist()}")
+                             f"got a standard deviation of {spread.tolist()}")
         classes = int(max(y["train"].max(), y["test"].max())) + 1
-        return cls(name, *(Images(x[s], y[s], mean, std, classes) for s in ("train", "test")), note)
+        train, test = (Images(x[s], y[s], centre, spread, classes) for s in ("train", "test"))
+        return cls(name, train, test, note)
 
     @classmethod
     def from_torch(cls, name: str, train: Any, test: Any, **options: Any) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ def _cifar(name: str) -> Dataset:
     if not path.exists():
         _download_cifar(name, path)
     try:
-        arrays = read_npz(path)
+        arrays = cast("dict[str, Any]", read_npz(path))
     except (Damaged, OSError) as error:
         raise ValueError(f"{path} is not a readable npz ({error}); delete it and pack it again") from error
     if name == "cifar10":
@@ -94,13 +94,13 @@ def _download_cifar(name: str, path: Path) -> None:
 
 
 def _folder(root: Path) -> Dataset:
-    return Dataset.from_arrays(f"folder:{root.name}", **read_folder(root))
+    return Dataset.from_arrays(f"folder:{root.name}", **cast("dict[str, Any]", read_folder(root)))
 
 
 def _imagenet10(options: str = "") -> Dataset:
     size, _, folder = options.partition(":")
     size, root = decoding_size(size or "224"), data_root() / Path(folder or "imagenet10").expanduser()
-    arrays = read_imagenet10(root, size)
+    arrays = cast("dict[str, Any]", read_imagenet10(root, size))
     # Kept as [N, C, H, W], which from_arrays's transposition turns back without a copy of some gigabytes.
     arrays |= {n: arrays[n].transpose(0, 2, 3, 1) for n in ("x_train", "x_test")}
     name = f"imagenet10:{size}" + (f":{root.name}" if folder else "") if options else "imagenet10"

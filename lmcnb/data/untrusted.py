@@ -124,7 +124,7 @@ def read_pt(path: Path) -> Any:
         (_check_zip if zipped else _check_legacy)(path)
         harmless = [(_Number, name.replace(" ", ".")) for name in _GLOBALS if name.startswith("numpy")]
         # Mapped, a tensor that claims more than the file holds ends at the file's end, not in other memory.
-        with torch.serialization.safe_globals(harmless):
+        with torch.serialization.safe_globals(harmless):  # pyright: ignore[reportArgumentType]  # a list is invariant
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except (Damaged, OSError, MemoryError):
         raise

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +102,9 @@ class Method(Spec):
     Args:
         ipc: stored images per class. factor: each holds factor² smaller ones.
     """
+
+    if TYPE_CHECKING:
+        kind: str
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

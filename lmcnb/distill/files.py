@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -112,7 +112,7 @@ def _pixels(path: str | Path, images: Tensor, space: Space, train: Images, momen
         return x / 255
     if space == "normalised":
         return x * std[:, None, None] + mean[:, None, None]
-    return whitening.zca(train, eps).restore(x) if space == "zca" else x
+    return whitening.zca(train, cast(float, eps)).restore(x) if space == "zca" else x
 
 
 def _moment(path: str | Path, given: Sequence[float], images: Tensor) -> Tensor:

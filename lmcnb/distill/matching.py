@@ -36,12 +36,12 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
     use; labels int64 [c, 1]; draws: one augmentation for each class, shared by its real and synthetic images.
     ``distance`` is one of :data:`DISTANCES`; ``linear`` matches the linear layers' weights too.
     """
-    gradients, augment, apart = class_gradients(net, linear), AUGMENTS[augment], DISTANCES[distance]
+    gradients, warps, apart = class_gradients(net, linear), AUGMENTS[augment], DISTANCES[distance]
 
     def prepared(x: Tensor, draws, mean: Tensor, std: Tensor) -> Tensor:
         c, n = x.shape[:2]
         each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
-        return apply(augment, normalise(x.flatten(0, 1), mean, std), each).unflatten(0, (c, n))
+        return apply(warps, normalise(x.flatten(0, 1), mean, std), each).unflatten(0, (c, n))
 
     def match(params, pixels, real, pick, labels, draws, mean, std):
         target = gradients(params, prepared(real, draws, mean, std), labels.expand(-1, real.shape[1]))
@@ -51,7 +51,7 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
             tiles = decode(p.flatten(0, 1), factor).unflatten(0, (factor ** 2, *p.shape[:2])).transpose(0, 1)
             chosen = torch.stack([t[i] for t, i in zip(tiles.flatten(1, 2), pick)])
             found = gradients(params, prepared(chosen, draws, mean, std), labels.expand(-1, pick.shape[1]))
-            each = sum(apart(a, b) for a, b in zip(target, found))
+            each: Tensor = sum(apart(a, b) for a, b in zip(target, found))  # pyright: ignore[reportAssignmentType]
             return each.sum(), each
         return torch.func.grad(loss, has_aux=True)(pixels)
     return compile_apart(match) if compiled and compiles(net) else match

@@ -129,7 +129,8 @@ class MTT(Method):
         draws = {n: t.to(x.device) for n, t in draws.items()}
         draws["index"] = order(f"mtt/{seed}", 0, self.steps, len(labels), batch).to(x.device)
         each = [{n: t[s] for n, t in draws.items()} for s in range(self.steps)]
-        ready, back = torch.func.vjp(lambda given: self._trained_on(given, space), x)
+        ready, back = torch.func.vjp(  # pyright: ignore[reportAssignmentType]  # three only with has_aux
+            lambda given: self._trained_on(given, space), x)
         long = self.iterations * self.steps > 300
         by_images, by_lr, loss = trajectory_gradient(net, start, target, ready, labels, lr, each, compiled=long)
         return back(by_images)[0], by_lr, loss
@@ -159,7 +160,7 @@ def trajectory_gradient(net: Net, start: Params, target: Params, x: Tensor, labe
     for theta, d in zip(reversed(before), reversed(draws)):
         towards, gx, slope = adjoint(theta, x, labels, d, lr, towards)
         by_images, by_lr = by_images - lr * gx, by_lr - slope
-    return by_images, by_lr, loss
+    return by_images, by_lr, loss  # pyright: ignore[reportReturnType]  # a sum of one tensor or more is a tensor
 
 
 @per_network(4)

@@ -22,7 +22,7 @@ def as_method(value: Any) -> Any:
     if isinstance(value, dict):
         if not isinstance(value.get("kind"), str):
             raise ValueError(f"a distillation method needs its kind as a text; known: {', '.join(sorted(METHODS))}")
-        return choose("distillation method", value.get("kind"), METHODS)(**value)
+        return choose("distillation method", value["kind"], METHODS)(**value)
     return value
 
 
@@ -63,9 +63,9 @@ class SoftLabels(Method):
         found, train = self.of.distill(data, net, seed, **options), data.train
         params, buffers = (stack([t]) for t in initialise(net, seeded("teacher", seed).initial_seed(), train.x.device))
         state = fit(net, params, buffers, train, self.teacher, [f"teacher/{seed}"])
-        model = [{n: t[0] for n, t in part.items()} for part in (state.params, state.buffers)]
+        teacher, statistics = ({n: t[0] for n, t in part.items()} for part in (state.params, state.buffers))
         with torch.no_grad():
-            logits = caller(net, False)(*model, found.decoded().normalised())
+            logits = caller(net, False)(teacher, statistics, found.decoded().normalised())
         return replace(found, labels=(logits / self.temperature).softmax(1),
                        data_points=found.data_points + self._looked_at(data))
 

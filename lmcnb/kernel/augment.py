@@ -267,7 +267,7 @@ def _jittered(x: Tensor, factors: Tensor) -> Tensor:
     if not rgb and x.shape[1] != 1:
         raise ValueError(f"colour jitter needs grey or RGB images; got {x.shape[1]} channels: set augment to another")
     raw = [c * s + m for c, m, s in zip(x.unbind(1), mean, std)]
-    grey = sum(w * r for w, r in zip(weights, raw))
+    grey: Tensor = sum(w * r for w, r in zip(weights, raw))  # pyright: ignore[reportAssignmentType]  # three, or one
     rest = (1 - saturation) * contrast * grey + (1 - contrast) * grey.mean((1, 2), keepdim=True)
     out = [brightness * (saturation * contrast * r + rest) for r in raw]
     return torch.stack([(o - m) / s for o, m, s in zip(out, mean, std)], 1)

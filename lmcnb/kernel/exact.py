@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
-_PRECISIONS = (torch.backends.cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.conv,
-               torch.backends.mkldnn.matmul)
+_PRECISIONS = (torch.backends.cudnn.conv,  # pyright: ignore[reportAttributeAccessIssue]  # set when torch starts
+               torch.backends.cuda.matmul,
+               torch.backends.mkldnn.conv,  # pyright: ignore[reportAttributeAccessIssue]
+               torch.backends.mkldnn.matmul)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """What distillation reads from inside a network: features before the classifier, gradients of the convolutions."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from ..models import Net
 from ..params import Params
@@ -79,7 +81,8 @@ def class_gradients(net: Net, linear: bool = False) -> Callable[[Params, Tensor,
             return F.cross_entropy(logits, y.flatten(), reduction="sum") / n, into
         outputs, into = torch.func.grad(loss, has_aux=True)(zeros)
         parts = [_weight_gradient(layer, i, g, c) for (layer, _), i, g in zip(runs, into, outputs)]
-        return [sum(p for p, w in zip(parts, which) if w == k) for k in range(len(weights))]
+        return [sum(p for p, w in zip(parts, which) if w == k)  # pyright: ignore[reportReturnType]  # one or more
+                for k in range(len(weights))]
     return gradients
 
 
@@ -90,7 +93,7 @@ def refuse_batchnorm(net: Net) -> None:
                          f"{net.name} has BatchNorm: distil with a convnet or resnetap10")
 
 
-def _runs(module: nn.Module, layers: list[nn.Module], net: Net) -> list[tuple[nn.Module, torch.Size]]:
+def _runs(module: nn.Module, layers: Sequence[nn.Module], net: Net) -> list[tuple[nn.Module, torch.Size]]:
     """The layers as they run one after another, each with the shape of its output for one image."""
     runs: list[tuple[nn.Module, torch.Size]] = []
     handles = [m.register_forward_hook(lambda layer, _, out: runs.append((layer, out.shape[1:]))) for m in layers]
@@ -100,7 +103,7 @@ def _runs(module: nn.Module, layers: list[nn.Module], net: Net) -> list[tuple[nn
     return runs
 
 
-def _weight_gradient(layer: nn.Module, x: Tensor, g: Tensor, classes: int) -> Tensor:
+def _weight_gradient(layer: Any, x: Tensor, g: Tensor, classes: int) -> Tensor:
     if isinstance(layer, nn.Linear):  # whatever lies between batch and channels (tokens) are more rows
         rows = (t.reshape(classes, -1, t.shape[-1]) for t in (g, x))
         return torch.einsum("cno,cni->coi", *rows)
@@ -108,6 +111,5 @@ def _weight_gradient(layer: nn.Module, x: Tensor, g: Tensor, classes: int) -> Te
     if layer.padding_mode != "zeros" or isinstance(padding, str):  # the layer pads first, then convolves without
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode), 0
-    return torch.stack([torch.nn.grad.conv2d_weight(a, layer.weight.shape, b, layer.stride, padding, layer.dilation,
-                                                    layer.groups)
+    return torch.stack([conv2d_weight(a, layer.weight.shape, b, layer.stride, padding, layer.dilation, layer.groups)
                         for a, b in zip(x.chunk(classes), g.chunk(classes))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -88,6 +88,7 @@ def _segment_draws(augment: Augment, steps: int, batch: int, size: int, seed: in
 def draws(recipe: Recipe, seed: int | str, start: int, stop: int, images: Images) -> Draws:
     """All that is random in steps start … stop − 1 (of one segment) of one model: see :mod:`.augment`."""
     segment = start - start % SEGMENT
-    whole = _segment_draws(recipe.augmentation, SEGMENT, recipe.batch, images.shape[-1], seed, segment)
+    augment: Any = recipe.augmentation  # frozen, so that it has a hash, which type checkers do not see
+    whole = _segment_draws(augment, SEGMENT, recipe.batch, images.shape[-1], seed, segment)
     part = {n: t[start - segment:stop - segment] for n, t in whole.items()}
     return {"index": order(seed, start, stop, len(images), recipe.batch), **part}

@@ -15,6 +15,8 @@ from .augment import Augment, apply
 from .randomness import refuse_random
 from .recipe import Recipe
 
+_foreach_add = torch._foreach_add  # pyright: ignore[reportPrivateImportUsage]  # what torch.optim uses
+
 
 @dataclass
 class State:
@@ -81,12 +83,12 @@ def make_eager_step(net: Net, recipe: Recipe) -> Callable:
         grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         with torch.no_grad():
             old = list(params.values())
-            grads = torch._foreach_add(grads, old, alpha=decay)
+            grads = _foreach_add(grads, old, alpha=decay)
             for g, n in zip(grads, params):
                 if n in masks:
                     g.mul_(masks[n])
-            velocity = torch._foreach_add(grads, [momentum[n] for n in params], alpha=beta)
-            new = torch._foreach_add(old, velocity, alpha=-float(lr))
+            velocity = _foreach_add(grads, [momentum[n] for n in params], alpha=beta)
+            new = _foreach_add(old, velocity, alpha=-float(lr))
         return dict(zip(params, new)), buffers, dict(zip(params, velocity)), loss.detach()
     return step
 

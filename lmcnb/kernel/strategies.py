@@ -132,7 +132,7 @@ def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor,
         return params, buffers, momentum, torch.stack(losses, -1)
 
     def each(params, buffers, momentum, masks, batches, rates):
-        ends = [one(*(select(d, k) for d in (params, buffers, momentum, masks, batches)), rates)
+        ends = [one(*(select(d, k) for d in (params, buffers, momentum, masks, batches)), rates=rates)
                 for k in range(size(params))]
         joined = [{n: torch.stack([e[i][n] for e in ends]) for n in ends[0][i]} for i in range(3)]
         return *joined, torch.stack([e[3] for e in ends])

@@ -107,7 +107,7 @@ class Lab:
                 self._work(missing)
         if any(self.store.leases.root.glob("*.*")):  # a process that was killed after it had stored a result
             self.store.leases.sweep(self.key(s) for s in closure(specs))
-        return [self._find(s) for s in specs]
+        return [self._find(s) for s in specs]  # pyright: ignore[reportReturnType]  # nothing is missing now
 
     def _missing(self, specs: Iterable[Stage]) -> list[Stage]:
         """What must be computed for ``specs``, upstream first."""
@@ -139,6 +139,7 @@ class Lab:
     def _work(self, missing: list[Stage]) -> None:
         """Computes what is missing, stack by stack, next to any other process that does the same."""
         bar = self._progress
+        assert bar is not None  # map has opened one
         while missing:
             ready = [s for s in missing if all(self._find(u) for u in s.upstream())]
             computed = [self._share(stack) for stack in self._stacks(ready)]
@@ -177,6 +178,7 @@ class Lab:
 
     def _chunk(self, specs: list[Stage]) -> None:
         bar, shown = self._progress, [0.0]
+        assert bar is not None
         bar.set_description(f"{type(specs[0]).__name__} × {len(specs)}")
 
         def advance(units: float) -> None:

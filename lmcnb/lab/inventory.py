@@ -161,9 +161,9 @@ def _asked_for(lab: Lab, what: type[Stage] | Iterable[Stage] | None) -> list[Ite
         return items(lab.store)
     if isinstance(what, type) and issubclass(what, Stage):
         return items(lab.store, what.__name__)
-    specs = list(what) if isinstance(what, Iterable) and not isinstance(what, Spec) else [what]
+    specs: list[Any] = list(what) if isinstance(what, Iterable) and not isinstance(what, Spec) else [what]
     if not all(isinstance(spec, Stage) for spec in specs):
-        raise ValueError("an inventory is of a stage such as lmcnb.Train, of a list of specs, or without an argument of "
+        raise ValueError("an inventory is of a stage (its class), of a list of specs, or without an argument of "
                          f"everything; got {what!r:.60}")
     return [Item(lab.store, type(spec).__name__, lab.key(spec), spec) for spec in dict.fromkeys(specs)]
 

@@ -35,10 +35,11 @@ class Job:
     def saved(self) -> list[tuple[Params, dict[str, str]]] | None:
         """For each spec the tensors of its checkpoint, on the lab's device, and its note; None where there is none."""
         found = [self.lab.store.checkpoint(key) for key in self.keys] if self.resumable else [None]
-        if any(f is None for f in found):
+        whole = [f for f in found if f is not None]
+        if len(whole) < len(found):
             return None
-        self.earlier = fmean(float(note["seconds"]) for _, note in found)
-        return [(to(tensors, self.lab.device), note) for tensors, note in found]
+        self.earlier = fmean(float(note["seconds"]) for _, note in whole)
+        return [(to(tensors, self.lab.device), note) for tensors, note in whole]
 
     def checkpoint(self, state: Callable[[], Sequence[Params]], **note: object) -> None:
         """Keeps ``state()``, tensors for each spec, if the last checkpoint is old enough to repay it."""

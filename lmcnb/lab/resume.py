@@ -1,10 +1,11 @@
 """Trainings that keep checkpoints: every spec of a stack has a file of its own, so that any grouping may go on."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..data import Images
 from ..kernel.recipe import Recipe
@@ -32,7 +33,7 @@ def resumable(job: Job, recipe: Recipe, whole: bool = False) -> dict[str, Any]:
     Each spec keeps the state of its own model; ``whole``: the one spec that there is keeps the stack.
     """
     saved = job.saved()
-    state = saved and joined(saved, whole)
+    state = joined(saved, whole) if saved else None
     last, models = [state.step if state else 0], [slice(None)] if whole else range(len(job.keys))
 
     def on_segment(now: State, total: int) -> None:
@@ -45,10 +46,11 @@ def resumable(job: Job, recipe: Recipe, whole: bool = False) -> dict[str, Any]:
 
 def joined(saved: Saved, whole: bool = False) -> State:
     """The state that checkpoints hold: a model each, or with ``whole`` a stack in the one that there is."""
-    join = (lambda parts: parts[0]) if whole else torch.stack
-    parts = ({n: join([prefixed(t, p)[n] for t, _ in saved]) for n in prefixed(saved[0][0], p)}
-             for p in ("params/", "buffers/", "momentum/"))
-    return State(*parts, int(saved[0][1]["step"]), join([t["losses"].cpu() for t, _ in saved]))
+    join: Callable[[list[Tensor]], Tensor] = (lambda parts: parts[0]) if whole else torch.stack
+    params, buffers, momentum = (
+        {n: join([prefixed(t, p)[n] for t, _ in saved]) for n in prefixed(saved[0][0], p)}
+        for p in ("params/", "buffers/", "momentum/"))
+    return State(params, buffers, momentum, int(saved[0][1]["step"]), join([t["losses"].cpu() for t, _ in saved]))
 
 
 def parted(state: State, k: int | slice) -> Params:

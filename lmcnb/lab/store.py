@@ -93,15 +93,15 @@ class Store:
             OSError: the files are there and cannot be read just now (too many open files, a stale handle, no
                 permission): nothing is touched.
         """
-        folder, reason = self.folder(stage, key), None
-        for _ in range(2):  # another process may be putting a whole one in the place of a damaged one
+        folder = self.folder(stage, key)
+        for last in (False, True):  # another process may be putting a whole one in the place of a damaged one
             try:
                 return self.read(stage, key)
             except (FileNotFoundError, Damaged) as error:
                 if not folder.exists():
                     return None
-                reason = error
-        self.set_aside(folder, reason)
+                if last:
+                    self.set_aside(folder, error)
         return None
 
     def read(self, stage: str, key: str) -> Entry:

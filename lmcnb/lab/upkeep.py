@@ -103,6 +103,7 @@ def differences(lab: Reader, item: Item) -> list[str]:
     Raises:
         LookupError: what it is made from is not in the store.
     """
+    assert item.spec is not None  # where its settings mean nothing there is an obstacle
     again = lab.recompute(item.spec)
     found = []
     if (item.folder / "result.json").read_bytes() != dump(again.values):

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -107,7 +108,8 @@ def one(network: Networks) -> tuple[Net, Params, Params, Masks]:
     """What one network is made of, without a model axis. Raises ValueError for several."""
     if len(network) != 1:
         raise ValueError(f"a Hessian is of one network; got {len(network)}: take networks[k]")
-    return network.net, *(select(d, 0) for d in (network.params, network.buffers, network.masks))
+    params, buffers, masks = (select(d, 0) for d in (network.params, network.buffers, network.masks))
+    return network.net, params, buffers, masks
 
 
 def known(names: Sequence[str], params: Params) -> tuple[str, ...]:
@@ -146,7 +148,7 @@ def _loss(module: nn.Module, params: Params, buffers: Params, x: Tensor, y: Tens
 def _hvp(module: nn.Module, params: Params, buffers: Params, direction: Params, x: Tensor, y: Tensor) -> Params:
     def slope(moved: Params) -> Tensor:
         gradient = grad(lambda p: _loss(module, {**params, **p}, buffers, x, y))(moved)
-        return sum((gradient[n] * d).sum() for n, d in direction.items())
+        return sum((gradient[n] * d).sum() for n, d in direction.items())  # pyright: ignore[reportReturnType]
     return grad(slope)({n: params[n] for n in direction})
 
 
@@ -229,7 +231,8 @@ def _channels_first(layer: nn.Module, z: Tensor) -> Tensor:
 def _unfolded(layer: nn.Module, a: Tensor) -> Tensor:
     """[B, F, L]: for each output location the inputs that the layer's weights [O, F] multiply."""
     if isinstance(layer, nn.Conv2d):
-        return F.unfold(a, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+        padding: Any = layer.padding  # numbers, as the layer is plain
+        return F.unfold(a, layer.kernel_size, layer.dilation, padding, layer.stride)
     return a.reshape(len(a), -1, a.shape[-1]).transpose(1, 2)
 
 
@@ -261,14 +264,16 @@ def _output_products(module, params, buffers, x, y, layer: nn.Module, z: Tensor,
         return d.reshape(z.shape) if isinstance(layer, nn.Conv2d) else d.transpose(-1, -2).reshape(z.shape)
 
     def loss(moved: Tensor) -> Tensor:
-        handle = layer.register_forward_hook(lambda m, i, out: out + shaped(moved))
+        def add(_: nn.Module, inputs: Any, out: Tensor) -> Tensor:
+            return out + shaped(moved)
+        handle = layer.register_forward_hook(add)
         try:
             return _loss(module, params, buffers, x, y)
         finally:
             handle.remove()
 
     # Outside of vmap: the network and its gradient run once for all directions. The Hessian is symmetric.
-    _, product = vjp(grad(loss), torch.zeros_like(directions[0]))
+    product: Callable = vjp(grad(loss), torch.zeros_like(directions[0]))[1]
     return vmap(product)(directions)[0]
 
 

@@ -143,7 +143,8 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
         if not networks.step <= step <= recipe.steps(len(data.train)):
             raise ValueError(f"step must lie in {networks.step}…{recipe.steps(len(data.train))}; got {step}")
         networks = networks.train(data, recipe, seeds[0], stop=step)
-    return path(*(networks.train(data, recipe, seed) for seed in seeds), data, **options)
+    a, b = (networks.train(data, recipe, seed) for seed in seeds)
+    return path(a, b, data, **options)
 
 
 def with_residuals(trained: Networks, init: Networks, recipe: Recipe, images: int) -> Networks:

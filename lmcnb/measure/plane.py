@@ -72,8 +72,13 @@ def _combined(o: Tensor, u: Tensor, v: Tensor, points: Tensor, variance: bool) -
 def _combine(*terms: tuple[float, Params]) -> Params:
     """Σ weight · tensor; integer tensors become zero."""
     first = terms[0][1]
-    return {n: sum(w * p[n] for w, p in terms) if first[n].is_floating_point() else torch.zeros_like(first[n])
-            for n in first}
+    return {n: sum(w * p[n] for w, p in terms)  # pyright: ignore[reportReturnType]  # of one term or more
+            if first[n].is_floating_point() else torch.zeros_like(first[n]) for n in first}
+
+
+def _axis(*terms: tuple[float, Model]) -> Model:
+    params, buffers = (_combine(*((w, m[part]) for w, m in terms)) for part in (0, 1))
+    return params, buffers
 
 
 def _parts(networks: Networks) -> Model:
@@ -84,7 +89,7 @@ def _models(networks: Networks, needed: int, kind: str) -> list[Model]:
     if len(networks) < needed:
         raise ValueError(f"a {kind} plane needs {needed} trained networks; got {len(networks)}: train it with more "
                          f"seeds")
-    return [tuple(select(part, k) for part in _parts(networks)) for k in range(len(networks))]
+    return [(select(networks.params, k), select(networks.buffers, k)) for k in range(len(networks))]
 
 
 def plane_through(networks: Networks) -> Plane:
@@ -102,8 +107,8 @@ def plane_through(networks: Networks) -> Plane:
     height = float((ac - along * ab / length).norm()) if length else 0.0
     if length == 0 or height < 1e-6 * length:
         raise ValueError("the first three networks lie on one line, so there is no plane: take other seeds")
-    u = tuple(_combine((1 / length, q), (-1 / length, p)) for p, q in zip(a, b))
-    v = tuple(_combine((1 / height, r), (-1 / height, p), (-along / height, w)) for p, r, w in zip(a, c, u))
+    u = _axis((1 / length, b), (-1 / length, a))
+    v = _axis((1 / height, c), (-1 / height, a), (-along / height, u))
     return Plane(networks[0], u, v, True)
 
 
@@ -117,8 +122,7 @@ def plane_as_released(networks: Networks) -> Plane:
     """
     a, b, c, d = _models(networks, 4, "as-released")[:4]
     centre = [{n: ((p[n] + q[n]) / 2 if p[n].is_floating_point() else p[n])[None] for n in p} for p, q in zip(a, b)]
-    u = tuple(_combine((0.5, p), (-0.5, q)) for p, q in zip(a, b))
-    v = tuple(_combine((0.5, s), (-0.5, r)) for r, s in zip(c, d))
+    u, v = _axis((0.5, a), (-0.5, b)), _axis((0.5, d), (-0.5, c))
     return Plane(replace(networks[0], params=centre[0], buffers=centre[1]), u, v, False)
 
 
@@ -160,11 +164,12 @@ def grid(plane: Plane | None, points: int, around: Networks | None = None, margi
     if around is None:
         axis = torch.linspace(-reach, reach, points, dtype=torch.float64)
         return axis, axis.clone()
+    assert plane is not None
     places, _ = plane.project(around)
     low, high = places.amin(0), places.amax(0)
     half = float((high - low).max()) * (0.5 + margin)
-    return tuple(torch.linspace(float(c) - half, float(c) + half, points, dtype=torch.float64)
-                 for c in (low + high) / 2)
+    xs, ys = (torch.linspace(float(c) - half, float(c) + half, points, dtype=torch.float64) for c in (low + high) / 2)
+    return xs, ys
 
 
 def loss_on_plane(plane: Plane, images: Images, xs: Tensor, ys: Tensor, *, tile: int = 64,

@@ -49,9 +49,9 @@ def lanczos(operator, steps: int = 24, starts: int = 1, seed: int = 0) -> Spectr
     top = max(range(starts), key=lambda k: float(nodes[k][-1]))
     low = min(range(starts), key=lambda k: float(nodes[k][0]))
     rounding = 2 * torch.finfo(operator.dtype).eps * max(abs(float(nodes[top][-1])), abs(float(nodes[low][0])))
-    errors = tuple(float(ends[k] * vectors[k][-1, at].abs()) + rounding for k, at in ((top, -1), (low, 0)))
+    over, under = (float(ends[k] * vectors[k][-1, at].abs()) + rounding for k, at in ((top, -1), (low, 0)))
     return Spectrum(torch.stack(nodes), torch.stack([v[0] ** 2 for v in vectors]), float(nodes[top][-1]),
-                    float(nodes[low][0]), errors)
+                    float(nodes[low][0]), (over, under))
 
 
 def _lanczos(operator, steps: int, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:

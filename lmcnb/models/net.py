@@ -78,9 +78,9 @@ def per_network(maxsize: int) -> Callable[[Callable], Callable]:
             return function(*args, **options)
 
         @wraps(function)
-        def call(net: Net, *args, **options):
+        def call(net: Any, *args, **options):
             return remembered(net.code, net, *args, **options)
-        call.cache_info, call.cache_clear = remembered.cache_info, remembered.cache_clear
+        vars(call).update(cache_info=remembered.cache_info, cache_clear=remembered.cache_clear)
         return call
     return decorate
 

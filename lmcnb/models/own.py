@@ -47,7 +47,8 @@ def own_net(modules: Sequence[nn.Module], images: Images | None) -> OwnNet:
     if not layers or not prunable(skeleton):
         raise ValueError(f"{name} has no convolution and no linear layer with a weight of its own, so nothing to prune")
     channels = getattr(layers[0], "in_channels", 3)
-    classes = getattr(layers[-1], "out_features", None) or layers[-1].out_channels
+    last = layers[-1]
+    classes = last.out_features if isinstance(last, nn.Linear) else last.out_channels
     net = OwnNet(name=name, channels=channels, size=SIDE, classes=classes)
     return net.fitted(images) if images is not None else net
 

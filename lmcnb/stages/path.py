@@ -58,8 +58,8 @@ class Connect(Stage):
     def compute(cls, job: Job, specs: Sequence[Connect]) -> list[Result]:
         (spec,) = specs
         data = job.lab.dataset(spec.dataset).first(spec.train_images, spec.test_images)
-        ends = [trained(job.lab, s, spec.masks) for s in (spec.a, spec.b)]
-        found = path(*ends, data, alpha_grid(spec.points), bn=spec.bn)
+        a, b = (trained(job.lab, s, spec.masks) for s in (spec.a, spec.b))
+        found = path(a, b, data, alpha_grid(spec.points), bn=spec.bn)
         conventions = [c for c in CONVENTIONS if c != "midpoint" or spec.points % 2]
         values = {q: {c: float(found.barrier(q, c)) for c in conventions} for q in QUANTITIES}
         return [Result({"barrier": values}, found.tensors())]
@@ -70,6 +70,5 @@ def trained(lab: Lab, spec: Train, masks: Literal["held", "released"]) -> Networ
     network = spec.load(lab)
     if masks == "released" and spec.mask is not None:
         images = len(lab.dataset(spec.dataset).train)
-        ticket = getattr(spec.mask, "like", spec.mask)
-        return with_residuals(network, ticket.origin(lab), spec.recipe, images)
+        return with_residuals(network, spec.mask.ticket.origin(lab), spec.recipe, images)
     return network

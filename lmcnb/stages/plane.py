@@ -47,7 +47,7 @@ class Landscape(Stage):
             raise ValueError(f"a plane of kind {self.kind!r} needs {needed} models; got {len(self.models)}: add seeds")
         if len(set(self.models)) < len(self.models):
             raise ValueError("models must be different trainings: give each a seed of its own")
-        if len({m.but(seed=0) for m in self.models}) > 1:
+        if any(m.but(seed=0) != self.models[0].but(seed=0) for m in self.models):
             raise ValueError("the models of a plane may differ in their seed only: not in initialisation, mask, recipe")
         check_same(self, *self.models)
         return self
@@ -80,7 +80,8 @@ class Landscape(Stage):
             job.advance(cost * (done - last[0]) / spec.points ** 2)
             last[0] = done
             job.checkpoint(lambda: [{"values": values}])
-        found = loss_on_plane(plane, images, *axes, done=saved and saved[0][0]["values"].cpu(), on_tile=on_tile,
+        found = loss_on_plane(plane, images, *axes, on_tile=on_tile,
+                              done=saved[0][0]["values"].cpu() if saved else None,
                               recalibrate_on=images if spec.bn == "recalibrate" else None)
         places, away = plane.project(models)
         values = {"min": float(found[0].min()), "orthonormal": plane.orthonormal, "places": places.tolist(),

@@ -48,8 +48,8 @@ class Expert(Stage):
         data = job.lab.dataset(spec.dataset).train
         if spec.zca:
             data = shelf.whitened(spec.dataset, job.lab.device, spec.zca)
-        before = saved and (joined(saved), {n: torch.stack([prefixed(t, "course/")[n] for t, _ in saved])
-                                            for n in prefixed(saved[0][0], "course/")})
+        before = (joined(saved), {n: torch.stack([prefixed(t, "course/")[n] for t, _ in saved])
+                                  for n in prefixed(saved[0][0], "course/")}) if saved else None
         last = [before[0].step if before else 0]
 
         def on_segment(now: State, total: int) -> None:
@@ -93,8 +93,8 @@ class Distil(Stage):
     def load(self, lab) -> Distilled:
         """The set, on the lab's device."""
         entry = lab.get(self)
-        kept = ("factor", "data_points", "classes", "lr", "zca")
-        return Distilled(**to(entry.tensors, lab.device), **{n: entry.result.get(n) for n in kept})
+        notes: dict[str, Any] = {n: entry.result.get(n) for n in ("factor", "data_points", "classes", "lr", "zca")}
+        return Distilled(**to(entry.tensors, lab.device), **notes)
 
     def decoded(self, lab) -> Images:
         """Its images to train on: the same tensors in every round, so that a captured graph serves them all."""
@@ -109,16 +109,17 @@ class Distil(Stage):
             job.advance(cost * (now - done[0]) / total)
             done[0] = now
         options = spec._followed(job) if spec.upstream() else {}
-        found = spec.method.distill(job.lab.dataset(spec.dataset), spec.net, spec.seed, state=saved and saved[0][0],
-                                    checkpoint=lambda tensors: job.checkpoint(lambda: [tensors]), progress=progress,
-                                    **options)
+        found = spec.method.distill(job.lab.dataset(spec.dataset), spec.net, spec.seed,
+                                    state=saved[0][0] if saved else None, progress=progress,
+                                    checkpoint=lambda tensors: job.checkpoint(lambda: [tensors]), **options)
         values = {"factor": found.factor, "data_points": found.data_points, "classes": found.classes,
                   "ipc": found.ipc, "lr": found.lr, "zca": found.zca}
         return [Result(values, found.tensors())]
 
     def _followed(self, job: Job) -> dict[str, Any]:
         """Experts by number, read when they are asked for (they may be larger than memory), and their whitening."""
-        upstream, zca = self.upstream(), self.method.experts.zca
+        upstream, needed = self.upstream(), self.method.experts
+        zca = needed.zca if needed else None
         space = shelf.whitening(self.dataset, job.lab.device, zca) if zca else None
         return {"trajectories": lru_cache(maxsize=16)(lambda k: job.lab.get(upstream[k]).tensors), "space": space}
 

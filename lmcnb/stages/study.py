@@ -88,7 +88,9 @@ class Study(Spec):
         if way == "dense" or round == 0:
             return None
         if way == "random mask":
-            return RandomMask(dataset=self.dataset, net=self.net, like=self.mask(self.reference, init, round))
+            like = self.mask(self.reference, init, round)
+            assert isinstance(like, Ticket)  # reference is one of sets
+            return RandomMask(dataset=self.dataset, net=self.net, like=like)
         shared = {"dataset": self.dataset, "net": self.net, "init": init, "round": round}
         if way == "imp":
             return Ticket(**shared, recipe=self.recipe)

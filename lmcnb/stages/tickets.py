@@ -55,6 +55,11 @@ class Ticket(Stage):
         return self.round == 0
 
     @property
+    def ticket(self) -> Ticket:
+        """Itself, as that of a random mask is the one that it is like."""
+        return self
+
+    @property
     def noise(self) -> str:
         """The seed that :func:`lmcnb.prune_iteratively` takes to find the same ticket."""
         return f"{self.seed}/{self.init}"
@@ -81,7 +86,7 @@ class Ticket(Stage):
         return self.base if self.base is not None and self.round - 1 == self.base.round else self.at(self.round - 1)
 
     def upstream(self) -> list[Stage]:
-        before = [self.previous()] if self.round > 1 else []
+        before: list[Stage] = [self.previous()] if self.round > 1 else []
         return before + [s for s in (self.source, self.rewind_to) if s is not None]
 
     def blank(self) -> dict[str, Any]:
@@ -198,6 +203,10 @@ class RandomMask(Stage):
         if self.like.dense:
             raise ValueError("like must be pruned: give it a round of 1 or more")
         return self
+
+    @property
+    def ticket(self) -> Ticket:
+        return self.like
 
     @property
     def init(self) -> int:

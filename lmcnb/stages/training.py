@@ -40,7 +40,7 @@ class Train(Stage):
     start: Train | None = late(None)
 
     def upstream(self) -> list[Stage]:
-        before = [self.mask] if self.mask is not None and not self.mask.dense else []
+        before: list[Stage] = [self.mask] if self.mask is not None and not self.mask.dense else []
         return before + ([self.start] if self.start else [])
 
     def blank(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Train(Stage):
     @property
     def first_step(self) -> int:
         """The step of the schedule that it goes on from."""
-        return self.start.stop if self.start else first_step(self.mask)
+        return self.start.stop or 0 if self.start else first_step(self.mask)
 
     def begun(self, lab: Lab) -> Networks:
         """The network before its first step."""
@@ -138,7 +138,7 @@ def way_back(mask: Ticket | RandomMask | None) -> str:
     """From what a mask's subnetwork starts: a stack has one answer for all of its models."""
     if mask is None:
         return "/full/None"
-    ticket = getattr(mask, "like", mask)  # that of a random mask
+    ticket = mask.ticket
     point = ticket.rewind_to and ticket.rewind_to.but(init=0).canonical()
     return f"/{'full' if ticket.dense else ticket.rewind}/{point}"
 
