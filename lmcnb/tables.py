@@ -11,7 +11,7 @@ import torch
 from .measure.path import CONVENTIONS, QUANTITIES, barrier
 from .prune.magnitude import sparsity_after
 from .spec import choose
-from .statistics import Estimate, estimate
+from .statistics import Claim, Estimate, estimate
 
 # In this order, where a table has them; settings that differ within a plan follow.
 COLUMNS = ("method", "round", "sparsity", "init", "set", "seeds", "quantity", "alpha", "value")
@@ -41,7 +41,7 @@ class Table(pd.DataFrame):
                 frame[name] = frame[name].astype("Int64")
         return frame.dropna(axis=1, how="all").reset_index(drop=True)
 
-    def where(self, **wanted: Any) -> Table:
+    def select(self, **wanted: Any) -> Table:
         """The rows in which columns have these values, or one of a list of them.
 
         Raises:
@@ -49,7 +49,7 @@ class Table(pd.DataFrame):
         """
         kept = np.ones(len(self), dtype=bool)
         for name, value in wanted.items():
-            choose("column", name, self.columns)
+            choose("column", name, dict.fromkeys(self.columns))
             several = isinstance(value, (list, tuple, set, range))
             kept &= (self[name].isin(list(value)) if several else self[name] == value).fillna(False).to_numpy(bool)
         if not kept.any():
@@ -62,9 +62,9 @@ class Table(pd.DataFrame):
         Raises:
             ValueError: an unknown quantity or convention: see :func:`lmcnb.barrier`.
         """
-        choose("quantity", quantity, QUANTITIES)
-        choose("convention", convention, CONVENTIONS)
-        paths = self.where(quantity=quantity)
+        choose("quantity", quantity, dict.fromkeys(QUANTITIES))
+        choose("convention", convention, dict.fromkeys(CONVENTIONS))
+        paths = self.select(quantity=quantity)
         keys = [c for c in paths if c not in ("alpha", "value")]
 
         def height(path: pd.DataFrame) -> float:
@@ -78,14 +78,14 @@ class Table(pd.DataFrame):
     def values_of(self, quantity: str | None = None, by: Sequence[str] = ("method", "round"), scale: float = 1.0
                   ) -> dict[Any, np.ndarray]:
         """By method and round (or other columns) the values [n], one an initialisation, in order of init."""
-        rows = self if quantity is None else self.where(quantity=quantity)
+        rows = self if quantity is None else self.select(quantity=quantity)
         order = [c for c in ("init", "seeds", "set") if c in rows and c not in by]
         return {_key(key): scale * group.sort_values(order, kind="stable")["value"].to_numpy(float)
                 for key, group in rows.groupby(list(by), sort=False)}
 
     def curves(self, quantity: str = "train_loss", by: Sequence[str] = ("method", "round")) -> dict[Any, np.ndarray]:
         """By method and round the paths [n, A] of a quantity, one an initialisation; α ascends."""
-        rows = self.where(quantity=quantity)
+        rows = self.select(quantity=quantity)
         index = [c for c in ("init", "seeds") if c not in by]
         return {_key(key): group.pivot_table(index=index, columns="alpha", values="value").to_numpy(float)
                 for key, group in rows.groupby(list(by), sort=False)}
@@ -119,7 +119,7 @@ class Table(pd.DataFrame):
         Raises:
             ValueError: one of them is not in the table, or they have other initialisations.
         """
-        rows = [self.where(**dict(zip(by, key if isinstance(key, tuple) else (key,)))) for key in (one, other)]
+        rows = [self.select(**dict(zip(by, key if isinstance(key, tuple) else (key,)))) for key in (one, other)]
         a, b = (r.set_index("init")["value"].sort_index() for r in rows)
         if not a.index.equals(b.index) or not a.index.is_unique:
             raise ValueError(f"{one} and {other} need one value for each of the same initialisations; got "
@@ -134,6 +134,14 @@ class Table(pd.DataFrame):
     def from_columns(cls, columns: Mapping[str, Sequence]) -> Table:
         """The inverse of :meth:`to_columns`."""
         return cls.of(dict(zip(columns, row)) for row in zip(*columns.values()))
+
+
+def verdicts(claims: Iterable[Claim]) -> pd.DataFrame:
+    """Claims for people: what was said, what became of it, and the number that decided."""
+    number = "estimate [95% interval]"
+    rows = [{"claim": c.id, "verdict": c.verdict, number: shown(Estimate(c.estimate, *c.interval, c.n)), "n": c.n,
+             "statement": c.statement} for c in claims]
+    return pd.DataFrame(rows, columns=["claim", "verdict", number, "n", "statement"]).set_index("claim")
 
 
 def shown(found: Estimate, digits: int = 3) -> str:

@@ -10,37 +10,39 @@ from matplotlib import pyplot as plt
 
 from .figures import colour, label, percent_sparse
 from .measure.path import QUANTITIES
+from .tables import Table
 
-Paths = Mapping[tuple[str, int, int], Mapping[str, np.ndarray]]
 
-
-def path_explorer(alphas: np.ndarray, paths: Paths) -> widgets.Widget:
+def path_explorer(table: Table) -> widgets.Widget:
     """A path at a time, with a marker to move along it.
 
     Args:
-        alphas: [A]. paths: by (way, round, init), the four quantities [A].
+        table: paths: quantities by α, of each method, round and init.
     Raises:
         ValueError: there is no path.
     """
-    if not paths:
-        raise ValueError("path_explorer needs at least one path")
-    names = {f"{label(w)}, {percent_sparse(r)} sparse, init {i}" if r else f"{label(w)}, init {i}": (w, r, i)
-             for w, r, i in paths}
+    table = table[table["alpha"].notna()] if "alpha" in table else table.iloc[:0]
+    if table.empty:
+        raise ValueError("path_explorer needs a table with at least one path")
+    alphas, by = table.alphas, ("method", "round", "init")
+    paths = {quantity: table.curves(quantity, by) for quantity in QUANTITIES}
+    names = {f"{label(m)}, {percent_sparse(r)} sparse, init {i}" if r else f"{label(m)}, init {i}": (m, r, i)
+             for m, r, i in paths[QUANTITIES[0]]}
     which = widgets.Dropdown(options=names, description="subnetwork", layout={"width": "30em"})
     quantity = widgets.Dropdown(options=list(QUANTITIES), description="quantity")
     alpha = widgets.SelectionSlider(options=[(f"{a:.2f}", k) for k, a in enumerate(alphas)], description="α")
     area = widgets.Output()
 
     def draw(_=None) -> None:
-        way, round, init = which.value
-        values = np.asarray(paths[which.value][quantity.value])
+        shown = paths[quantity.value]
+        values = shown[which.value][0]
         with area:
             area.clear_output(wait=True)
             figure, ax = plt.subplots(figsize=(5.5, 3))
-            for other in paths.values():
-                ax.plot(alphas, other[quantity.value], color="#dddddd", linewidth=0.8, zorder=0)
-            ax.plot(alphas, values, color=colour(way))
-            ax.plot(alphas[alpha.value], values[alpha.value], "o", color=colour(way))
+            for other in shown.values():
+                ax.plot(alphas, other[0], color="#dddddd", linewidth=0.8, zorder=0)
+            ax.plot(alphas, values, color=colour(which.value[0]))
+            ax.plot(alphas[alpha.value], values[alpha.value], "o", color=colour(which.value[0]))
             ax.set(xlabel="α", ylabel=quantity.value.replace("_", " "),
                    title=f"{values[alpha.value]:.3f} at α = {alphas[alpha.value]:.2f}")
             display(figure)
@@ -52,10 +54,10 @@ def path_explorer(alphas: np.ndarray, paths: Paths) -> widgets.Widget:
 
 
 def round_explorer(alphas: np.ndarray, heights: Mapping[str, np.ndarray]) -> widgets.Widget:
-    """Train loss of every way along α, for a chosen pruning round, with a marker at a chosen α.
+    """Train loss of every method along α, for a chosen pruning round, with a marker at a chosen α.
 
     Args:
-        alphas: [A]. heights: by way, train loss [rounds + 1, A].
+        alphas: [A]. heights: by method, train loss [rounds + 1, A].
     """
     rounds = min(len(h) for h in heights.values())
     which = widgets.IntSlider(0, 0, rounds - 1, description="round")
@@ -67,10 +69,10 @@ def round_explorer(alphas: np.ndarray, heights: Mapping[str, np.ndarray]) -> wid
         with area:
             area.clear_output(wait=True)
             figure, ax = plt.subplots(figsize=(5.5, 3))
-            for way, rows in heights.items():
+            for method, rows in heights.items():
                 row = np.asarray(rows)[which.value]
-                ax.plot(alphas, row, color=colour(way), label=f"{label(way)}: {row[alpha.value]:.3f}")
-                ax.plot(alphas[alpha.value], row[alpha.value], "o", color=colour(way))
+                ax.plot(alphas, row, color=colour(method), label=f"{label(method)}: {row[alpha.value]:.3f}")
+                ax.plot(alphas[alpha.value], row[alpha.value], "o", color=colour(method))
             ax.set(xlabel="α", ylabel="train loss (nats)", ylim=(0, 1.05 * top),
                    title=f"round {which.value}: {percent_sparse(which.value)} sparse, α = {alphas[alpha.value]:.2f}")
             ax.legend()

@@ -152,7 +152,7 @@ def test_none_accepts_anything_and_a_setting_goes_where_it_is_known(project: Pat
         ("00_first: {round: 3}", ["00_first: unknown setting `round`", "did you mean `rounds`?"]),
         ("00_first: {rounds: x}", ["00_first: setting `rounds` must be int"]),
         ("00_frist: {}", ["unknown notebook `00_frist`", "did you mean `00_first`?"]),
-        ("{}", ["profile gpu has no section 00_first", "profile gpu has no section 03_second"]),
+        ("shared: {roundz: 3}", ["unknown shared setting `roundz`", "did you mean `rounds`?"]),
         ("- 1", ["is not a mapping"]),
         ("a: [", ["gpu.yaml"]),
     ],

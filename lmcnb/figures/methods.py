@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ..statistics import estimate
 from .base import caption, colour, label
-from .stability import barrier_dots
+from .parts import dots
 
 ByWay = Mapping[tuple[str, int], Sequence[float]]
 
@@ -38,9 +38,9 @@ def methods(images: Mapping[str, np.ndarray], cost: Mapping[str, Sequence[tuple[
         mosaic(figure.add_subplot(top[0]), images)
         accuracy_against_time(figure.add_subplot(top[1]), cost)
         left = figure.add_subplot(low[0])
-        barrier_dots(left, barriers, "train-loss barrier (nats), midpoint    ← more stable", rate=rate)
+        dots(left, barriers, "train-loss barrier (nats), midpoint    ← more stable", rate=rate)
         right = figure.add_subplot(low[1], sharey=left)
-        barrier_dots(right, accuracy, "test accuracy of the trained subnetwork (%)    better →", zero=False,
+        dots(right, accuracy, "test accuracy of the trained subnetwork (%)    better →", zero=False,
                      rate=rate)
         right.tick_params(labelleft=False)
         right.set_xlim(*_around([v for values in accuracy.values() for v in values]))

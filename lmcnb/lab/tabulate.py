@@ -15,5 +15,5 @@ def tabulated(found: Iterable[tuple[Stage, Entry]], sets: Mapping[str, Any],
     rows = [{**spec.described(sets), **row, **columns.get(spec, {})} for spec, entry in found
             for row in spec.rows(entry)]
     names = dict.fromkeys(name for row in rows for name in row)
-    same = [n for n in names if n not in COLUMNS and len({row.get(n) for row in rows}) == 1]
+    same = [n for n in names if n not in COLUMNS and len({row[n] for row in rows if n in row}) == 1]
     return Table.of({n: v for n, v in row.items() if n not in same} for row in rows)
