@@ -71,6 +71,12 @@ class Networks:
                 and last layers say, and images of 32 pixels.
         Raises:
             ValueError: they are not of one architecture, or do not map such images to logits [B, classes].
+
+        >>> mine = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
+        >>> x = torch.rand(5, 1, 8, 8)
+        >>> logits = mine(x)
+        >>> networks = Networks.of(mine)
+        >>> assert torch.equal(networks.modules()[0](x), logits) and list(networks.masks) == ["0.weight", "3.weight"]
         """
         found = [modules] if isinstance(modules, nn.Module) else list(modules)
         net = own_net(found, data.train if isinstance(data, Dataset) else data)

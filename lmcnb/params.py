@@ -50,6 +50,9 @@ def lerp(a: Params, b: Params, alpha: Tensor) -> Params:
     """(1 − α)·a + α·b for α [A]: tensors [A, ...]; equal to ``a`` at α = 0 and to ``b`` at α = 1, bit for bit.
 
     Integer buffers (BatchNorm's batch counter) are taken from ``a``.
+
+    >>> a, b = {"w": torch.tensor([0.0, 4.0])}, {"w": torch.tensor([2.0, 0.0])}
+    >>> assert lerp(a, b, torch.tensor([0, 0.5, 1]))["w"].tolist() == [[0, 4], [1, 2], [2, 0]]
     """
     def one(x: Tensor, y: Tensor) -> Tensor:
         if not x.is_floating_point():

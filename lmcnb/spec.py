@@ -161,7 +161,10 @@ def _given(value: Any) -> str:
 
 
 def canonical(value: Any) -> str:
-    """Canonical JSON of plain values (dicts, lists, numbers, text, booleans, None)."""
+    """Canonical JSON of plain values (dicts, lists, numbers, text, booleans, None).
+
+    >>> assert canonical({"b": 1, "a": [None, 0.5]}) == canonical({"a": [None, 0.5], "b": 1})
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

@@ -29,6 +29,10 @@ def estimate(values: Values, confidence: float = 0.95) -> Estimate:
     """Mean and Student's t interval over independent units (initialisations, not pairs that share one).
 
     With one unit the interval is unknown: NaN. Raises ValueError without any unit.
+
+    >>> few, many = estimate([1, 2, 3]), estimate([1, 2, 3] * 10)
+    >>> assert few.mean == many.mean == 2 and few.low < many.low < 2 < many.high < few.high
+    >>> assert np.isnan(estimate([1]).low)
     """
     x = np.asarray(values, dtype=np.float64).ravel()
     if not len(x):
@@ -40,7 +44,11 @@ def estimate(values: Values, confidence: float = 0.95) -> Estimate:
 
 
 def verdict(low: float, high: float, threshold: float = 0.0) -> Verdict:
-    """Of the statement "the quantity is below ``threshold``", from its interval. NaN bounds leave it undecided."""
+    """Of the statement "the quantity is below ``threshold``", from its interval. NaN bounds leave it undecided.
+
+    >>> assert verdict(-2, -1) == "supported" and verdict(1, 2) == "not supported"
+    >>> assert verdict(-1, 1) == verdict(float("nan"), float("nan")) == "undecided"
+    """
     if high < threshold:
         return "supported"
     return "not supported" if low >= threshold else "undecided"
@@ -63,7 +71,11 @@ class Claim:
 
 
 def claim_below(id: str, statement: str, values: Values, note: str, threshold: float = 0.0) -> Claim:
-    """The claim that the mean of ``values`` (one for each initialisation) lies below ``threshold``."""
+    """The claim that the mean of ``values`` (one for each initialisation) lies below ``threshold``.
+
+    >>> assert claim_below("A", "stable", [0.5, 0.6, 0.4], "", threshold=2).verdict == "supported"
+    >>> assert claim_below("A", "stable", [0.5, 3.5, 0.4], "", threshold=2).verdict == "undecided"
+    """
     e = estimate(values)
     return Claim(id, statement, e.mean, (e.low, e.high), e.n, verdict(e.low, e.high, threshold), note)
 
@@ -190,6 +202,11 @@ def rank_correlation(x: Values, y: Values, *, level: float = 0.95,
         smaller |ρ| that as many ranks as units can have.
     Raises:
         ValueError: x, y and groups of unlike lengths, or a value that is not finite.
+
+    >>> x = [1.0, 2, 4, 3, 5, 6, 8, 7]
+    >>> found = rank_correlation(x, range(8))
+    >>> assert 0 < found.low < found.rho < 1 and found.rho == rank_correlation(np.exp(x), range(8)).rho
+    >>> assert rank_correlation(x, range(8), groups="aaabbbcc").low == -1, "three groups tell nothing"
     """
     a, b = (np.asarray(v, dtype=np.float64).ravel() for v in (x, y))
     unit: dict[Hashable, int] = {}

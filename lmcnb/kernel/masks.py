@@ -40,6 +40,11 @@ def prune(params: Params, masks: Masks, rate: float = 0.2) -> Masks:
         params: trained weights [K, ...]. masks: what is left so far. rate: share of the remaining weights to remove.
     Raises:
         ValueError: rate outside [0, 1) or a weight that is not finite.
+
+    >>> weights = {"w": torch.tensor([[3.0, -1.0, 2.0, 0.5]])}
+    >>> left = prune(weights, ones(weights, ("w",)), rate=0.5)
+    >>> assert left["w"].tolist() == [[True, False, True, False]]
+    >>> assert prune(weights, left, rate=0.5)["w"].tolist() == [[True, False, False, False]]
     """
     if not 0 <= rate < 1:
         raise ValueError(f"rate must lie in [0, 1); got {rate}")
@@ -93,7 +98,11 @@ def layer_density(masks: Masks) -> dict[str, Tensor]:
 
 
 def jaccard(a: Masks, b: Masks) -> Tensor:
-    """float64 [K]: |a ∩ b| / |a ∪ b| of the kept weights. Independent masks of density d give d / (2 − d)."""
+    """float64 [K]: |a ∩ b| / |a ∪ b| of the kept weights. Independent masks of density d give d / (2 − d).
+
+    >>> a, b = ({"w": torch.tensor([row]) > 0} for row in ([1, 1, 1, 0], [0, 1, 1, 1]))
+    >>> assert jaccard(a, b) == 0.5 and jaccard(a, a) == 1
+    """
     x, y = flat(a), flat(b)
     return (x & y).sum(1).double() / (x | y).sum(1)
 

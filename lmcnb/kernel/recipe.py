@@ -45,11 +45,18 @@ class Recipe(Spec):
         return augmentation(self.augment, self.cutmix)
 
     def steps(self, images: int) -> int:
-        """Number of SGD steps on a set of that many images."""
+        """Number of SGD steps on a set of that many images.
+
+        >>> assert Recipe(epochs=2, batch=64).steps(images=96) == 3, "a batch may run into the next epoch"
+        """
         return max(1, round(self.epochs * images / self.batch))
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of step 0 … steps − 1."""
+        """Learning rate of step 0 … steps − 1.
+
+        >>> rates = [Recipe(lr=1, schedule="step").rate(step, 12) for step in range(12)]
+        >>> assert rates[:8] == [1] * 8 and rates[8] == 0.2 and rates[-1] == 0.2 ** 2
+        """
         done = (step + 0.5) / steps
         if self.schedule == "step":
             return self.lr * 0.2 ** ((done > 2 / 3) + (done > 5 / 6))
@@ -61,7 +68,11 @@ class Recipe(Spec):
 
 
 def seeded(*parts: object) -> torch.Generator:
-    """A CPU generator for a purpose: equal parts, equal numbers; any other part, independent numbers."""
+    """A CPU generator for a purpose: equal parts, equal numbers; any other part, independent numbers.
+
+    >>> draw = lambda *parts: torch.rand(3, generator=seeded(*parts)).tolist()
+    >>> assert draw("mask", 0) == draw("mask", 0) != draw("mask", 1)
+    """
     text = "/".join(map(str, parts)).encode()
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1)
 

@@ -41,6 +41,12 @@ class HessianOperator:
         compile: by default for all but small networks, where a compiler is at hand: about three times faster.
     Raises:
         ValueError: unknown names, or several networks.
+
+    >>> import lmcnb
+    >>> images = lmcnb.load("digits").train.first(8)
+    >>> H = HessianOperator(lmcnb.Networks.initialise(lmcnb.Net.of(images, "convnet2", width=2)), images)
+    >>> u, v = torch.ones(H.shape[0]), torch.eye(H.shape[0])[3]
+    >>> assert torch.isclose(u @ (H @ v), v @ (H @ u), rtol=1e-3), "it is symmetric"
     """
 
     SELF_ADJOINT = True

@@ -54,6 +54,12 @@ def barrier(alphas: Tensor, values: Tensor, convention: str = "frankle") -> Tens
 
     Raises:
         ValueError: unknown convention, or alphas without 0, 1 (or ½ for "midpoint").
+
+    >>> alphas = alpha_grid(5)
+    >>> assert barrier(alphas, torch.ones(5)) == 0
+    >>> hill, slope = torch.tensor([1.0, 2, 3, 2, 1]), torch.tensor([0.0, 1, 2, 3, 4])
+    >>> assert barrier(alphas, hill) == barrier(alphas, hill, "midpoint") == 2
+    >>> assert barrier(alphas, slope) == 2 and barrier(alphas, slope, "chord") == 0
     """
     if alphas[0] != 0 or alphas[-1] != 1:
         raise ValueError(f"a barrier needs alphas from 0 to 1; got {float(alphas[0])} to {float(alphas[-1])}")
@@ -71,7 +77,10 @@ def barrier(alphas: Tensor, values: Tensor, convention: str = "frankle") -> Tens
 
 
 def alpha_grid(points: int = 11) -> Tensor:
-    """float64 [points], evenly from exactly 0 to exactly 1, symmetric. Raises ValueError below 2 points."""
+    """float64 [points], evenly from exactly 0 to exactly 1, symmetric. Raises ValueError below 2 points.
+
+    >>> assert alpha_grid(5).tolist() == [0, 0.25, 0.5, 0.75, 1]
+    """
     if points < 2:
         raise ValueError(f"a path needs at least 2 points; got {points}")
     return torch.arange(points, dtype=torch.float64) / (points - 1)
@@ -82,6 +91,12 @@ def interpolate(a: Networks, b: Networks, alphas: Tensor) -> Networks:
 
     Raises:
         ValueError: an α outside [0, 1], or several networks at an end.
+
+    >>> from lmcnb import Net, Networks
+    >>> a, b = Networks.initialise(Net(name="convnet2", channels=1, size=8, width=4), seeds=[0, 1])
+    >>> between = interpolate(a, b, torch.tensor([0, 0.5, 1]))
+    >>> assert len(between) == 3
+    >>> assert all(torch.equal(between[2].params[name], w) for name, w in b.params.items())
     """
     if bool(((alphas < 0) | (alphas > 1)).any()):
         raise ValueError(f"α must lie in [0, 1]; got {float(alphas.min())}…{float(alphas.max())}")
@@ -104,6 +119,13 @@ def path(a: Networks, b: Networks, data: Dataset, alphas: Tensor | Sequence[floa
             every θ(α) on the training images. Without BatchNorm the two agree.
     Raises:
         ValueError: stacks of different sizes or architectures, or an unknown ``bn``.
+
+    >>> import lmcnb
+    >>> data = lmcnb.load("digits").first(train=50, test=50)
+    >>> networks = lmcnb.Networks.initialise(lmcnb.Net.of(data.train, "convnet2", width=4), seeds=[0, 1])
+    >>> assert path(networks[:1], networks[:1], data, [0, 0.5, 1]).barrier("test_loss") == 0, "to itself"
+    >>> there, back = (path(a, b, data, [0, 0.5, 1]) for a, b in (networks, reversed(list(networks))))
+    >>> assert there.test_loss[0, 0] == back.test_loss[0, -1]
     """
     if bn not in ("lerp", "recalibrate"):
         raise ValueError(f"unknown bn {bn!r}; known: lerp, recalibrate")
@@ -136,6 +158,14 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
         K measured paths: ``instability(…).barrier("test_error")``.
     Raises:
         ValueError: equal seeds, or a step outside the schedule.
+
+    >>> import lmcnb
+    >>> data = lmcnb.load("digits").first(train=64, test=50)
+    >>> start = lmcnb.Networks.initialise(lmcnb.Net.of(data.train, "convnet2", width=4))
+    >>> recipe = lmcnb.Recipe(epochs=2, batch=32)
+    >>> found = instability(start, data, recipe)
+    >>> trained = start.train(data, recipe, seed=1)
+    >>> assert found.test_loss[0, -1] == trained.evaluate(data.test).loss[0], "it ends in the second training"
     """
     if str(seeds[0]) == str(seeds[1]):
         raise ValueError(f"seeds must be two different ones, or the two trainings are one; got {seeds}")
@@ -163,6 +193,9 @@ def residual(recipe: Recipe, images: int, from_step: int = 0) -> float:
     """Share of its initial value that weight decay alone leaves of a weight after a whole training (SGD, momentum).
 
     ``from_step`` is the step of the schedule that the training starts from, for networks rewound to it.
+
+    >>> assert residual(Recipe(weight_decay=0), images=1000) == 1
+    >>> assert 0 < residual(Recipe(), images=1000) < residual(Recipe(), images=1000, from_step=100) < 1
     """
     steps, weight, velocity = recipe.steps(images), 1.0, 0.0
     for step in range(from_step, steps):

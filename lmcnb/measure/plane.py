@@ -204,7 +204,10 @@ def loss_on_plane(plane: Plane, images: Images, xs: Tensor, ys: Tensor, *, tile:
 
 
 def fraction_within(loss: Tensor | Sequence, tolerance: float) -> float:
-    """Share of a landscape's points whose loss lies within ``tolerance`` nats of its smallest."""
+    """Share of a landscape's points whose loss lies within ``tolerance`` nats of its smallest.
+
+    >>> assert fraction_within([[1.0, 1.1], [2.0, 3.0]], tolerance=0.2) == 0.5
+    """
     loss = torch.as_tensor(loss, dtype=torch.float64)
     return float((loss <= loss.min() + tolerance).double().mean())
 
@@ -213,6 +216,10 @@ def curvature_along(alphas: Tensor, values: Tensor) -> Tensor:
     """Second derivative of a path at its middle, per unit α squared: the leading coefficient of a quadratic fit, twice.
 
     alphas [A] from 0 to 1; values [..., A]; returns [...]. Positive: a valley between the ends; negative: a hill.
+
+    >>> alphas = torch.linspace(0, 1, 5, dtype=torch.float64)
+    >>> valley, slope = curvature_along(alphas, torch.stack([3 * (alphas - 0.5) ** 2, alphas]))
+    >>> assert abs(valley - 6) < 1e-9 and abs(slope) < 1e-9
     """
     design = torch.stack([torch.ones_like(alphas), alphas, alphas ** 2], 1).double()
     return 2 * (torch.linalg.pinv(design) @ values.double().reshape(-1, len(alphas)).T)[2].view(values.shape[:-1])

@@ -110,5 +110,9 @@ def rewound(origin: Networks, trained: State, masks: _masks.Masks, rewind: Rewin
 
 
 def sparsity_after(rounds: int, rate: float = 0.2) -> float:
-    """Share of prunable weights removed after that many rounds: 1 − (1 − rate)^rounds."""
+    """Share of prunable weights removed after that many rounds: 1 − (1 − rate)^rounds.
+
+    >>> assert sparsity_after(0) == 0 and sparsity_after(1, rate=0.5) == 0.5
+    >>> assert round(sparsity_after(10), 3) == 0.893
+    """
     return 1 - (1 - rate) ** rounds
