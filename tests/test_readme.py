@@ -47,6 +47,13 @@ def test_the_table_of_claims_is_that_of_the_figures():
     assert inserted(README, table) == README, "run: lmcnb claims --write README.md"
 
 
+def test_the_gallery_is_that_of_the_notebooks():
+    from lmcnb.cli.claims import gallery, inserted
+
+    assert inserted(README, gallery(Path(__file__).parents[1], "laptop"), "gallery") == README, \
+        "run: lmcnb claims --write README.md"
+
+
 def test_pictures_and_pages_are_there():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert any(link.endswith(".png") for link in links)

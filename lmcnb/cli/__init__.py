@@ -173,7 +173,9 @@ def report(executed: Path | None, out: Path | None) -> None:
 @click.option("--profile", default="laptop", show_default=True, metavar="NAME", help="laptop, gpu or paper.")
 @click.option("--write", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Page to update.")
 def claims(profile: str, write: Path | None) -> None:
-    """Print every claim with its verdict, from a profile's figures; --write README.md puts the table there.
+    """Print every claim with its verdict, from a profile's figures.
+
+    --write README.md puts the table there, and the gallery of notebooks.
 
     Figures with other settings than the profile's are left out. Those of an older version are marked.
     """
@@ -182,8 +184,10 @@ def claims(profile: str, write: Path | None) -> None:
     if write is None:
         click.echo(table)
         return
-    write.write_text(verdicts.inserted(write.read_text(encoding="utf-8"), table), encoding="utf-8")
-    click.echo(f"{write}: the table of claims is up to date")
+    page = verdicts.inserted(write.read_text(encoding="utf-8"), table)
+    page = verdicts.inserted(page, verdicts.gallery(_root(), profile), "gallery")
+    write.write_text(page, encoding="utf-8")
+    click.echo(f"{write}: the table of claims and the gallery are up to date")
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""The table of claims and verdicts, from the figures' JSON files."""
+"""README's tables, from the notebooks and the figures' JSON files: claims with their verdicts, and the gallery."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 
 from lmcnb import __version__
 from lmcnb.cli.text import Refused
-from lmcnb.notebooks import unknown
+from lmcnb.notebooks import find_notebooks, unknown
 from lmcnb.profiles import profile_files
 
 UNJUDGED = "smoke"
-BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
 HEADER = "| claim | statement | verdict | estimate [95% interval] | n | figure, profile |\n|---|---|---|---|---|---|"
 
 
@@ -65,13 +64,40 @@ def is_older(record: Mapping[str, Any]) -> bool:
     return made_by.split(".")[:2] != __version__.split(".")[:2]
 
 
-def inserted(page: str, table: str) -> str:
-    """The page with the table between its two markers.
+def gallery(root: Path, profile: str) -> str:
+    """A row a notebook: its title, its figures under a profile, which claims they judge, and what they cost."""
+    figures = root / "figures" / profile
+    rows = ["| notebook | figures | claims | command | recorded compute |", "|---|---|---|---|---|"]
+    for notebook in find_notebooks(root):
+        files = sorted(figures.glob(f"fig{notebook.stem[:2]}*.json"))
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        title = notebook.node.cells[0].source.splitlines()[0].lstrip("# ")
+        drawn = " ".join(f"[{r['figure']}](figures/{profile}/{r['figure']}.png)" for r in records) or "–"
+        ids = dict.fromkeys(c["id"].split("-")[0] for r in records for c in r.get("claims", []))
+        command = f"lmcnb run {notebook.stem[:2]}" + (f" --profile {profile}" if records else "")
+        seconds = sum(r.get("run", {}).get("seconds", 0) for r in records)
+        rows.append(f"| [{title}](notebooks/{notebook.path.name}) | {drawn} | {', '.join(ids) or '–'} | `{command}` | "
+                    f"{compute(seconds) if seconds else '–'} |")
+    return "\n".join(rows)
+
+
+def compute(seconds: float) -> str:
+    """Time of one core, in two digits.
+
+    >>> compute(12600), compute(1500)
+    ('3.5 core-h', '25 core-min')
+    """
+    return f"{seconds / 3600:.2g} core-h" if seconds >= 5400 else f"{seconds / 60:.2g} core-min"
+
+
+def inserted(page: str, table: str, name: str = "claims") -> str:
+    """The page with the table between the two markers of that name.
 
     Raises:
         Refused: the page lacks them.
     """
-    if BEGIN not in page or END not in page:
-        raise Refused(f"the page needs the lines {BEGIN} and {END}; the table goes between them")
-    before, after = page.split(BEGIN, 1)[0], page.split(END, 1)[1]
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if begin not in page or end not in page:
+        raise Refused(f"the page needs the lines {begin} and {end}; the table goes between them")
+    before, after = page.split(begin, 1)[0], page.split(end, 1)[1]
+    return f"{before}{begin}\n{table}\n{end}{after}"
