@@ -59,11 +59,16 @@ class Table(pd.DataFrame):
     def barriers(self, quantity: str = "train_loss", convention: str = "midpoint", scale: float = 1.0) -> Table:
         """The height of every path above its ends: one row a path, in the path's units times ``scale``.
 
+        A table that keeps heights without their paths gives those.
+
         Raises:
             ValueError: an unknown quantity or convention: see :func:`lmcnb.barrier`.
         """
         choose("quantity", quantity, dict.fromkeys(QUANTITIES))
         choose("convention", convention, dict.fromkeys(CONVENTIONS))
+        name = f"{quantity} barrier, {convention}"
+        if (self["quantity"] == name).any():
+            return self.select(quantity=name).assign(value=lambda rows: scale * rows["value"])
         paths = self.select(quantity=quantity)
         keys = [c for c in paths if c not in ("alpha", "value")]
 
@@ -71,9 +76,14 @@ class Table(pd.DataFrame):
             path = path.sort_values("alpha")
             alphas, values = (torch.tensor(path[c].to_numpy(float)) for c in ("alpha", "value"))
             return scale * float(barrier(alphas, values, convention))
-        found = [{**dict(zip(keys, key)), "quantity": f"{quantity} barrier, {convention}", "value": height(path)}
+        found = [{**dict(zip(keys, key)), "quantity": name, "value": height(path)}
                  for key, path in paths.groupby(keys, sort=False, dropna=False)]
         return Table.of(found)
+
+    def averaged(self, over: str) -> Table:
+        """The mean of rows that differ in ``over`` alone: of the two trainings of a pair, with ``"seeds"``."""
+        keys = [c for c in self if c not in (over, "value")]
+        return Table.of(self.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index().to_dict("records"))
 
     def values_of(self, quantity: str | None = None, by: Sequence[str] = ("method", "round"), scale: float = 1.0
                   ) -> dict[Any, np.ndarray]:
@@ -86,7 +96,7 @@ class Table(pd.DataFrame):
     def curves(self, quantity: str = "train_loss", by: Sequence[str] = ("method", "round")) -> dict[Any, np.ndarray]:
         """By method and round the paths [n, A] of a quantity, one an initialisation; α ascends."""
         rows = self.select(quantity=quantity)
-        index = [c for c in ("init", "seeds") if c not in by]
+        index = [c for c in ("init", "seeds") if c in rows and c not in by]
         return {_key(key): group.pivot_table(index=index, columns="alpha", values="value").to_numpy(float)
                 for key, group in rows.groupby(list(by), sort=False)}
 

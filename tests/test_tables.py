@@ -90,7 +90,17 @@ def test_json_gives_the_same_table_back(table: Table):
 
 def test_names_of_rows_can_be_given(shelf: Lab):
     named = shelf.table([TRAIN], columns={TRAIN: {"method": "mine", "switch": "off"}})
-    assert set(named["method"]) == {"mine"} and "switch" not in named  # it does not differ
+    assert set(named["method"]) == {"mine"} and set(named["switch"]) == {"off"}
+
+
+def test_rows_that_differ_in_one_column_have_a_mean():
+    rows = [{"method": "idc", "init": i, "seeds": s, "value": 10 * i + float(s)} for i in (0, 1) for s in "03"]
+    assert Table.of(rows).averaged("seeds").values_of(by=["method"])["idc"].tolist() == [1.5, 11.5]
+
+
+def test_barriers_kept_without_their_paths_are_read_as_they_are(table: Table):
+    kept = table.barriers("test_error", "frankle")
+    assert kept.barriers("test_error", "frankle", 100).equals(table.barriers("test_error", "frankle", 100))
 
 
 def test_every_stage_has_rows(shelf: Lab):
@@ -110,6 +120,16 @@ def test_every_stage_has_rows(shelf: Lab):
     assert set(found["corruption"].dropna()) == {"none", "contrast"} and "trace" in set(found["quantity"])
     assert len(found.select(quantity="set_accuracy", method="idc")) == 2
     assert found.select(quantity="data_points", method="imp")["value"].tolist() == [1280.0]
+
+
+def test_the_training_that_found_a_ticket_is_of_the_round_before(shelf: Lab):
+    imp, idc = (STUDY.mask(method, 0, 2) for method in ("imp", "idc"))
+    found = shelf.table([imp.at(1), imp, idc], STUDY.sets)
+    accuracy = found.select(quantity="test_accuracy").set_index(["method", "round"])["value"].to_dict()
+    assert accuracy == {("dense", 0): shelf.get(imp.at(1)).result["test_accuracy"],
+                        ("imp", 1): shelf.get(imp).result["test_accuracy"]}
+    assert found.select(quantity="test_accuracy, trained on the set", method="idc")["round"].tolist() == [1]
+    assert found.select(quantity="data_points")["round"].tolist() == [1, 2, 2]
 
 
 def test_the_store_can_be_read_as_a_table(shelf: Lab, table: Table):

@@ -11,9 +11,10 @@ from .store import Entry
 
 def tabulated(found: Iterable[tuple[Stage, Entry]], sets: Mapping[str, Any],
               columns: Mapping[Stage, Mapping[str, Any]]) -> Table:
-    """Rows of every result; of settings only those in which rows of one table differ."""
+    """Rows of every result; of settings only those in which rows of one table differ, and the ``columns`` asked for."""
     rows = [{**spec.described(sets), **row, **columns.get(spec, {})} for spec, entry in found
             for row in spec.rows(entry)]
     names = dict.fromkeys(name for row in rows for name in row)
-    same = [n for n in names if n not in COLUMNS and len({row[n] for row in rows if n in row}) == 1]
+    asked = {*COLUMNS, *(n for more in columns.values() for n in more)}
+    same = [n for n in names if n not in asked and len({row[n] for row in rows if n in row}) == 1]
     return Table.of({n: v for n, v in row.items() if n not in same} for row in rows)
