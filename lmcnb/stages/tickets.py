@@ -1,7 +1,7 @@
 """Subnetworks that pruning finds, and random ones to compare them with."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from ..lab.engine import Lab
 from ..lab.job import Job
 from ..lab.resume import resumable
 from ..lab.stage import Data, Result, Stage
+from ..lab.store import Entry
 from ..networks import Networks
 from ..params import Params, prefixed, to
 from ..prune.magnitude import Round, prune_round, round_seed, sparsity_after
@@ -77,6 +78,15 @@ class Ticket(Stage):
         method = "dense" if self.dense else "imp" if self.source is None else self.source.described(sets)["method"]
         return {"method": method, "round": self.round, "sparsity": sparsity_after(self.round, self.rate),
                 "init": self.init, "rewind": self.rewind, "step": self.rewind_to.stop if self.rewind_to else 0}
+
+    def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
+        """Of its mask; and of the training that found it, which is that of the subnetwork of the round before."""
+        before = {"round": self.round - 1, "sparsity": sparsity_after(self.round - 1, self.rate)}
+        before |= {"method": "dense"} if self.round == 1 and self.source is None else {}
+        where = "" if self.source is None else ", trained on the set"
+        for row in super().rows(entry):
+            trained = row["quantity"] in ("loss", "test_accuracy", "test_loss")
+            yield {**row, **before, "quantity": row["quantity"] + where} if trained else row
 
     def at(self, round: int) -> Ticket:
         """The same pruning after another number of rounds."""
