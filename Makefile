@@ -1,5 +1,6 @@
 # Every target works from a bare Python >= 3.11; the first run installs, later runs start at once.
-#   make figures [PROFILE=smoke|laptop|gpu|paper]    make test    make lab    make bench    make soak    make clean
+#   make figures [PROFILE=smoke|laptop|gpu|paper]    make test    make docs    make lab    make bench
+#   make soak    make clean
 VENV ?= .venv
 PYTHON ?=
 PROFILE ?= smoke
@@ -7,9 +8,10 @@ WORKERS ?= 2
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.lmcnb-ready
+DOCS := $(VENV)/.lmcnb-docs
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: setup figures test lab bench soak clean
+.PHONY: setup figures test docs lab bench soak clean
 .DEFAULT_GOAL := figures
 
 setup: $(READY)
@@ -30,6 +32,14 @@ ifneq ($(NOTEBOOKS),)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 $(NOTEBOOKS)
 endif
 
+# The reference, from the docstrings: open docs/_build/html/index.html, with or without a network.
+docs: $(DOCS)
+	$(BIN)/sphinx-build -q -b html docs docs/_build/html
+
+$(DOCS): pyproject.toml | $(READY)
+	$(BIN)/python -m pip install -e '.[docs]'
+	@touch $@
+
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
@@ -42,7 +52,8 @@ soak: $(READY)
 
 # Leaves the environment and the store, which are dear to make again.
 clean:
-	rm -rf executed report figures/smoke figures/custom build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf executed report docs/_build figures/smoke figures/custom build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

@@ -136,7 +136,7 @@ class Networks:
         return _masks.layer_density(self.masks)
 
     def jaccard(self, other: Networks) -> Tensor:
-        """float64 [K]: |a ∩ b| / |a ∪ b| of the kept weights. Independent masks of density d give d / (2 − d)."""
+        """float64 [K]: ``|a ∩ b| / |a ∪ b|`` of the kept weights. Independent masks of density d give d / (2 − d)."""
         return _masks.jaccard(self.masks, other.masks)
 
     def masked(self, masks: _masks.Masks) -> Networks:

@@ -199,7 +199,7 @@ def rank_correlation(x: Values, y: Values, *, level: float = 0.95,
     Returns:
         ρ over all points. The interval is (−1, 1) with fewer than four units or a constant x or y. In perfect order
         every resample is so too, which would make it a point: then it is Bonett & Wright's (2000), of the next
-        smaller |ρ| that as many ranks as units can have.
+        smaller ``|ρ|`` that as many ranks as units can have.
     Raises:
         ValueError: x, y and groups of unlike lengths, or a value that is not finite.
 

@@ -1,4 +1,4 @@
-"""Folders of pictures as arrays: PATH/<split>/<class>/*, and ImageNet-10's."""
+"""Folders of pictures as arrays: ``PATH/<split>/<class>/*``, and ImageNet-10's."""
 from __future__ import annotations
 
 import hashlib

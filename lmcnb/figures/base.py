@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import seaborn as sns
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..tables import percent_sparse
 
-__all__ = ["COLOURS", "LABELS", "caption", "colour", "images_grid", "label", "percent_sparse", "style"]
+__all__ = ["COLOURS", "LABELS", "caption", "colour", "images_grid", "label", "percent_sparse", "style", "styled"]
 
 COLOURS = {"dense": "#222222", "imp": "#c44e52", "idc": "#1f77b4", "idc-early": "#7fb3d9", "dm": "#2a9d8f",
            "dsa": "#e07b39", "dc": "#e9b08a", "mtt": "#d6336c", "herding": "#b8860b", "k-center": "#606c38",
@@ -28,6 +29,15 @@ def style() -> None:
         "axes.spines.right": False, "axes.spines.top": False, "figure.dpi": 110, "savefig.dpi": 200,
         "axes.titlesize": "medium", "axes.titleweight": "bold", "legend.frameon": False, "pdf.fonttype": 42,
         "axes.formatter.useoffset": False, "svg.hashsalt": "lmcnb"})
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The package's look and nothing else, whatever the session has set, within a block."""
+    with plt.rc_context():
+        plt.rcdefaults()
+        style()
+        yield
 
 
 def colour(method: str) -> str:

@@ -21,7 +21,7 @@ from ..places import figures_dir, project_root
 from ..profiles import CUSTOM
 from ..statistics import Claim
 from ..tables import Table
-from .base import style
+from .base import styled
 from .origin import RESULTS, Origin, number
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,7 @@ class Saved:
         package = importlib.import_module(__package__.partition(".")[0])
         names = {"lmcnb": package, "np": np, "plt": plt, **self.parameters, "table": self.table,
                  "claims": self.claims, "note": self.note, "images": self.images}
-        with plt.rc_context():
-            style()
+        with styled():
             for cell in cells:
                 source = notebook.node.cells[cell].source.replace("plt.show()", "")
                 exec(compile(source, f"<{notebook.stem}, cell {cell + 1}>", "exec"), names)
@@ -91,11 +90,11 @@ def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence
     folder = figures_dir(origin.folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.png").write_bytes(png(figure))
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None},
-                   bbox_inches="tight")
+    (folder / f"{name}.pdf").write_bytes(pdf(figure))
     run = dict(run or {})
     write(folder / f"{name}.json", {
-        "figure": name, "profile": origin.folder, "note": note, "claims": [plain(c.as_dict()) for c in claims],
+        "figure": name, "profile": origin.folder, "note": note,
+        "claims": [plain(c.as_dict(), digits=None) for c in claims],
         "record": origin.record(run), "run": plain({n: v for n, v in run.items() if n not in RESULTS}),
         "table": table.to_columns(), "images": {n: [_packed(p) for p in ps] for n, ps in (images or {}).items()}})
     return folder / f"{name}.png"
@@ -103,8 +102,18 @@ def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence
 
 def png(figure: Figure) -> bytes:
     """The bytes that a figure is saved as."""
+    return _bytes(figure, "png", Software=None)
+
+
+def pdf(figure: Figure) -> bytes:
+    """As :func:`png`."""
+    return _bytes(figure, "pdf", CreationDate=None, Producer=None, Creator=None)
+
+
+def _bytes(figure: Figure, kind: str, **metadata: None) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None}, bbox_inches="tight")
+    with styled():
+        figure.savefig(file, format=kind, metadata=metadata, bbox_inches="tight")
     return file.getvalue()
 
 
@@ -141,16 +150,16 @@ def read(name: str, profile: str = "laptop") -> Saved:
                  found["record"].get("parameters", {}), found["record"], images)
 
 
-def plain(value: Any) -> Any:
-    """Lists, texts and numbers rounded to 6 significant digits, for JSON; NaN and infinity become None."""
+def plain(value: Any, digits: int | None = 6) -> Any:
+    """Lists, texts and numbers rounded to that many significant digits, for JSON; NaN and infinity become None."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, digits) for k, v in value.items()}
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return plain(value.tolist(), digits)
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [plain(v, digits) for v in value]
     if isinstance(value, float):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
+        return None if not np.isfinite(value) else value if digits is None else float(f"{value:.{digits}g}")
     return value
 
 

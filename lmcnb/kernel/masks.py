@@ -98,7 +98,7 @@ def layer_density(masks: Masks) -> dict[str, Tensor]:
 
 
 def jaccard(a: Masks, b: Masks) -> Tensor:
-    """float64 [K]: |a ∩ b| / |a ∪ b| of the kept weights. Independent masks of density d give d / (2 − d).
+    """float64 [K]: ``|a ∩ b| / |a ∪ b|`` of the kept weights. Independent masks of density d give d / (2 − d).
 
     >>> a, b = ({"w": torch.tensor([row]) > 0} for row in ([1, 1, 1, 0], [0, 1, 1, 1]))
     >>> assert jaccard(a, b) == 0.5 and jaccard(a, a) == 1
