@@ -22,6 +22,7 @@ html_show_copyright = html_show_sphinx = html_copy_source = False
 pygments_style, pygments_dark_style = "friendly", "monokai"
 
 default_role = "literal"
+smartquotes = False  # a quoted value is typed as it stands
 suppress_warnings = ["ref.python"]  # a name in a signature that two modules have: either will do
 autosummary_generate = False
 autodoc_default_options = {"member-order": "bysource", "exclude-members": "model_config, model_post_init"}

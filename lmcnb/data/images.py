@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Of each channel of CIFAR-10, in units of 0…1: what the papers' released codes normalise with.
+#: The channels of CIFAR-10 in units of 0…1, as the papers' released codes take them.
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
