@@ -53,7 +53,8 @@ def import_set(path: str | Path, data: Dataset | Images, *, space: Space = "pixe
     """A set from a file or folder, to use with the data set (or training split) ``data``, whose moments it takes.
 
     Read are ``.pt`` files (only with ``weights_only=True``) with a dictionary of images and labels, a pair of them
-    (IDC), DC's list of pairs, or images alone (MTT); ``.safetensors``; a folder ``<class>/*.png``. Pixels are not clamped.
+    (IDC), DC's list of pairs, or images alone (MTT); ``.safetensors``; a folder ``<class>/*.png``. Pixels are not
+    clamped.
 
     Args:
         space: what the numbers are: "pixels" (0…1; IDC), "bytes" (0…255), "normalised" with ``mean`` and ``std`` (by

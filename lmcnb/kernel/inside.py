@@ -40,8 +40,8 @@ def features(net: Net, training: bool = True) -> Callable[[Params, Params, Tenso
 def class_gradients(net: Net, linear: bool = False) -> Callable[[Params, Tensor, Tensor], list[Tensor]]:
     """``gradients(params, x, y)``: of the mean loss of each class, with respect to every convolution's weight.
 
-    x: [c, n, C, H, W], n images of each of c classes; y: [c, n]. Returns one ``[c, *weight.shape]`` for each weight of a
-    convolution (with ``linear`` also of a linear layer), in the order in which the layers first run, differentiable
+    x: [c, n, C, H, W], n images of each of c classes; y: [c, n]. Returns one ``[c, *weight.shape]`` for each weight of
+    a convolution (with ``linear`` also of a linear layer), in the order in which the layers first run, differentiable
     with respect to x.
 
     One forward and backward pass serves all classes. The loss gradient of each layer's output is taken by a zero
