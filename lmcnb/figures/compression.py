@@ -1,7 +1,7 @@
 """Figure 12: what becomes of sets and tickets as the data are compressed."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib
 from matplotlib import pyplot as plt
@@ -9,36 +9,42 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from ..statistics import estimate
-from .base import caption, colour, label, percent_sparse
+from ..statistics import Estimate
+from ..tables import Table
+from .base import caption, colour
+from .parts import SMALL, curve, intervals, subnetwork
 
-Key = tuple[str, int, int]  # way, images per class, pruning round
+KEY = ("method", "ipc", "round")
 LINES = ("-", "--", ":", "-.")
 
 
-def compression(quality: Mapping[tuple[str, int], Sequence[float]], barriers: Mapping[Key, Sequence[float]],
-                accuracy: Mapping[Key, Sequence[float]], cost: Mapping[Key, float], whole: int, note: str,
-                rate: float = 0.2) -> Figure:
+def compression(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     """Four readings against images per class, for sets that were distilled and for random ones.
 
     Args:
-        quality: accuracies (%) of networks trained on a set alone, by (way, ipc).
-        barriers, accuracy: n values by (way, ipc, round), one an initialisation: midpoint barriers of the train loss
-            (nats) and test accuracies (%) of the tickets; ways "imp" and "dense" stand at ``whole`` images per class.
-        cost: images that passed through training to find the mask. note: the caption.
-        rate: share of the weights left that a round removes.
+        table: by method, ``ipc`` (images per class), round and init: paths, or barriers, of the train loss,
+            ``test_accuracy``, ``images looked at`` to find the mask, and of each set ``set_accuracy``. Methods "imp"
+            and "dense" stand at the images per class of the data set itself.
+        note: the caption. rate: share of the weights left that a round removes.
     """
-    with matplotlib.rc_context({"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}):
+    losses, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds")
+    pruned = table[table["method"] != "dense"]
+    quality = intervals(table, "set_accuracy", ("method", "ipc"), scale=100)
+    readings = [({(m, k, 0): e for (m, k), e in quality.items()},
+                 "networks trained on the set alone", "test accuracy (%)"),
+                (intervals(losses, losses["quantity"].iloc[0], KEY),
+                 "stability of the ticket", "train-loss barrier (nats), midpoint"),
+                (intervals(accuracy, "test_accuracy", KEY, scale=100),
+                 "accuracy of the ticket, trained on real data", "test accuracy (%)"),
+                (intervals(pruned, "images looked at", KEY),
+                 "cost of the mask", "images looked at, distillation included")]
+    with matplotlib.rc_context(SMALL):
         figure, axes = plt.subplots(2, 2, figsize=(11.5, 7.2), layout="constrained", sharex=True)
-        _lines(axes[0, 0], {(w, k, 0): v for (w, k), v in quality.items()}, whole, rate)
-        _lines(axes[0, 1], barriers, whole, rate)
-        _lines(axes[1, 0], accuracy, whole, rate)
-        _cost(axes[1, 1], cost, whole)
-        axes[0, 0].set(title="networks trained on the set alone", ylabel="test accuracy (%)")
-        axes[0, 1].set(title="stability of the ticket", ylabel="train-loss barrier (nats), midpoint")
-        axes[1, 0].set(title="accuracy of the ticket, trained on real data", ylabel="test accuracy (%)")
-        axes[1, 1].set(title="cost of the mask", ylabel="images looked at, distillation included")
-        _axis(axes[1, 0], sorted({k for _, k in quality}), whole)
+        for ax, (found, title, ylabel) in zip(axes.flat, readings):
+            _lines(ax, found, rate)
+            ax.set(title=title, ylabel=ylabel)
+        axes[1, 1].set_yscale("log")
+        _axis(axes[1, 0], sorted({k for _, k in quality}), int(table.select(method="dense")["ipc"].iloc[0]))
         for ax in axes[1]:
             ax.set_xlabel("images per class")
         handles = {h.get_label(): h for ax in axes.flat for h in ax.get_legend_handles_labels()[0]}
@@ -47,36 +53,22 @@ def compression(quality: Mapping[tuple[str, int], Sequence[float]], barriers: Ma
     return figure
 
 
-def _lines(ax: Axes, table: Mapping[Key, Sequence[float]], whole: int, rate: float) -> None:
-    """Means with 95% intervals, a line for each way and round; ways that are single points stay points."""
-    rounds = sorted({r for w, _, r in table if w != "dense"})
-    shift = {key: 1.03 ** j for j, key in enumerate(dict.fromkeys((w, r) for w, _, r in table))}
-    for way, r in shift:
-        found = {k: estimate(v) for (w, k, other), v in sorted(table.items(), key=lambda e: e[0][1])
-                 if (w, other) == (way, r)}
-        if way == "dense":
-            ax.axhline(found[whole].mean, color=colour(way), linewidth=1, linestyle="--", label="dense")
+def _lines(ax: Axes, found: Mapping[tuple[str, int, int], Estimate], rate: float) -> None:
+    """Means with 95% intervals, a line for each method and round; a method that is one point stays a point."""
+    rounds = sorted({r for m, _, r in found if m != "dense"})
+    for j, (method, r) in enumerate(dict.fromkeys((m, r) for m, _, r in found)):
+        line = {k: e for (m, k, other), e in sorted(found.items()) if (m, other) == (method, r)}
+        if method == "dense":
+            ax.axhline(next(iter(line.values())).mean, color=colour(method), linewidth=1, linestyle="--", label="dense")
             continue
-        xs, means = [k * shift[way, r] for k in found], [e.mean for e in found.values()]
-        half = [[e.mean - e.low for e in found.values()], [e.high - e.mean for e in found.values()]]
-        single, level = way == "imp", rounds.index(r)
-        ax.errorbar(xs, means, yerr=half, color=colour(way), elinewidth=0.9, markersize=5 if single else 4,
-                    linewidth=1.5, marker="D" if single else "o", linestyle="" if single else LINES[level % 4],
-                    markerfacecolor=colour(way) if level == 0 else "white",
-                    label=f"{label(way)}, {percent_sparse(r, rate)}" if r else None)
+        single, level = method == "imp", rounds.index(r)
+        curve(ax, {k * 1.03 ** j: e for k, e in line.items()}, color=colour(method), elinewidth=0.9,
+              markersize=5 if single else 4, linewidth=1.5, marker="D" if single else "o",
+              linestyle="" if single else LINES[level % 4], markerfacecolor=colour(method) if level == 0 else "white",
+              label=subnetwork(method, r, rate) if r else None)
 
 
-def _cost(ax: Axes, cost: Mapping[Key, float], whole: int) -> None:
-    rounds = sorted({r for w, _, r in cost if w != "dense"})
-    for way, r in dict.fromkeys((w, r) for w, _, r in cost if w != "dense"):
-        found = dict(sorted((k, v) for (w, k, other), v in cost.items() if (w, other) == (way, r)))
-        level = rounds.index(r)
-        ax.plot(list(found), list(found.values()), color=colour(way), marker="D" if way == "imp" else "o", markersize=4,
-                linestyle=LINES[level % 4], markerfacecolor=colour(way) if level == 0 else "white")
-    ax.set_yscale("log")
-
-
-def _axis(ax: Axes, sizes: Sequence[int], whole: int) -> None:
+def _axis(ax: Axes, sizes: list[int], whole: int) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator([*sizes, whole]))
     ax.xaxis.set_minor_locator(NullLocator())
