@@ -150,8 +150,8 @@ def test_a_run_that_was_killed_is_no_complete_one(project: Path) -> None:
 DRAWING = [
     new_code_cell('profile = "smoke"\nrounds = 1', metadata={"tags": ["parameters"]}),
     new_code_cell("plan = [rounds]", metadata={"tags": ["plan"]}),
-    new_code_cell("import lmcnb\nfrom matplotlib import pyplot as plt\n"
-                  "lmcnb.figures.save(plt.figure(figsize=(1, 1)), 'fig05_third', profile, {})"),
+    new_code_cell("import lmcnb\nfrom lmcnb.tables import Table\nfrom matplotlib import pyplot as plt\n"
+                  "lmcnb.figures.save(plt.figure(figsize=(1, 1)), 'fig05_third', profile, Table.of([{'value': 1.0}]))"),
 ]
 
 

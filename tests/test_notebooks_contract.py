@@ -90,6 +90,27 @@ def test_is_tidy(notebook: Notebook) -> None:
     assert tidied(text) == text, f"run `lmcnb tidy {notebook.stem}`"
 
 
+def folded(cell) -> bool:
+    return cell.metadata.get("jupyter", {}).get("source_hidden", False)
+
+
+@each_notebook
+def test_reads_in_one_sitting(notebook: Notebook) -> None:
+    """Settings and plan are folded away; what is left to read is short, in lines and across."""
+    shown = [cell for cell in code_cells(notebook) if not folded(cell)]
+    lines = [line for cell in shown for line in cell.source.splitlines() if line.strip()]
+    assert len(lines) <= 120
+    assert not [line for cell in code_cells(notebook) for line in cell.source.splitlines() if len(line) > 100]
+    assert all(folded(notebook.node.cells[i]) for tag in ("parameters", "plan") for i in notebook.tagged(tag))
+
+
+@each_notebook
+def test_draws_its_figure_in_a_cell_of_its_own(notebook: Notebook) -> None:
+    """Which :meth:`lmcnb.figures.Saved.draw` runs again on the saved table."""
+    saves = any(isinstance(node, ast.Attribute) and node.attr == "save" for node in trees(notebook))
+    assert len(notebook.tagged("figure")) == saves
+
+
 @each_notebook
 def test_outputs_are_small(notebook: Notebook) -> None:
     assert sum(len(json.dumps(cell.outputs)) for cell in code_cells(notebook)) < 1_000_000
