@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from test_fig_audit import a_curvature
 
 from lmcnb import figures
 from lmcnb.statistics import RankCorrelation
+from lmcnb.tables import Table
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
 VALUES = [1.0, 1.2, 1.1]
@@ -20,6 +22,11 @@ WIDE = {("idc", 1, 4): VALUES, ("imp", 9, 4): VALUES, ("dense", 9, 0): VALUES}
 RECORD = {"setting": "s", "name": "n", "way": "idc", "round": 4, "compression": 10, "barrier": VALUES,
           "imp_barrier": VALUES, "accuracy": VALUES, "imp_accuracy": VALUES}
 BY_ROUND = dict.fromkeys(range(5), VALUES)
+SPARSE = Table.of(
+    [{"method": m, "round": r, "init": i, "quantity": "test_accuracy", "value": v}
+     for m, r in (("dense", 0), ("imp", 4), ("idc", 4)) for i, v in enumerate(VALUES)]
+    + [{"method": m, "round": r, "quantity": "data_points", "value": 9.0} for m in ("imp", "idc") for r in (1, 4)]
+    + [{"method": "idc", "quantity": q, "value": 2.0} for q in ("data_points", "factor")])
 
 DRAWN = {
     "algorithm": lambda **o: figures.distilled_pruning(
@@ -31,14 +38,11 @@ DRAWN = {
                                                    "a note", **o),
     "generalisation": lambda **o: figures.generalisation(TABLE, {"probe": TABLE}, {("probe", 4): CORRELATION},
                                                          dict.fromkeys(KEYS, [-0.2, 3.0]), ["a", "b"], "a note", **o),
-    "hessian": lambda **o: figures.hessian(TABLE, {"all": TABLE}, {"all": TABLE}, ALPHAS, dict.fromkeys(KEYS, PATH[0]),
-                                           "a note", **o),
+    "hessian": lambda **o: figures.hessian(Table.of(a_curvature()), "a note", **o),
     "hybrid": lambda **o: figures.hybrid(dict.fromkeys(("k=0", "k>0", "hybrid"), BY_ROUND),
                                          {k: k for k in ("k=0", "k>0", "hybrid")}, 2, "a note", **o),
     "methods": lambda **o: figures.methods({"idc": PICTURES[0]}, {"idc": [(1.0, VALUES)]}, TABLE, TABLE, "a note", **o),
-    "sparsity": lambda **o: figures.accuracy_against_sparsity({"imp": BY_ROUND, "idc": BY_ROUND},
-                                                              {("imp", "trained"): {0: 1.0, 4: 2.0}},
-                                                              {("imp", "trained"): "IMP"}, "a note", **o),
+    "sparsity": lambda **o: figures.accuracy_against_sparsity(SPARSE, "a note", **o),
     "stability": lambda **o: figures.stability(ALPHAS, HEIGHTS, PATHS, TABLE, TABLE, "a note", **o),
     "tradeoff": lambda **o: figures.tradeoff([RECORD], "a note", **o),
 }
