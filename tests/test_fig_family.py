@@ -1,4 +1,4 @@
-"""Figures 11 to 13: what is drawn are the given numbers, and equal inputs give equal bytes."""
+"""Figures 11 to 13: what is drawn are the table's numbers, and equal inputs give equal bytes."""
 
 from pathlib import Path
 
@@ -6,59 +6,80 @@ import numpy as np
 import pytest
 
 from lmcnb import figures
-from lmcnb.statistics import RankCorrelation
+from lmcnb.tables import Table
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
 RNG = np.random.default_rng(0)
-WAYS = ["imp", "idc", "dm", "random images", "random mask"]
+METHODS = ["imp", "idc", "dm", "random images", "random mask"]
+TICKETS = [("dense", 0), *[(m, r) for r in (4, 9) for m in METHODS]]
+BARRIER = "train_loss barrier, midpoint"
 
 
-def by_way(low: float, rounds: tuple[int, ...] = (4, 9)) -> dict[tuple[str, int], list[float]]:
-    values = {("dense", 0): list(low + RNG.random(3))}
-    return values | {(w, r): list(low + RNG.random(3)) for r in rounds for w in WAYS}
+def rows(quantity: str, keys=TICKETS, columns=("method", "round"), **more) -> list[dict]:
+    """Three values a key, one an initialisation."""
+    return [{**dict(zip(columns, key, strict=True)), "init": i, "quantity": quantity, "value": RNG.random(),
+             **more} for key in keys for i in range(3)]
 
 
 def methods():
-    images = {m: RNG.random((10, 3, 8, 8)) for m in ("idc", "dm", "random images")}
-    cost = {"idc": [(10.0, [40, 41, 42]), (40.0, [50, 51, 52])], "dm": [(5.0, [35, 36, 37])],
-            "random images": [(0.0, [30, 31, 32])]}
-    return figures.methods(images, cost, by_way(0), by_way(60), "a note")
+    images = {m: RNG.integers(0, 256, (10, 8, 8, 3), dtype=np.uint8) for m in ("idc", "dm", "random images")}
+    made = {("idc", 0.25): (10.0, [40, 41, 42]), ("idc", 1.0): (40.0, [50, 51, 52]), ("dm", 1.0): (5.0, [35, 36, 37]),
+            ("random images", 1.0): (0.0, [30, 31, 32])}
+    sets = [{"method": m, "share": s, "quantity": "seconds", "value": t} for (m, s), (t, _) in made.items()]
+    sets += [{"method": m, "share": s, "protocol": p, "init": k, "quantity": "set_accuracy", "value": v / scale}
+             for (m, s), (_, values) in made.items() for p, scale in (("dc", 100), ("idc", 200))
+             for k, v in enumerate(values)]
+    trained = [row for s in "01" for row in rows("test_accuracy", seeds=s)]
+    table = Table.of([*rows(BARRIER, seeds="0–1"), *trained, *sets])
+    return table, figures.methods(table, images, "dc", "a note")
 
 
 def compression():
-    keys = [(w, k, 9) for w in ("idc", "random images") for k in (1, 10)]
-    ends = [("imp", 5000, 9), ("dense", 5000, 0)]
-    table = {key: list(RNG.random(3)) for key in [*keys, *ends]}
-    quality = {(w, k): list(40 + RNG.random(3)) for w, k, _ in keys}
-    return table, figures.compression(quality, table, table, {k: 100.0 * k[1] for k in table}, 5000, "a note")
+    pruned = [(m, k, 9) for m in ("idc", "random images") for k in (1, 10)]
+    keys, columns = [*pruned, ("imp", 5000, 9), ("dense", 5000, 0)], ("method", "ipc", "round")
+    looked = [{"method": m, "ipc": k, "round": r, "quantity": "images looked at", "value": 100 * k} for m, k, r in keys]
+    table = Table.of([*rows(BARRIER, keys, columns), *rows("test_accuracy", keys, columns), *looked,
+                      *rows("set_accuracy", dict.fromkeys(k[:2] for k in pruned), columns[:2])])
+    return table, figures.compression(table, "a note")
 
 
 def generalisation():
-    values, names = by_way(0), ("corrupted", "kept", "probe")
-    found = {(n, r): RankCorrelation(-0.5, -0.9, 0.1, 15, 5) for n in names for r in (4, 9)}
-    readings = {n: by_way(50) for n in names}
-    return readings, figures.generalisation(values, readings, found, {k: [1.0, 2.0] for k in values},
-                                            ["jpeg", "contrast"], "a note")
+    interval = {"": -0.5, ", low": -0.9, ", high": 0.1}
+    correlations = [{"round": r, "quantity": f"rank correlation, {n}{end}", "value": v} for r in (4, 9)
+                    for n in ("corrupted", "kept", "probe") for end, v in interval.items()]
+    lost = [row for c in ("jpeg", "contrast") for row in rows("accuracy lost", corruption=c)]
+    table = Table.of([*rows(BARRIER), *rows("corrupted"), *rows("kept"), *rows("probe"), *lost,
+                      *correlations])
+    return table, figures.generalisation(table, "a note")
 
 
 def test_a_method_is_drawn_at_the_seconds_it_took_and_the_mean_accuracy_it_reached():
-    ax = methods().axes[1]
+    ax = methods()[1].axes[1]
     lines = {tuple(line.get_xdata()): tuple(line.get_ydata()) for line in ax.get_lines() if len(line.get_xdata())}
-    assert lines[(10.0, 40.0)] == (41, 51) and lines[(5.0,)] == (36,)
-    assert (31.0, 31.0) in [tuple(line.get_ydata()) for line in ax.get_lines()]  # random images cost nothing
+    assert lines[(10.0, 40.0)] == pytest.approx((41, 51)) and lines[(5.0,)] == pytest.approx((36,))
+    levels = [line.get_ydata() for line in ax.get_lines() if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(levels, [(31, 31)])  # random images cost nothing
     assert ax.get_xscale() == "log"
 
 
+def test_the_mean_of_both_trainings_is_a_dot():
+    table, figure = methods()
+    values = table.select(quantity="test_accuracy", method="idc", round=9).sort_values(["seeds", "init"])["value"]
+    drawn = [line.get_xdata() for line in figure.axes[3].get_lines() if len(line.get_xdata()) == 3]
+    assert any(np.allclose(d, 50 * (values.iloc[:3].to_numpy() + values.iloc[3:].to_numpy())) for d in drawn)
+    assert len(drawn) == len(TICKETS)
+
+
 def test_every_row_of_images_has_its_methods_name():
-    ax = methods().axes[0]
+    ax = methods()[1].axes[0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["distilled, IDC", "distilled, DM", "random real subset"]
     assert ax.images[0].get_array().shape[:2] == (3 * 10, 10 * 10)  # 8 pixels and a gap of 2 each
 
 
 def test_the_whole_data_set_is_the_end_of_the_axis_and_the_dense_network_a_line():
     table, figure = compression()
-    barrier = figure.axes[1]
-    ends = [line for line in barrier.get_lines() if tuple(line.get_ydata()) == (np.mean(table["dense", 5000, 0]),) * 2]
+    barrier, dense = figure.axes[1], table.select(quantity=BARRIER, method="dense")["value"].mean()
+    ends = [line for line in barrier.get_lines() if tuple(line.get_ydata()) == pytest.approx((dense, dense))]
     assert len(ends) == 1 and ends[0].get_linestyle() == "--"
     labels = [t.get_text() for t in figure.axes[2].get_xticklabels()]
     assert labels == ["1", "10", "all\n(5,000)"]
@@ -67,21 +88,36 @@ def test_the_whole_data_set_is_the_end_of_the_axis_and_the_dense_network_a_line(
     assert drawn == [100.0, 100.0, 500000.0]
 
 
+def test_intervals_that_a_table_keeps_without_their_values_are_drawn():
+    kept = {"mean": 0.4, "low": 0.3, "high": 0.6, "n": 3}
+    table = Table.of([{"method": "idc", "ipc": 1, "quantity": f"set_accuracy, {end}", "value": v}
+                      for end, v in kept.items()])
+    assert vars(figures.intervals(table, "set_accuracy", ["method"], scale=100)["idc"]) == {
+        "mean": 40, "low": 30, "high": 60, "n": 3}
+
+
 def test_the_scatter_shows_every_ticket_and_says_the_correlation():
-    readings, figure = generalisation()
+    table, figure = generalisation()
     ax = figure.axes[0]
     dots = np.concatenate([line.get_ydata() for line in ax.get_lines() if line.get_markersize() == 3])
-    assert sorted(dots) == sorted(np.concatenate(list(readings["corrupted"].values())))
+    np.testing.assert_allclose(sorted(dots), sorted(100 * table.select(quantity="corrupted")["value"]))
     assert ax.get_title(loc="left").splitlines() == ["59%: ρ = -0.50 [-0.90, +0.10]", "87%: ρ = -0.50 [-0.90, +0.10]"]
 
 
-@pytest.mark.parametrize("draw", [methods, lambda: compression()[1], lambda: generalisation()[1]],
-                         ids=["methods", "compression", "generalisation"])
-def test_the_same_inputs_give_the_same_bytes(draw, figures_folder: Path):
+def test_the_map_shows_the_mean_loss_of_each_corruption():
+    table, figure = generalisation()
+    shown = figure.axes[3].collections[0].get_array().reshape(len(TICKETS), 2)
+    lost = table.select(quantity="accuracy lost", method="dm", round=4, corruption="contrast")["value"]
+    assert shown[TICKETS.index(("dm", 4)), 1] == pytest.approx(100 * lost.mean())
+
+
+@pytest.mark.parametrize("make", [methods, compression, generalisation])
+def test_the_same_inputs_give_the_same_bytes(make, figures_folder: Path):
     global RNG
     written = []
     for _ in range(2):
         RNG = np.random.default_rng(1)
-        png = figures.save(draw(), "fig", "laptop", {})
+        table, figure = make()
+        png = figures.save(figure, "fig", "laptop", table)
         written.append([png.with_suffix(s).read_bytes() for s in (".png", ".pdf", ".json")])
     assert written[0] == written[1] and all(written[0])

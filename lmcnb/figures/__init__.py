@@ -8,7 +8,7 @@ from .generalisation import generalisation
 from .hessian import hessian
 from .hybrid import hybrid
 from .methods import accuracy_against_time, methods, mosaic
-from .parts import dots, overlay, subnetwork, surface
+from .parts import curve, dots, intervals, overlay, subnetwork, surface
 from .planes import TITLES, landscapes
 from .quickstart import rounds
 from .saved import Saved, pdf, plain, png, read, save
@@ -26,6 +26,7 @@ __all__ = [
     "caption",
     "colour",
     "compression",
+    "curve",
     "distilled_pruning",
     "dots",
     "generalisation",
@@ -33,6 +34,7 @@ __all__ = [
     "hybrid",
     "images_grid",
     "images_seen",
+    "intervals",
     "label",
     "landscapes",
     "methods",

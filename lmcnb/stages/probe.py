@@ -1,12 +1,14 @@
 """How well a trained network's features serve another data set."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
+from ..lab.store import Entry
 from ..measure.probe import fitted, probe
 from .training import Train, check_same
 
@@ -35,6 +37,9 @@ class Probe(Stage):
     def _same_network(self):
         check_same(self, self.model)
         return self
+
+    def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
+        return [{"quantity": "probe_accuracy", "value": entry.result["accuracy"]}]
 
     def cost(self, data: Data) -> float:
         target = data(self.target)
