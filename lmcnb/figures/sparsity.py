@@ -1,7 +1,8 @@
 """Figure 2: test accuracy against sparsity, and the data points that each sparsity cost."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,10 +13,11 @@ from matplotlib.figure import Figure
 from ..statistics import estimate
 from ..tables import Table
 from .base import caption, colour, label, percent_sparse
-from .parts import SMALL
+from .parts import SMALL, curve
 
 ByRound = dict[int, np.ndarray]
 WORDS = {"trained": "decoded", "stored": "stored (the paper's count)", "with distillation": "decoded + distillation"}
+BARS: dict[str, Any] = {"linewidth": 1.3, "marker": "D", "markersize": 4, "elinewidth": 1.3, "capsize": 2}
 STYLES = {"trained": "-", "stored": "--", "with distillation": ":"}
 
 
@@ -76,7 +78,8 @@ def _curves(ax: Axes, accuracy: Mapping[str, ByRound]) -> None:
     ax.axhspan(dense.low, dense.high, color=colour("dense"), alpha=0.08, linewidth=0)
     ax.axhline(dense.mean, color=colour("dense"), linewidth=1, label="dense, and its interval")
     for method, shift, rounds in _apart(accuracy):
-        _interval_line(ax, [r + shift for r in rounds], accuracy[method].values(), method, label(method))
+        curve(ax, {r + shift: estimate(accuracy[method][r]) for r in rounds}, color=colour(method),
+              label=label(method), **BARS)
     ax.set(ylabel="test accuracy (%)", title="accuracy of the subnetwork, trained on real data")
     ax.legend(fontsize="small", loc="lower left")
 
@@ -91,8 +94,8 @@ def _differences(ax: Axes, accuracy: Mapping[str, ByRound], tolerance: float) ->
             values = others[method][r]
             ax.plot([r + shift] * len(values), values, "o", color=colour(method), alpha=0.35, markersize=3,
                     markeredgewidth=0)
-        _interval_line(ax, [r + shift for r in rounds], others[method].values(), method,
-                       label(method).split(" (")[0], linestyle="none")
+        curve(ax, {r + shift: estimate(others[method][r]) for r in rounds}, color=colour(method), linestyle="none",
+              label=label(method).split(" (")[0], **BARS)
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.axhline(tolerance, color="#999999", linewidth=0.8, linestyle=":")
     ax.set(ylabel="difference (points of accuracy)", title="other method − distilled, paired by initialisation")
@@ -126,11 +129,3 @@ def _apart(methods: Mapping[str, ByRound]) -> list[tuple[str, float, list[int]]]
     """Every method with a small sideways shift, so that intervals at one sparsity do not hide each other."""
     middle = (len(methods) - 1) / 2
     return [(method, 0.09 * (k - middle), list(rounds)) for k, (method, rounds) in enumerate(methods.items())]
-
-
-def _interval_line(ax: Axes, x: Sequence[float], values: Iterable[np.ndarray], method: str, name: str,
-                   linestyle: str = "-") -> None:
-    found = [estimate(v) for v in values]
-    bars = [[e.mean - e.low for e in found], [e.high - e.mean for e in found]]
-    ax.errorbar(x, [e.mean for e in found], np.nan_to_num(bars), color=colour(method), label=name, linestyle=linestyle,
-                linewidth=1.3, marker="D", markersize=4, elinewidth=1.3, capsize=2)
