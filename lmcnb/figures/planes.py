@@ -8,64 +8,67 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..tables import Table
 from .base import caption, label
 
 TITLES = {"through": "through three trainings", "released": "as in the released code", "random": "random directions"}
+UNITS = {"through": "weight space, Euclidean", "released": "multiples of (θ₀ − θ₁)/2",
+         "random": "multiples of the filters' norms"}
 
 
-def plane(ax: Axes, xs, ys, loss, places, levels: Sequence[float], in_plane: int) -> None:
+def plane(ax: Axes, table: Table, levels: Sequence[float]):
     """Filled contours of one plane with the trained networks: solid where they lie in it, hollow where projected.
 
-    Infinite losses are drawn as the highest.
+    Losses that are not finite are drawn as the highest.
     """
-    loss = np.asarray(loss, dtype=float)
+    grid = table.select(quantity="train_loss").pivot(index="y", columns="x", values="value")
+    xs, ys, loss = grid.columns.to_numpy(float), grid.index.to_numpy(float), grid.to_numpy(float)
     highest = max(loss.max(where=np.isfinite(loss), initial=levels[0]), 2 * levels[-1] - levels[-2])
-    loss = np.where(np.isposinf(loss), highest, loss)
+    loss = np.where(np.isfinite(loss), loss, highest)
     shown = ax.contourf(xs, ys, np.maximum(loss, levels[0]), levels=levels, cmap="viridis", extend="max")
     ax.contour(xs, ys, loss, levels=levels[1:-1:2], colors="white", linewidths=0.3, alpha=0.6)
-    for k, (x, y) in enumerate(places):
-        face = "white" if k < in_plane else "none"
-        ax.plot(x, y, "o", color="white", markerfacecolor=face, markersize=5, clip_on=False)
-        ax.annotate(str(k), (x, y), xytext=(4, 3), textcoords="offset points", color="white", fontsize="x-small")
+    networks = table.select(quantity="distance from the plane")
+    near = 1e-3 * max(1.0, networks["value"].max())
+    for k, x, y, away in networks[["network", "x", "y", "value"]].to_numpy(float):
+        ax.plot(x, y, "o", color="white", markerfacecolor="white" if away < near else "none", markersize=5,
+                clip_on=False)
+        ax.annotate(f"{k:.0f}", (x, y), xytext=(4, 3), textcoords="offset points", color="white", fontsize="x-small")
     ax.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]))
     return shown
 
 
-def shared_levels(planes: Mapping[tuple[str, str], Mapping], count: int = 17) -> np.ndarray:
+def shared_levels(planes: Table, count: int = 17) -> np.ndarray:
     """Levels from the smallest loss to what the planes between trainings hold; random directions rise out of them."""
-    losses = {key: np.asarray(p["loss"], dtype=float) for key, p in planes.items()}
-    finite = {key: loss[np.isfinite(loss)] for key, loss in losses.items()}
-    between = [loss for (kind, _), loss in finite.items() if kind != "random"]
-    low = float(np.concatenate(list(finite.values())).min())
-    high = float(np.quantile(np.concatenate(between), 0.9)) if between else low
+    losses = planes.select(quantity="train_loss")
+    losses = losses[np.isfinite(losses["value"])]
+    between = losses.loc[losses["kind"] != "random", "value"]
+    low = losses["value"].min()
+    high = between.quantile(0.9) if len(between) else low
     return low + max(high - low, 1e-3) * np.linspace(0, 1, count) ** 1.5
 
 
-def landscapes(planes: Mapping[tuple[str, str], Mapping], alphas, segments: Mapping[str, np.ndarray], note: str,
-               names: Mapping[str, str] | None = None) -> Figure:
+def landscapes(table: Table, note: str = "", names: Mapping[str, str] | None = None) -> Figure:
     """Figure 5 of McDermott & Parhi (2025) on three kinds of plane, with the segment between two trainings.
 
     Args:
-        planes: by (kind, way), kinds as in TITLES: xs [X], ys [Y], loss [Y, X] (nats), places [S, 2] of the trained
-            networks and in_plane, how many of them lie in the plane.
-        alphas: [A]. segments: train loss [A] from the first to the second training, by way.
-        names: how to call the ways. note: the caption.
+        table: planes of one initialisation by method and ``kind``, as in TITLES: the train loss (nats) at x and y, and
+            the trained networks' places and distances; and paths from the first to the second training.
+        names: how to call the methods. note: the caption.
     """
-    kinds, ways = (list(dict.fromkeys(k[i] for k in planes)) for i in (0, 1))
+    planes = table[table["kind"].notna()]
+    kinds, methods = planes["kind"].unique(), planes["method"].unique()
+    paths = table[table["alpha"].notna()].select(init=planes["init"].iloc[0])
     levels = shared_levels(planes)
-    figure, axes = plt.subplots(len(ways), len(kinds) + 1, figsize=(3 * len(kinds) + 3.4, 2.75 * len(ways)),
+    figure, axes = plt.subplots(len(methods), len(kinds) + 1, figsize=(3 * len(kinds) + 3.4, 2.75 * len(methods)),
                                 layout="constrained", squeeze=False)
-    for row, way in zip(axes, ways):
+    for row, method in zip(axes, methods):
         for ax, kind in zip(row, kinds):
-            p = planes[kind, way]
-            shown = plane(ax, p["xs"], p["ys"], p["loss"], p["places"], levels, p["in_plane"])
-            ax.set_title(TITLES[kind] if way == ways[0] else "")
-        row[0].set_ylabel(f"{(names or {}).get(way, label(way))}\n\nweight space, Euclidean")
-        _segment(row[-1], alphas, segments, way)
+            shown = plane(ax, planes.select(kind=kind, method=method), levels)
+            ax.set_title(TITLES[kind] if method == methods[0] else "")
+        row[0].set_ylabel(f"{(names or {}).get(method, label(method))}\n\nweight space, Euclidean")
+        _segment(row[-1], paths, method)
     for ax, kind in zip(axes[-1], kinds):
-        unit = {"through": "weight space, Euclidean", "released": "multiples of (θ₀ − θ₁)/2",
-                "random": "multiples of the filters' norms"}
-        ax.set_xlabel(unit[kind])
+        ax.set_xlabel(UNITS[kind])
     axes[0, -1].set_title("along the segment 0 – 1")
     axes[-1, -1].set_xlabel("α")
     figure.colorbar(shown, ax=axes[:, :-1], location="bottom", shrink=0.5, aspect=45, format="%.2f",
@@ -74,12 +77,12 @@ def landscapes(planes: Mapping[tuple[str, str], Mapping], alphas, segments: Mapp
     return figure
 
 
-def _segment(ax: Axes, alphas, segments: Mapping[str, np.ndarray], way: str) -> None:
-    share = np.asarray(alphas)
-    rises = {w: np.asarray(v) - (1 - share) * v[0] - share * v[-1] for w, v in segments.items()}
+def _segment(ax: Axes, paths: Table, strong: str) -> None:
+    alphas = paths.alphas
+    rises = {m: v - (1 - alphas) * v[0] - alphas * v[-1] for m, (v, *_) in paths.curves(by=["method"]).items()}
     top = max(float(np.abs(r).max()) for r in rises.values()) or 1.0
-    for w, rise in rises.items():
-        ax.plot(alphas, rise, color="#1f1f1f" if w == way else "#c8c8c8", linewidth=1.8 if w == way else 1,
-                zorder=2 if w == way else 1)
+    for method, rise in rises.items():
+        ax.plot(alphas, rise, color="#1f1f1f" if method == strong else "#c8c8c8",
+                linewidth=1.8 if method == strong else 1, zorder=2 if method == strong else 1)
     ax.axhline(0, color="#999999", linewidth=0.6)
     ax.set(ylabel="rise above the chord (nats)", ylim=(-1.15 * top, 1.15 * top))
