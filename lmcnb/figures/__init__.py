@@ -1,7 +1,7 @@
 """Figures: parts that draw a panel from a table, figures made of them, and one way to save them and read them back."""
 from .algorithm import distilled_pruning
 from .audit import audit
-from .base import caption, colour, images_grid, label, percent_sparse, style
+from .base import caption, colour, images_grid, label, percent_sparse, pictures, style
 from .batchnorm import batchnorm
 from .compression import compression
 from .generalisation import generalisation
@@ -42,6 +42,7 @@ __all__ = [
     "overlay",
     "pdf",
     "percent_sparse",
+    "pictures",
     "plain",
     "png",
     "ratio",

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from ..tables import percent_sparse
 
-__all__ = ["COLOURS", "LABELS", "caption", "colour", "images_grid", "label", "percent_sparse", "style", "styled"]
+__all__ = ["COLOURS", "LABELS", "caption", "colour", "images_grid", "label", "percent_sparse", "pictures", "style",
+           "styled"]
 
 COLOURS = {"dense": "#222222", "imp": "#c44e52", "idc": "#1f77b4", "idc-early": "#7fb3d9", "dm": "#2a9d8f",
            "dsa": "#e07b39", "dc": "#e9b08a", "mtt": "#d6336c", "herding": "#b8860b", "k-center": "#606c38",
@@ -65,3 +66,9 @@ def images_grid(sets: Mapping[str, np.ndarray], columns: int = 10) -> Figure:
             ax.set_axis_off()
         row[0].set_title(name, loc="left", fontsize="small")
     return figure
+
+
+def pictures(images: np.ndarray) -> np.ndarray:
+    """What a figure keeps of images [n, C, H, W] in 0…1: uint8 [n, H, W], or [n, H, W, 3] of three channels."""
+    found = np.moveaxis(np.rint(255 * np.clip(images, 0, 1)).astype(np.uint8), 1, -1)
+    return found[..., 0] if found.shape[-1] == 1 else found
