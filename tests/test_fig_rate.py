@@ -21,7 +21,8 @@ CORRELATION = RankCorrelation(-0.001, -0.9, 0.1, 3, 3)
 WIDE = {("idc", 1, 4): VALUES, ("imp", 9, 4): VALUES, ("dense", 9, 0): VALUES}
 RECORD = {"setting": "s", "name": "n", "way": "idc", "round": 4, "compression": 10, "barrier": VALUES,
           "imp_barrier": VALUES, "accuracy": VALUES, "imp_accuracy": VALUES}
-BY_ROUND = dict.fromkeys(range(5), VALUES)
+TICKETS = Table.of({"method": m, "round": r, "init": i, "quantity": "test_accuracy", "value": v}
+                   for m in ("k=0", "k>0", "hybrid") for r in range(5) for i, v in enumerate(VALUES))
 SPARSE = Table.of(
     [{"method": m, "round": r, "init": i, "quantity": "test_accuracy", "value": v}
      for m, r in (("dense", 0), ("imp", 4), ("idc", 4)) for i, v in enumerate(VALUES)]
@@ -39,8 +40,7 @@ DRAWN = {
     "generalisation": lambda **o: figures.generalisation(TABLE, {"probe": TABLE}, {("probe", 4): CORRELATION},
                                                          dict.fromkeys(KEYS, [-0.2, 3.0]), ["a", "b"], "a note", **o),
     "hessian": lambda **o: figures.hessian(Table.of(a_curvature()), "a note", **o),
-    "hybrid": lambda **o: figures.hybrid(dict.fromkeys(("k=0", "k>0", "hybrid"), BY_ROUND),
-                                         {k: k for k in ("k=0", "k>0", "hybrid")}, 2, "a note", **o),
+    "hybrid": lambda **o: figures.hybrid(TICKETS, {m: m for m in ("k=0", "k>0", "hybrid")}, 2, "a note", **o),
     "methods": lambda **o: figures.methods({"idc": PICTURES[0]}, {"idc": [(1.0, VALUES)]}, TABLE, TABLE, "a note", **o),
     "sparsity": lambda **o: figures.accuracy_against_sparsity(SPARSE, "a note", **o),
     "stability": lambda **o: figures.stability(ALPHAS, HEIGHTS, PATHS, TABLE, TABLE, "a note", **o),
