@@ -169,10 +169,13 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
     """
     if str(seeds[0]) == str(seeds[1]):
         raise ValueError(f"seeds must be two different ones, or the two trainings are one; got {seeds}")
+    last = recipe.steps(len(data.train))
     if step is not None:
-        if not networks.step <= step <= recipe.steps(len(data.train)):
-            raise ValueError(f"step must lie in {networks.step}…{recipe.steps(len(data.train))}; got {step}")
+        if not networks.step <= step <= last:
+            raise ValueError(f"step must lie in {networks.step}…{last}; got {step}")
         networks = networks.train(data, recipe, seeds[0], stop=step)
+    if networks.step == last:  # nothing is left to train: the limit in which the two ends are one
+        return path(networks, networks, data, **options)
     a, b = (networks.train(data, recipe, seed) for seed in seeds)
     return path(a, b, data, **options)
 
