@@ -144,7 +144,12 @@ def test_a_training_stops_at_a_step_and_goes_on_from_it(few: Images):
     assert late.step == 6 and not identical(late.params, early.train(few, QUICK, 0).params)
 
 
-@pytest.mark.parametrize("options", [{}, {"seeds": ("a", 5)}, {"step": 0}, {"step": 2}, {"step": 2, "seeds": (5, 6)}],
+def test_at_the_end_of_a_schedule_there_is_nothing_to_train():
+    with pytest.raises(ValueError, match=r"at step 2, the end of a recipe of 2: raise epochs, or begin its schedule anew"):
+        replace(fresh(0), step=2).train(DATA, QUICK)
+
+
+@pytest.mark.parametrize("options", [{}, {"seeds": ("a", 5)}, {"step": 0}, {"step": 1}, {"step": 1, "seeds": (5, 6)}],
                          ids=str)
 def test_instability_is_two_trainings_and_the_path_between_them(options: dict):
     found, alphas = sparse(0, 1), [0, 0.5, 1]
