@@ -74,14 +74,14 @@ def band(ax: Axes, alphas: np.ndarray, rows: np.ndarray, hue: str, line: str, na
     ax.fill_between(alphas, mean - half, mean + half, color=hue, alpha=0.12, linewidth=0)
 
 
-def dots(ax: Axes, table: Table | Mapping[tuple[str, int], Sequence[float]], xlabel: str,
+def dots(ax: Axes, table: Table | Mapping[tuple, Sequence[float]], xlabel: str,
          threshold: float | None = None, zero: bool = True, rate: float = 0.2, shift: float = 0.0,
-         line: str = "-", marker: str = "D", face: str | None = None) -> None:
+         line: str = "-", marker: str = "D", face: str | None = None, names: Sequence[str] | None = None) -> None:
     """One row a method and round: a small dot for each initialisation, mean and 95% interval (Student's t).
 
     ``table`` has one value an initialisation, or is a mapping from method and round to such values. ``zero`` draws a
     line there, ``threshold`` a dotted one. ``shift`` moves the rows up, so that another table's fit between; ``line``,
-    ``marker`` and its ``face`` tell them apart.
+    ``marker`` and its ``face`` tell them apart. ``names`` stand for those of method and round.
     """
     values = table.values_of() if isinstance(table, Table) else table
     for k, (key, points) in enumerate(reversed(values.items())):
@@ -94,7 +94,8 @@ def dots(ax: Axes, table: Table | Mapping[tuple[str, int], Sequence[float]], xla
         ax.axvline(0, color="#999999", linewidth=0.8)
     if threshold is not None:
         ax.axvline(threshold, color="#999999", linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(values)), [subnetwork(m, r, rate) for m, r in values][::-1], fontsize="x-small")
+    names = names or [subnetwork(m, r, rate) for m, r in values]
+    ax.set_yticks(range(len(values)), names[::-1], fontsize="x-small")
     ax.set(xlabel=xlabel, ylim=(-0.6, len(values) - 0.4))
 
 
