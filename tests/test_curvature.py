@@ -262,7 +262,8 @@ def test_the_lab_keeps_the_curvature_of_a_subnetwork(lab: Lab, diagonal: str):
     net = Net(name="convnet2", channels=1, size=8, width=3)
     recipe = Recipe(epochs=0.5, lr=0.05, augment="none", cutmix=0)
     train = Train(net=net, recipe=recipe, mask=Ticket(net=net, recipe=recipe, round=2))
-    entry = lab.get(Curvature(net=net, model=train, images=50, diagonal=diagonal, products=8, steps=5))
+    spec = Curvature(net=net, model=train, images=50, diagonal=diagonal, products=8, steps=5, starts=2)
+    entry = lab.get(spec)
     exact = exact_diagonal(lab.load(train), lab.dataset("digits").train.subset(slice(0, 50)))
     assert entry.result["kept"] == len(exact) < entry.result["weights"] == net.count()
     if diagonal == "exact":
@@ -270,4 +271,12 @@ def test_the_lab_keeps_the_curvature_of_a_subnetwork(lab: Lab, diagonal: str):
         assert entry.result["all"]["mean"] == pytest.approx(float(exact.sum()) / net.count())
     else:
         assert abs(entry.result["trace"] - float(exact.sum())) < 6 * entry.result["trace_error"]
-    assert entry.result["largest"] > entry.result["smallest"] and entry.tensors["nodes"].shape == (1, 5)
+    assert entry.result["largest"] > entry.result["smallest"] and entry.tensors["nodes"].shape == (2, 5)
+    table = lab.table([spec], columns={spec: {"method": "real"}})
+    assert table.select(quantity="trace", method="real")["value"].item() == entry.result["trace"]
+    nodes = table.select(quantity="spectral weight")
+    assert nodes["eigenvalue"].max() == entry.result["largest"] and nodes["value"].sum() == pytest.approx(1)
+    if diagonal == "exact":
+        drawn = table.select(quantity="|diagonal|")
+        assert drawn["share"].is_monotonic_increasing and drawn["value"].is_monotonic_decreasing
+        assert (drawn["share"].iloc[-1], drawn["value"].iloc[0]) == (100, float(exact.abs().max()))

@@ -1,10 +1,11 @@
-"""Figures 5, 8 and 14 draw what they are given."""
+"""Figures 8 and 14 draw what they are given."""
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from lmcnb import estimate, figures
+from lmcnb.tables import Table
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
 
@@ -45,43 +46,33 @@ def test_overlaps_are_multiples_of_chance_without_the_diagonal():
     assert texts.count("1.20") == 2 and "4.00" not in texts
 
 
+def a_curvature():
+    """Curvature of a dense network and a distilled subnetwork on two samples of images, three initialisations."""
+    for method, round, entries in (("dense", 0, [4.0, 3.0, 1.0]), ("idc", 4, [0.5, 0.1])):
+        of, n = {"method": method, "round": round}, len(entries)
+        first = {**of, "init": 0, "images": 64, "diagonal": "exact", "quantity": "|diagonal|"}
+        yield from ({**first, "share": 100 * (k + 1) / n, "value": v} for k, v in enumerate(entries))
+        for images, values in ((64, [1.0, 2.0, 3.0]), (2048, [2.0, 2.5, 3.0])):
+            for init, value in enumerate(values):
+                row = {**of, "init": init, "images": images, "diagonal": "hutchinson"}
+                yield from ({**row, "quantity": quantity, "value": value} for quantity in ("trace", "largest"))
+                yield from ({**row, "quantity": "spectral weight", "eigenvalue": node, "value": weight}
+                            for node, weight in ((0.0, 0.9), (value, 0.1)))
+
+
 def test_the_hessian_figure_draws_traces_of_both_samples_and_the_sorted_diagonal():
-    diagonals = {("dense", 0): [3.0, -4.0, 1.0], ("idc", 4): [0.5, 0.1]}
-    traces = {"64 images": dict.fromkeys(diagonals, [1.0, 2.0, 3.0]),
-              "2,048 images": dict.fromkeys(diagonals, [2.0, 2.5, 3.0])}
-    grid = np.linspace(-1, 5, 50)
-    figure = figures.hessian(diagonals, traces, traces, grid, {k: np.exp(-grid ** 2) for k in diagonals}, "a note")
-    first, second = figure.axes[:2]
+    figure = figures.hessian(Table.of(a_curvature()), "a note")
+    first, second, third = figure.axes[:3]
     dense = next(x for x in first.lines if x.get_label() == "dense")
     np.testing.assert_allclose(dense.get_ydata(), [4, 3, 1])
     np.testing.assert_allclose(dense.get_xdata(), [100 / 3, 200 / 3, 100])
-    assert sorted(x.get_xdata()[0] for x in second.lines if x.get_marker() == "D" and len(x.get_xdata()))[:2] == [2, 2]
-    assert figures.named(("idc", 4)) == "distilled, IDC, 59%"
-
-
-def test_an_infinite_loss_is_drawn_as_the_highest():
-    axis = np.linspace(-1, 1, 5)
-    loss = np.add.outer(axis ** 2, axis ** 2)
-    loss[0] = np.inf
-    one = {"xs": axis, "ys": axis, "loss": loss, "places": [(0.5, 0)], "in_plane": 1}
-    figure = figures.landscapes({("through", "dense"): one}, [0, 1], {"dense": np.array([0.0, 0.0])}, "a note")
-    drawn = figure.axes[0].collections[0]
-    assert drawn.get_clim()[1] < 3
-    above = drawn.get_paths()[-1].vertices  # what lies beyond the last level
-    assert above[:, 1].min() == -1
-
-
-def test_landscapes_share_one_scale_and_mark_what_lies_in_the_plane(tmp_path):
-    axis = np.linspace(-1, 1, 5)
-    hill = np.add.outer(axis ** 2, axis ** 2)
-    one = {"xs": axis, "ys": axis, "loss": hill, "places": [(0.5, 0), (-0.5, 0)], "in_plane": 1}
-    planes = {(kind, way): {**one, "loss": hill * scale} for kind in ("through", "random")
-              for way, scale in (("dense", 3.0), ("idc", 1.0))}
-    alphas = np.linspace(0, 1, 5)
-    figure = figures.landscapes(planes, alphas, {"dense": hill[0], "idc": alphas * 0}, "a note")
-    panels = [ax for ax in figure.axes if ax.collections and ax.get_label() != "<colorbar>"]
-    assert len({tuple(np.round(ax.collections[0].get_clim(), 6)) for ax in panels}) == 1
-    solid, hollow = (line.get_markerfacecolor() for line in panels[0].lines[:2])
-    assert (solid, hollow) == ("white", "none")
-    segment = figure.axes[2].lines
-    assert any(np.allclose(x.get_ydata(), hill[0] - 2) for x in segment)  # above its chord, which is flat
+    drawn = [x.get_xydata()[0] for x in second.lines if x.get_marker() == "D" and len(x.get_xdata())]
+    means = {round(y, 9): x for x, y in drawn}
+    assert means == {1.14: 2, 0.86: 2.5, 0.14: 2, -0.14: 2.5}
+    faces = [x.get_markerfacecolor() for x in second.lines if x.get_label() in ("64 images", "2,048 images")]
+    assert faces == ["white", "#555555"]
+    density = third.lines[0]  # of the first initialisation on the larger sample: nine tenths at 0, a tenth at 2
+    grid, heights = density.get_xdata(), density.get_ydata()
+    assert heights.sum() * (grid[1] - grid[0]) == pytest.approx(1, rel=1e-3)
+    assert (grid * heights).sum() * (grid[1] - grid[0]) == pytest.approx(0.2, rel=1e-2)
+    assert list(third.lines[1].get_xdata()) == [2, 2]

@@ -1,14 +1,16 @@
 """The Hessian of a trained network."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
+from ..lab.store import Entry
 from ..measure.diagonal import Diagonal, estimate_diagonal, exact_diagonal, summary
 from ..measure.hessian import HessianOperator
 from ..measure.spectrum import lanczos
@@ -44,6 +46,22 @@ class Curvature(Stage):
         check_same(self, self.model)
         return self
 
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        return super().described(sets) | {"images": self.images, "diagonal": self.diagonal}
+
+    def rows(self, entry: Entry) -> Iterator[dict[str, Any]]:
+        """Also the spectrum's nodes, and the size of an exact diagonal's entries by rank: ``share`` (%) are larger."""
+        yield from super().rows(entry)
+        if self.steps:
+            yield {"quantity": "largest_error", "value": entry.result["eigenvalue_errors"][0]}
+            nodes, weights = (entry.tensors[n].flatten().tolist() for n in ("nodes", "node_weights"))
+            yield from ({"quantity": "spectral weight", "eigenvalue": node, "value": weight / self.starts}
+                        for node, weight in zip(nodes, weights))
+        if self.diagonal == "exact":
+            sizes = entry.tensors["diagonal"].abs().sort(descending=True).values.tolist()
+            yield from ({"quantity": "|diagonal|", "share": 100 * rank / len(sizes), "value": sizes[rank - 1]}
+                        for rank in ranks(len(sizes)))
+
     def cost(self, data: Data) -> float:
         # An exact diagonal takes about as long as some hundred products on few images.
         products = {"exact": 100, "none": 0}.get(self.diagonal, self.products)
@@ -72,3 +90,9 @@ class Curvature(Stage):
             tensors |= {"nodes": seen.nodes, "node_weights": seen.weights}
             values |= {"largest": seen.largest, "smallest": seen.smallest, "eigenvalue_errors": list(seen.errors)}
         return [Result(values, tensors)]
+
+
+def ranks(n: int, points: int = 150) -> list[int]:
+    """Of 1…n those that draw a sorted curve on a logarithmic axis: dense at its start, and at its end where it falls."""
+    steps = np.geomspace(1, n, points).round().astype(int)
+    return np.union1d(steps, n + 1 - steps).tolist()
