@@ -15,7 +15,8 @@ from lmcnb.distill import METHODS
 from lmcnb.models import MODELS
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)[1:]  # the first reads a figure
+READING = README.split("```python\n")[1].split("```")[0]
 
 
 class MyNet(nn.Module):
@@ -58,6 +59,12 @@ def test_pictures_and_pages_are_there():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert any(link.endswith(".png") for link in links)
     assert not [link for link in links if not (Path(__file__).parents[1] / link).exists()]
+
+
+def test_a_committed_figure_is_read_and_drawn():
+    given = {"lmcnb": lmcnb}
+    exec(READING, given)
+    assert {c.id for c in given["fig"].claims} >= {"A1-59%", "A2-59%"} and "round" in given["fig"].table
 
 
 def test_bring_your_own_data_network_and_mask(folder, capsys):
