@@ -6,19 +6,27 @@ from matplotlib.text import Text
 from test_fig_audit import a_curvature
 
 from lmcnb import figures
-from lmcnb.statistics import RankCorrelation
 from lmcnb.tables import Table
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
 VALUES = [1.0, 1.2, 1.1]
 KEYS = [("dense", 0), ("imp", 4), ("idc", 4)]
 TABLE = dict.fromkeys(KEYS, VALUES)
+FOUND = [("dense", 0, 9), ("imp", 4, 9), ("idc", 4, 1)]
 ALPHAS, PATH = np.linspace(0, 1, 3), np.array([[0.0, 1.0, 0.2]] * 3)
 PATHS, HEIGHTS = dict.fromkeys(KEYS, PATH), dict.fromkeys(("idc", "imp"), np.add.outer(range(5), range(3)))
 WEIGHTS, MASK = np.linspace(-1, 1, 8), np.ones((2, 4), dtype=bool)
 PICTURES = np.zeros((2, 3, 1, 4, 4))
-CORRELATION = RankCorrelation(-0.001, -0.9, 0.1, 3, 3)
-WIDE = {("idc", 1, 4): VALUES, ("imp", 9, 4): VALUES, ("dense", 9, 0): VALUES}
+FAMILY = Table.of(
+    [{"method": m, "round": r, "ipc": k, "init": i, "quantity": q, "value": v} for m, r, k in FOUND
+     for q in ("train_loss barrier, midpoint", "test_accuracy", "corrupted", "kept", "probe", "images looked at")
+     for i, v in enumerate(VALUES)]
+    + [{"method": m, "round": r, "quantity": "accuracy lost", "corruption": c, "value": v} for m, r, _ in FOUND
+       for c, v in (("a", -0.002), ("b", 0.03))]
+    + [{"round": 4, "quantity": f"rank correlation, {n}{end}", "value": v} for n in ("corrupted", "kept", "probe")
+       for end, v in (("", -0.001), (", low", -0.9), (", high", 0.1))]
+    + [{"method": "idc", "ipc": 1, "share": 1.0, "protocol": "dc", "init": i, "quantity": q, "value": v}
+       for q in ("set_accuracy", "seconds") for i, v in enumerate(VALUES)])
 RECORD = {"setting": "s", "name": "n", "way": "idc", "round": 4, "compression": 10, "barrier": VALUES,
           "imp_barrier": VALUES, "accuracy": VALUES, "imp_accuracy": VALUES}
 TICKETS = Table.of({"method": m, "round": r, "init": i, "quantity": "test_accuracy", "value": v}
@@ -35,13 +43,11 @@ DRAWN = {
         {"conv": [1.0, 0.5]}, {0: (10.0, 66.0), 4: (11.0, 64.0)}, "a note", **o),
     "batchnorm": lambda **o: figures.batchnorm(ALPHAS, HEIGHTS, *(dict.fromkeys(("lerp", "recalibrate"), t)
                                                                   for t in (PATHS, TABLE, TABLE)), "a note", **o),
-    "compression": lambda **o: figures.compression({("idc", 1): VALUES}, WIDE, WIDE, dict.fromkeys(WIDE, 100.0), 9,
-                                                   "a note", **o),
-    "generalisation": lambda **o: figures.generalisation(TABLE, {"probe": TABLE}, {("probe", 4): CORRELATION},
-                                                         dict.fromkeys(KEYS, [-0.2, 3.0]), ["a", "b"], "a note", **o),
+    "compression": lambda **o: figures.compression(FAMILY, "a note", **o),
+    "generalisation": lambda **o: figures.generalisation(FAMILY, "a note", **o),
     "hessian": lambda **o: figures.hessian(Table.of(a_curvature()), "a note", **o),
     "hybrid": lambda **o: figures.hybrid(TICKETS, {m: m for m in ("k=0", "k>0", "hybrid")}, 2, "a note", **o),
-    "methods": lambda **o: figures.methods({"idc": PICTURES[0]}, {"idc": [(1.0, VALUES)]}, TABLE, TABLE, "a note", **o),
+    "methods": lambda **o: figures.methods(FAMILY, {"idc": np.zeros((2, 4, 4), np.uint8)}, "dc", "a note", **o),
     "sparsity": lambda **o: figures.accuracy_against_sparsity(SPARSE, "a note", **o),
     "stability": lambda **o: figures.stability(ALPHAS, HEIGHTS, PATHS, TABLE, TABLE, "a note", **o),
     "tradeoff": lambda **o: figures.tradeoff([RECORD], "a note", **o),
