@@ -91,5 +91,10 @@ def test_weights_of_unlike_length_are_refused():
         a_round(initial=INITIAL[:10])
 
 
+def test_a_figure_without_its_pictures_says_so():
+    with pytest.raises(ValueError, match="saved without its pictures"):
+        figures.distilled_pruning(Table.of(a_round()), {}, [1])
+
+
 def test_the_same_inputs_give_the_same_bytes():
     assert png(a_figure()) == png(a_figure())

@@ -67,8 +67,13 @@ def distilled_pruning(table: Table, images: Mapping[str, Sequence[np.ndarray]], 
             "mask, <layer>", uint8 [rounds, outputs, inputs · kernel], 0 where a weight is pruned.
         rounds: those whose masks these are. note: the caption: data, network, recipe. rate: share of the weights left
             that a round removes.
+    Raises:
+        ValueError: there are no such images.
     """
     masks = {n.removeprefix("mask, "): m for n, m in images.items() if n.startswith("mask, ")}
+    if not masks or not {"stored", "decoded"} <= set(images):
+        raise ValueError("images lack the distilled set or the masks: a figure that was saved without its pictures is "
+                         "drawn by running its notebook")
     with matplotlib.rc_context(SMALL):
         figure = plt.figure(figsize=(12, 7.6))
         picture(_title(figure.add_axes((0.01, 0.60, 0.17, 0.27)), "1 · distil"), images["stored"][0])
