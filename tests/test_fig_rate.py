@@ -27,8 +27,10 @@ FAMILY = Table.of(
        for end, v in (("", -0.001), (", low", -0.9), (", high", 0.1))]
     + [{"method": "idc", "ipc": 1, "share": 1.0, "protocol": "dc", "init": i, "quantity": q, "value": v}
        for q in ("set_accuracy", "seconds") for i, v in enumerate(VALUES)])
-RECORD = {"setting": "s", "name": "n", "way": "idc", "round": 4, "compression": 10, "barrier": VALUES,
-          "imp_barrier": VALUES, "accuracy": VALUES, "imp_accuracy": VALUES}
+PAIR = Table.of(
+    {"setting": "s", "name": "n", "mask": "m", "method": m, "round": 4, "init": i, "compression": 10.0, "quantity": q,
+     "value": v} for m in ("idc", "imp") for q in ("train_loss barrier, midpoint", "test_accuracy")
+    for i, v in enumerate(VALUES))
 TICKETS = Table.of({"method": m, "round": r, "init": i, "quantity": "test_accuracy", "value": v}
                    for m in ("k=0", "k>0", "hybrid") for r in range(5) for i, v in enumerate(VALUES))
 SPARSE = Table.of(
@@ -50,7 +52,7 @@ DRAWN = {
     "methods": lambda **o: figures.methods(FAMILY, {"idc": np.zeros((2, 4, 4), np.uint8)}, "dc", "a note", **o),
     "sparsity": lambda **o: figures.accuracy_against_sparsity(SPARSE, "a note", **o),
     "stability": lambda **o: figures.stability(ALPHAS, HEIGHTS, PATHS, TABLE, TABLE, "a note", **o),
-    "tradeoff": lambda **o: figures.tradeoff([RECORD], "a note", **o),
+    "tradeoff": lambda **o: figures.tradeoff(PAIR, [4], "a note", **o),
 }
 
 

@@ -1,8 +1,9 @@
-"""Figure 6: how much more stable than IMP's, and how much more accurate, are the subnetworks found in other ways?"""
+"""Figure 6: how much more stable than IMP's, and how much more accurate, are the subnetworks of other methods?"""
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -12,7 +13,9 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from ..statistics import Estimate, estimate
+from ..tables import Table
 from .base import caption, colour, percent_sparse
+from .parts import dots
 
 SHAPES = "o^svPX<>"
 
@@ -34,21 +37,77 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: 
     return Estimate(float(x.mean() / y.mean()), float((b - root) / a), float((b + root) / a), n)
 
 
-def tradeoff(records: Sequence[Mapping], note: str, rate: float = 0.2) -> Figure:
+@dataclass(frozen=True)
+class Beside:
+    """A subnetwork beside IMP's of the same setting and sparsity: n values each, one an initialisation.
+
+    Attributes:
+        setting, method, name, mask: of the table's row; of "dense" too, which is beside IMP's of any sparsity.
+        round: IMP's. compression: images per class for each stored one, or NaN.
+        barrier, imp_barrier: nats, midpoint. accuracy, imp_accuracy: %.
+    """
+
+    setting: str
+    method: str
+    name: str
+    mask: str
+    round: int
+    compression: float
+    barrier: np.ndarray
+    imp_barrier: np.ndarray
+    accuracy: np.ndarray
+    imp_accuracy: np.ndarray
+
+    @property
+    def stability(self) -> np.ndarray:
+        """Barrier minus IMP's, nats [n]."""
+        return self.barrier - self.imp_barrier
+
+    @property
+    def performance(self) -> np.ndarray:
+        """Test accuracy minus IMP's, points [n]."""
+        return self.accuracy - self.imp_accuracy
+
+
+def beside_imp(table: Table, compared: Sequence[int]) -> list[Beside]:
+    """Every subnetwork that shares two initialisations or more with IMP's of its setting, after ``compared`` rounds.
+
+    Args:
+        table: train_loss barriers and test_accuracy by init and round, and the columns method, setting (a text), name
+            (of the subnetwork), mask (a text for what it was found with), compression. The first setting leads.
+    """
+    by, found = ["setting", "method", "name", "mask", "round"], []
+
+    def by_init(rows: Table, scale: float = 1.0) -> dict[tuple, dict[int, float]]:
+        return {key: dict(zip(group["init"], scale * group["value"])) for key, group in rows.groupby(by, sort=False)}
+    barriers, accuracies = by_init(table.barriers()), by_init(table.select(quantity="test_accuracy"), 100)
+    compression, home = table.groupby(by)["compression"].first(), table["setting"].iloc[0]
+    imp = {(setting, round): key for key in barriers for setting, method, *_, round in [key] if method == "imp"}
+    for key, own in barriers.items():
+        setting, method, *_, own_round = key
+        for round in compared:
+            partner = imp.get((setting, round))
+            shared = sorted(own.keys() & barriers.get(partner, {}).keys())
+            if len(shared) > 1 and method != "imp" and own_round in (0, round):
+                values = [np.array([of[k][i] for i in shared]) for of in (barriers, accuracies) for k in (key, partner)]
+                found.append(Beside(*key[:4], round, float(compression[key]), *values))
+    order = {"dense": 0, "idc": 1, "random mask": 9}
+    return sorted(found, key=lambda r: (r.setting != home, r.setting, order.get(r.method, 5), r.name, r.mask, r.round))
+
+
+def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float = 0.2) -> Figure:
     """Figure 6 of McDermott & Parhi (2025), with differences from IMP where the paper has ratios to it.
 
     Args:
-        records: for each way and sparsity: ``setting`` and ``name`` (texts), ``way``, ``round``, ``compression``
-            (images per class / stored ones, or None), and n values paired by initialisation: ``barrier`` and
-            ``imp_barrier`` (nats), ``accuracy`` and ``imp_accuracy`` (%).
-        note: the caption. rate: share of the weights left that a round removes.
+        table, compared: as :func:`beside_imp` takes them. note: the caption. rate: share of the weights left that a
+            round removes.
     Raises:
-        ValueError: there is no record.
+        ValueError: there is no subnetwork beside IMP's.
     """
+    records = beside_imp(table, compared)
     if not records:
-        raise ValueError("tradeoff needs at least one record: a way and IMP with the same settings, two inits or more")
-    settings = list(dict.fromkeys(r["setting"] for r in records))
-    rounds = sorted({r["round"] for r in records})
+        raise ValueError("tradeoff needs a subnetwork and IMP's with the same settings and two inits or more")
+    settings, rounds = list(dict.fromkeys(r.setting for r in records)), sorted({r.round for r in records})
     figure = plt.figure(figsize=(11.5, 5.2), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.25))
     _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds)
@@ -58,36 +117,30 @@ def tradeoff(records: Sequence[Mapping], note: str, rate: float = 0.2) -> Figure
     return figure
 
 
-def differences(record: Mapping) -> tuple[np.ndarray, np.ndarray]:
-    """Barrier (nats) and accuracy (points) minus IMP's, for each initialisation."""
-    return (np.subtract(record["barrier"], record["imp_barrier"]),
-            np.subtract(record["accuracy"], record["imp_accuracy"]))
+def area(compression: float) -> float:
+    """A marker's area in points²: a decade of compression adds as much everywhere; NaN is no compression."""
+    return 30.0 if np.isnan(compression) else 30 + 45 * max(0.0, np.log10(compression))
 
 
-def area(compression: float | None) -> float:
-    """A marker's area in points²: a decade of compression adds as much everywhere."""
-    return 30.0 if compression is None else 30 + 45 * max(0.0, np.log10(compression))
-
-
-def _scatter(ax: Axes, records: Sequence[Mapping], settings: list[str], rounds: list[int]) -> None:
+def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: list[int]) -> None:
     for axis in (ax.axhline, ax.axvline):
         axis(0, color="#cccccc", linewidth=0.8, zorder=0)
     joined: dict[tuple, list] = {}
-    for record in sorted(records, key=lambda r: r["round"]):
-        x, y = (estimate(d) for d in differences(record))
-        hue = colour(record["way"])
+    for record in sorted(records, key=lambda r: r.round):
+        x, y = estimate(record.stability), estimate(record.performance)
+        hue = colour(record.method)
         ax.plot([x.low, x.high], [y.mean, y.mean], color=hue, linewidth=1, alpha=0.6)
         ax.plot([x.mean, x.mean], [y.low, y.high], color=hue, linewidth=1, alpha=0.6)
-        ax.scatter(x.mean, y.mean, s=area(record["compression"]), marker=SHAPES[settings.index(record["setting"]) % 8],
-                   facecolor=hue if record["round"] == rounds[0] else "white", edgecolor=hue, linewidth=1.4, zorder=5)
-        joined.setdefault((record["setting"], record["name"], record.get("set")), []).append((x.mean, y.mean, hue))
+        ax.scatter(x.mean, y.mean, s=area(record.compression), marker=SHAPES[settings.index(record.setting) % 8],
+                   facecolor=hue if record.round == rounds[0] else "white", edgecolor=hue, linewidth=1.4, zorder=5)
+        joined.setdefault((record.setting, record.name, record.mask), []).append((x.mean, y.mean, hue))
     for points in joined.values():
         xs, ys, hues = zip(*points)
         ax.plot(xs, ys, color=hues[0], linestyle=":", linewidth=1.2, zorder=4)
     ax.plot(0, 0, "D", color=colour("imp"), markersize=7, zorder=6)
     ax.annotate("IMP", (0, 0), xytext=(7, 7), textcoords="offset points", color=colour("imp"), fontweight="bold")
-    _frame([estimate(d).mean for r in records for d in differences(r)[:1]], ax.set_xlim)
-    _frame([estimate(d).mean for r in records for d in differences(r)[1:]], ax.set_ylim)
+    _frame([r.stability.mean() for r in records], ax.set_xlim)
+    _frame([r.performance.mean() for r in records], ax.set_ylim)
     ax.set(xlabel="train-loss barrier minus IMP's (nats, midpoint)   ← more stable",
            ylabel="test accuracy minus IMP's (points)   more accurate →", title="stability against performance")
 
@@ -99,35 +152,27 @@ def _frame(means: Sequence[float], set_limits) -> None:
     set_limits(low - room, high + room)
 
 
-def _denominators(ax: Axes, records: Sequence[Mapping], settings: list[str], rate: float) -> None:
+def _denominators(ax: Axes, records: Sequence[Beside], settings: list[str], rate: float) -> None:
     """IMP's own barrier, by which the paper divides: a dot for each initialisation, mean and 95% interval."""
-    rows: dict[tuple[str, int], Sequence[float]] = {}
-    for r in records:  # some ways have fewer initialisations: the row shows the most there are
-        key = r["setting"], r["round"]
-        rows[key] = max(rows.get(key, ()), r["imp_barrier"], key=len)
-    keys = sorted(rows, key=lambda k: (settings.index(k[0]), k[1]))
-    for height, key in enumerate(reversed(keys)):
-        values, e = rows[key], estimate(rows[key])
-        ax.plot(values, [height] * len(values), "o", color=colour("imp"), alpha=0.35, markersize=4, markeredgewidth=0)
-        ax.plot([e.low, e.high], [height, height], color=colour("imp"), linewidth=1.6)
-        ax.plot(e.mean, height, "D", color=colour("imp"), markersize=5)
-    ax.axvline(0, color="#999999", linewidth=0.8)
+    rows: dict[tuple, np.ndarray] = {}
+    for r in sorted(records, key=lambda r: (settings.index(r.setting), r.round)):
+        key = "imp", settings.index(r.setting) + 1, r.round
+        rows[key] = max(rows.get(key, r.imp_barrier), r.imp_barrier, key=len)  # some have fewer initialisations
     several = len(settings) > 1
-    names = [(f"{settings.index(s) + 1}: " if several else "") + percent_sparse(r, rate) for s, r in keys]
-    ax.set_yticks(range(len(keys)), names[::-1])
-    ax.set(xlabel="barrier of IMP (nats)", ylim=(-0.6, len(keys) - 0.4), title="the paper's denominator")
+    dots(ax, rows, "barrier of IMP (nats)", names=[f"{k}: " * several + percent_sparse(r, rate) for _, k, r in rows])
+    ax.set_title("the paper's denominator")
 
 
-def _legend(ax: Axes, records: Sequence[Mapping], settings: list[str], rounds: list[int], rate: float) -> None:
+def _legend(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: list[int], rate: float) -> None:
     def dot(name: str, hue: str = "#555555", size: float = 6.5, shape: str = "o", fill: bool = True) -> Line2D:
         return Line2D([], [], linestyle="", marker=shape, markersize=size, color=hue, label=name,
                       markerfacecolor=hue if fill else "white", markeredgewidth=1.4)
-    ways = {r["name"]: dot(r["name"], colour(r["way"])) for r in records}
+    names = {r.name: dot(r.name, colour(r.method)) for r in records}
     sparse = [dot(f"{percent_sparse(r, rate)} sparse", fill=r == rounds[0]) for r in rounds]
     sizes = [dot(f"1 stored for {c:.0f} images", size=area(c) ** 0.5)
-             for c in sorted({r["compression"] for r in records if r["compression"]})]
+             for c in sorted({r.compression for r in records if r.compression > 0})]
     where = [dot("\n".join(textwrap.wrap(f"{k + 1}: {s}", 44)), shape=SHAPES[k % 8])
              for k, s in enumerate(settings) if len(settings) > 1]
-    ax.legend(handles=[*ways.values(), *sparse, *sizes, *where], loc="upper left", bbox_to_anchor=(-0.2, 1.0),
+    ax.legend(handles=[*names.values(), *sparse, *sizes, *where], loc="upper left", bbox_to_anchor=(-0.2, 1.0),
               fontsize="x-small", labelspacing=0.7)
     ax.set_axis_off()
