@@ -12,11 +12,20 @@ pytestmark = pytest.mark.usefixtures("figures_folder")
 
 def an_audit():
     claims = {"A1": {"below": [0.1, 0.2, 0.15], "above": [2.4, 2.5, 2.6], "either": [1.0, 3.0]}, "A2": {"one": [0.3]}}
-    curves = {"length": ("epochs", {"idc": {1.0: [0.2], 4.0: [0.1]}, "imp": {1.0: [0.3], 4.0: [0.0]}}),
-              "augmentation": ("name", {"idc": {"none": [0.2, 0.4], "cifar": [0.1, 0.1]}})}
-    jaccard = np.array([[1, 0.3], [0.3, 1]])
-    return figures.audit(claims, {"A1": ("points", 2.0), "A2": ("nats", 0.0)}, curves, ["a", "b"], jaccard, 0.25,
-                         {"imp": [90, 40, 80], "idc": [80, 45, 70]}, "a note")
+    rows = [{"claim": c, "switch": s, "init": i, "quantity": label, "threshold": threshold, "value": value}
+            for (c, by), label, threshold in zip(claims.items(), ("points", "nats"), (2.0, 0.0))
+            for s, values in by.items() for i, value in enumerate(values)]
+    curves = {"length": {"idc": {1.0: [0.2], 4.0: [0.1]}, "imp": {1.0: [0.3], 4.0: [0.0]}},
+              "augmentation": {"idc": {"none": [0.2, 0.4], "cifar": [0.1, 0.1]}}}
+    rows += [{"varied": title, "method": method, "setting": setting, "init": i, "value": value,
+              "quantity": "train_loss barrier, midpoint"} for title, methods in curves.items()
+             for method, by in methods.items() for setting, values in by.items() for i, value in enumerate(values)]
+    rows += [{"quantity": "jaccard", "mask": a, "other": b, "value": 1 if a == b else 0.3} for a in "ab" for b in "ab"]
+    rows += [{"quantity": "jaccard by chance", "value": 0.25}]
+    layers = {"imp": (0.9, 0.4, 0.8), "idc": (0.8, 0.45, 0.7)}
+    rows += [{"quantity": f"density.{k}", "method": method, "value": value}
+             for method, shares in layers.items() for k, value in enumerate(shares)]
+    return figures.audit(Table.of(rows), {"length": "epochs", "augmentation": "name"}, "a note")
 
 
 def test_a_switch_is_blue_when_supported_red_when_not_and_grey_when_undecided():

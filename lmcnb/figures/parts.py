@@ -85,11 +85,7 @@ def dots(ax: Axes, table: Table | Mapping[tuple, Sequence[float]], xlabel: str,
     """
     values = table.values_of() if isinstance(table, Table) else table
     for k, (key, points) in enumerate(reversed(values.items())):
-        y, e, hue = k + shift, estimate(points), colour(key[0])
-        ax.plot(points, [y] * len(points), "o", color=hue, alpha=0.35, markersize=4, markeredgewidth=0)
-        if e.n > 1:
-            ax.plot([e.low, e.high], [y, y], line, color=hue, linewidth=1.6)
-        ax.plot(e.mean, y, marker, color=hue, markersize=5, markerfacecolor=face)
+        row_of_dots(ax, k + shift, points, colour(key[0]), line, marker, face)
     if zero:
         ax.axvline(0, color="#999999", linewidth=0.8)
     if threshold is not None:
@@ -97,6 +93,16 @@ def dots(ax: Axes, table: Table | Mapping[tuple, Sequence[float]], xlabel: str,
     names = names or [subnetwork(m, r, rate) for m, r in values]
     ax.set_yticks(range(len(values)), names[::-1], fontsize="x-small")
     ax.set(xlabel=xlabel, ylim=(-0.6, len(values) - 0.4))
+
+
+def row_of_dots(ax: Axes, y: float, points: Sequence[float], hue: str, line: str = "-", marker: str = "D",
+                face: str | None = None) -> None:
+    """A small dot for each initialisation at height ``y``, their mean and its 95% interval (Student's t)."""
+    e = estimate(points)
+    ax.plot(points, [y] * len(points), "o", color=hue, alpha=0.35, markersize=4, markeredgewidth=0)
+    if e.n > 1:
+        ax.plot([e.low, e.high], [y, y], line, color=hue, linewidth=1.6)
+    ax.plot(e.mean, y, marker, color=hue, markersize=5, markerfacecolor=face)
 
 
 def intervals(table: Table, quantity: str, by: Sequence[str], scale: float = 1.0) -> dict[Any, Estimate]:
