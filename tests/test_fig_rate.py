@@ -10,13 +10,20 @@ from lmcnb.tables import Table
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
 VALUES = [1.0, 1.2, 1.1]
-KEYS = [("dense", 0), ("imp", 4), ("idc", 4)]
-TABLE = dict.fromkeys(KEYS, VALUES)
 FOUND = [("dense", 0, 9), ("imp", 4, 9), ("idc", 4, 1)]
-ALPHAS, PATH = np.linspace(0, 1, 3), np.array([[0.0, 1.0, 0.2]] * 3)
-PATHS, HEIGHTS = dict.fromkeys(KEYS, PATH), dict.fromkeys(("idc", "imp"), np.add.outer(range(5), range(3)))
-WEIGHTS, MASK = np.linspace(-1, 1, 8), np.ones((2, 4), dtype=bool)
-PICTURES = np.zeros((2, 3, 1, 4, 4))
+ALPHAS, HEIGHTS = np.linspace(0, 1, 3), dict.fromkeys(("idc", "imp"), np.add.outer(range(5), range(3)))
+PATHS = Table.of({"method": m, "round": r, "init": i, "bn": bn, "quantity": q, "alpha": a, "value": v}
+                 for m, r in [("dense", 0), *((m, r) for m in ("imp", "idc") for r in range(1, 5))] for i in range(3)
+                 for bn in ("lerp", "recalibrate") for q in ("train_loss", "test_error")
+                 for a, v in zip(ALPHAS, (0.0, 1.0, 0.2), strict=True))
+WEIGHTS, PICTURE = np.linspace(-1, 1, 8), np.zeros((4, 4), np.uint8)
+FIRST = [{"method": "idc", "round": 1, **row}
+         for row in figures.first_round([2.0, 1.0], WEIGHTS, WEIGHTS, WEIGHTS, WEIGHTS > 0)]
+TRAINED = {"test_accuracy, untrained": 0.1, "test_accuracy": 0.6}
+ALGORITHM = Table.of([
+    *FIRST, *({"method": "idc", "round": r, "quantity": "density, conv", "value": 0.8**r} for r in range(1, 5)),
+    *({"method": m, "round": r, "seeds": "0", "quantity": q, "value": v} for q, v in TRAINED.items()
+      for m, r in (("dense", 0), ("idc", 4)))])
 FAMILY = Table.of(
     [{"method": m, "round": r, "ipc": k, "init": i, "quantity": q, "value": v} for m, r, k in FOUND
      for q in ("train_loss barrier, midpoint", "test_accuracy", "corrupted", "kept", "probe", "images looked at")
@@ -41,17 +48,15 @@ SPARSE = Table.of(
 
 DRAWN = {
     "algorithm": lambda **o: figures.distilled_pruning(
-        PICTURES, PICTURES, [2.0, 1.0], WEIGHTS, WEIGHTS, WEIGHTS, WEIGHTS > 0, {4: {"conv": MASK}},
-        {"conv": [1.0, 0.5]}, {0: (10.0, 66.0), 4: (11.0, 64.0)}, "a note", **o),
-    "batchnorm": lambda **o: figures.batchnorm(ALPHAS, HEIGHTS, *(dict.fromkeys(("lerp", "recalibrate"), t)
-                                                                  for t in (PATHS, TABLE, TABLE)), "a note", **o),
+        ALGORITHM, {"stored": [PICTURE], "decoded": [PICTURE], "mask, conv": PICTURE[None]}, [4], "a note", **o),
+    "batchnorm": lambda **o: figures.batchnorm(PATHS, [4], "a note", **o),
     "compression": lambda **o: figures.compression(FAMILY, "a note", **o),
     "generalisation": lambda **o: figures.generalisation(FAMILY, "a note", **o),
     "hessian": lambda **o: figures.hessian(Table.of(a_curvature()), "a note", **o),
     "hybrid": lambda **o: figures.hybrid(TICKETS, {m: m for m in ("k=0", "k>0", "hybrid")}, 2, "a note", **o),
     "methods": lambda **o: figures.methods(FAMILY, {"idc": np.zeros((2, 4, 4), np.uint8)}, "dc", "a note", **o),
     "sparsity": lambda **o: figures.accuracy_against_sparsity(SPARSE, "a note", **o),
-    "stability": lambda **o: figures.stability(ALPHAS, HEIGHTS, PATHS, TABLE, TABLE, "a note", **o),
+    "stability": lambda **o: figures.stability(PATHS.select(bn="lerp"), [4], "a note", **o),
     "tradeoff": lambda **o: figures.tradeoff(PAIR, [4], "a note", **o),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmcnb import IDC, protocol
+from lmcnb import IDC, Connect, protocol
 from lmcnb.cli.runner import plans, prepare
 from lmcnb.stages import Assess, Distil, Ticket
 
@@ -19,7 +19,7 @@ def planned(number: str, *settings: str) -> list:
 
 def sets(plan: list) -> dict[str, Distil]:
     """The distilled sets that a plan prunes on, by method."""
-    masks = [getattr(connect.a, "mask", None) for connect in plan if not isinstance(connect, Assess)]
+    masks = [connect.a.mask for connect in plan if isinstance(connect, Connect)]
     found = [m.source for m in masks if isinstance(m, Ticket) and isinstance(m.source, Distil)]
     return {s.method.kind: s for s in found}
 

@@ -6,6 +6,7 @@ import pytest
 
 from lmcnb import widgets
 from lmcnb.measure.path import QUANTITIES
+from lmcnb.tables import Table
 
 matplotlib.use("Agg")
 ALPHAS = np.linspace(0, 1, 3)
@@ -20,8 +21,9 @@ def titles(monkeypatch):
 
 
 def test_path_explorer_shows_the_value_at_the_chosen_alpha(titles):
-    row = {q: np.array([1.0, 2.5, 3.0]) + k for k, q in enumerate(QUANTITIES)}
-    box = widgets.path_explorer(ALPHAS, {("imp", 4, 0): row})
+    table = Table.of({"method": "imp", "round": 4, "init": 0, "quantity": q, "alpha": a, "value": v + k}
+                     for k, q in enumerate(QUANTITIES) for a, v in zip(ALPHAS, (1.0, 2.5, 3.0), strict=True))
+    box = widgets.path_explorer(table)
     (which, quantity), alpha = box.children[0].children, box.children[1]
     assert len(which.options) == 1 and "59%" in next(iter(which.options))
     alpha.value = 1
@@ -33,7 +35,7 @@ def test_path_explorer_shows_the_value_at_the_chosen_alpha(titles):
 
 def test_path_explorer_needs_a_path():
     with pytest.raises(ValueError, match="at least one path"):
-        widgets.path_explorer(ALPHAS, {})
+        widgets.path_explorer(Table.of([{"method": "imp", "value": 1.0}]))
 
 
 def test_round_explorer_has_a_step_for_every_round(titles):
