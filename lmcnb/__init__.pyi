@@ -5,6 +5,7 @@ from . import measure as measure
 from . import models as models
 from . import places as places
 from . import statistics as statistics
+from . import tables as tables
 from . import widgets as widgets
 from .data import CIFAR10_MEAN as CIFAR10_MEAN
 from .data import CIFAR10_STD as CIFAR10_STD

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .measure.path import CONVENTIONS, QUANTITIES, barrier
+from .measure.path import CONVENTIONS, QUANTITIES, Path, barrier
 from .prune.magnitude import sparsity_after
 from .spec import choose
 from .statistics import Claim, Estimate, estimate
@@ -40,6 +40,13 @@ class Table(pd.DataFrame):
             if name in frame:
                 frame[name] = frame[name].astype("Int64")
         return frame.dropna(axis=1, how="all").reset_index(drop=True)
+
+    @classmethod
+    def of_path(cls, path: Path, networks: Sequence[Mapping[str, Any]]) -> Table:
+        """The rows of P measured paths; ``networks`` says, by column, what each of them is between."""
+        found = {q: getattr(path, q).tolist() for q in QUANTITIES}
+        return cls.of({**names, "quantity": q, "alpha": a, "value": v} for k, names in enumerate(networks)
+                      for q in QUANTITIES for a, v in zip(path.alphas.tolist(), found[q][k]))
 
     def select(self, **wanted: Any) -> Table:
         """The rows in which columns have these values, or one of a list of them.

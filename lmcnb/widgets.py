@@ -1,14 +1,12 @@
 """ipywidgets explorers. Each follows a static figure that shows the same, and only indexes what has been computed."""
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import ipywidgets as widgets
-import numpy as np
 from IPython.display import display
 from matplotlib import pyplot as plt
 
 from .figures import colour, label, percent_sparse
+from .figures.quickstart import by_method
 from .measure.path import QUANTITIES
 from .tables import Table
 
@@ -53,24 +51,25 @@ def path_explorer(table: Table) -> widgets.Widget:
     return widgets.VBox([widgets.HBox([which, quantity]), alpha, area])
 
 
-def round_explorer(alphas: np.ndarray, heights: Mapping[str, np.ndarray]) -> widgets.Widget:
+def round_explorer(table: Table) -> widgets.Widget:
     """Train loss of every method along α, for a chosen pruning round, with a marker at a chosen α.
 
     Args:
-        alphas: [A]. heights: by method, train loss [rounds + 1, A].
+        table: the train loss on paths, by method and round (0: before pruning), of one initialisation.
     """
+    alphas, heights = table.alphas, by_method(table)
     rounds = min(len(h) for h in heights.values())
     which = widgets.IntSlider(0, 0, rounds - 1, description="round")
     alpha = widgets.SelectionSlider(options=[(f"{a:.2f}", k) for k, a in enumerate(alphas)], description="α")
     area = widgets.Output()
-    top = max(float(np.max(h)) for h in heights.values())
+    top = max(float(h.max()) for h in heights.values())
 
     def draw(_=None) -> None:
         with area:
             area.clear_output(wait=True)
             figure, ax = plt.subplots(figsize=(5.5, 3))
             for method, rows in heights.items():
-                row = np.asarray(rows)[which.value]
+                row = rows[which.value]
                 ax.plot(alphas, row, color=colour(method), label=f"{label(method)}: {row[alpha.value]:.3f}")
                 ax.plot(alphas[alpha.value], row[alpha.value], "o", color=colour(method))
             ax.set(xlabel="α", ylabel="train loss (nats)", ylim=(0, 1.05 * top),

@@ -11,7 +11,7 @@ from lmcnb.tables import Table
 pytestmark = pytest.mark.usefixtures("figures_folder")
 VALUES = [1.0, 1.2, 1.1]
 FOUND = [("dense", 0, 9), ("imp", 4, 9), ("idc", 4, 1)]
-ALPHAS, HEIGHTS = np.linspace(0, 1, 3), dict.fromkeys(("idc", "imp"), np.add.outer(range(5), range(3)))
+ALPHAS = np.linspace(0, 1, 3)
 PATHS = Table.of({"method": m, "round": r, "init": i, "bn": bn, "quantity": q, "alpha": a, "value": v}
                  for m, r in [("dense", 0), *((m, r) for m in ("imp", "idc") for r in range(1, 5))] for i in range(3)
                  for bn in ("lerp", "recalibrate") for q in ("train_loss", "test_error")
@@ -74,7 +74,9 @@ def test_labels_are_those_of_the_rate(draw):
 
 
 def test_the_quickstart_stands_at_the_sparsities_of_its_rate():
-    figure = figures.rounds(ALPHAS, HEIGHTS, {"idc": np.zeros(3)}, "a note", rate=0.5)
+    table = Table.of({"method": m, "round": r, "quantity": "train_loss", "alpha": a, "value": a}
+                     for m in ("imp", "idc") for r in range(3) for a in ALPHAS)
+    figure = figures.rounds(table, "a note", rate=0.5)
     assert figure.axes[2].lines[0].get_xdata().tolist() == [0, 50, 75]
 
 

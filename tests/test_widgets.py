@@ -39,7 +39,9 @@ def test_path_explorer_needs_a_path():
 
 
 def test_round_explorer_has_a_step_for_every_round(titles):
-    box = widgets.round_explorer(ALPHAS, {"imp": np.zeros((5, 3)), "idc": np.ones((5, 3))})
+    table = Table.of({"method": m, "round": r, "quantity": "train_loss", "alpha": a, "value": v}
+                     for m, v in (("imp", 0.0), ("idc", 1.0)) for r in range(5) for a in ALPHAS)
+    box = widgets.round_explorer(table)
     which = box.children[0]
     assert (which.min, which.max) == (0, 4)
     which.value = 4

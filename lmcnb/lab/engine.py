@@ -243,7 +243,8 @@ class Lab:
             sets: the methods of a study by name, which rows are called by; others are called by their kind.
             columns: by spec, columns to add to its rows or to set otherwise.
         """
-        found = self.recall(plan) if isinstance(plan, type) else list(zip(plan := list(dict.fromkeys(plan)), self.map(plan)))
+        specs = [] if isinstance(plan, type) else list(dict.fromkeys(plan))
+        found = self.recall(plan) if isinstance(plan, type) else list(zip(specs, self.map(specs)))
         return tabulated(found, sets or {}, columns or {})
 
     def inventory(self, what: type[Stage] | Iterable[Stage] | None = None) -> pd.DataFrame:

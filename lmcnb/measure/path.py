@@ -147,12 +147,13 @@ def path(a: Networks, b: Networks, data: Dataset, alphas: Tensor | Sequence[floa
 
 
 def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[int | str, int | str] = (0, 1), *,
-                step: int | None = None, **options) -> Path:
+                step: int | None = None, measured_on: Dataset | None = None, **options) -> Path:
     """Instability analysis (Frankle et al., 2020): train twice in different data orders, walk between the ends.
 
     Args:
         networks: K dense networks or subnetworks, ready to be trained. seeds: of the SGD noise of the two trainings.
         step: train to this step of the schedule first, once, and only then twice: instability from step k.
+        measured_on: whose images the paths are measured on; by default those of ``data``, which are trained on.
         options: of :func:`path`.
     Returns:
         K measured paths: ``instability(…).barrier("test_error")``.
@@ -175,9 +176,9 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
             raise ValueError(f"step must lie in {networks.step}…{last}; got {step}")
         networks = networks.train(data, recipe, seeds[0], stop=step)
     if networks.step == last:  # nothing is left to train: the limit in which the two ends are one
-        return path(networks, networks, data, **options)
+        return path(networks, networks, measured_on or data, **options)
     a, b = (networks.train(data, recipe, seed) for seed in seeds)
-    return path(a, b, data, **options)
+    return path(a, b, measured_on or data, **options)
 
 
 def with_residuals(trained: Networks, init: Networks, recipe: Recipe, images: int) -> Networks:

@@ -93,6 +93,6 @@ class Curvature(Stage):
 
 
 def ranks(n: int, points: int = 150) -> list[int]:
-    """Of 1…n those that draw a sorted curve on a logarithmic axis: dense at its start, and at its end where it falls."""
+    """Of 1…n those that draw a sorted curve on a logarithmic axis: dense at its start, and where it falls."""
     steps = np.geomspace(1, n, points).round().astype(int)
     return np.union1d(steps, n + 1 - steps).tolist()
