@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ class Failed(click.ClickException):
 class Interrupted(click.ClickException):
     """A signal ended what was running. The exit status is that of a shell: 128 and the signal's number."""
 
+    exit_code: int
+
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
@@ -48,7 +51,7 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 def printable() -> Iterator[None]:
     """What the terminal's encoding lacks is printed in its place: - for a rule, alpha for α."""
     codecs.register_error("lmcnb.ascii", _in_ascii)
-    streams = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
+    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
     before = [stream.errors for stream in streams]
     for stream in streams:
         stream.reconfigure(errors="lmcnb.ascii")

@@ -86,7 +86,7 @@ def audit(table: Table, varied: Mapping[str, str], note: str = "") -> Figure:
         varied: what is varied in the recipe, and the label of its axis. note: the caption.
     """
     figure = plt.figure(figsize=(11.5, 11.5), layout="constrained")
-    above, middle, below = figure.subfigures(3, 1, height_ratios=[1.25, 1, 1])
+    above, middle, below = figure.subfigures(3, 1, squeeze=False, height_ratios=[1.25, 1, 1])[:, 0]
     claims = table["claim"].dropna().unique()
     for ax, claim in zip(np.atleast_1d(above.subplots(1, len(claims))), claims):
         switch_dots(ax, table.select(claim=claim))

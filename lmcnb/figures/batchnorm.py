@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..tables import Table
 from .base import caption, colour
@@ -35,7 +36,7 @@ def two_dots(ax: Axes, barriers: Table, xlabel: str, threshold: float | None = N
 
 def legend(figure: Figure, y: float) -> None:
     """What the line styles and markers mean, once for both lower rows."""
-    lines = [plt.Line2D([], [], color="#444444", linestyle=line, marker=marker, markersize=5,
+    lines = [Line2D([], [], color="#444444", linestyle=line, marker=marker, markersize=5,
                         markerfacecolor=face or "#444444", label=f"BatchNorm: {name}")
              for name, line, marker, face, _ in BY_BN.values()]
     figure.legend(handles=lines, loc="center", bbox_to_anchor=(0.5, y), ncol=2, fontsize="small")
@@ -68,7 +69,7 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
             two_paths(ax, paths.select(method=method, round=round), rate)
         axes[0].set_ylabel("train loss (nats)")
         below = figure.add_gridspec(1, 2, left=0.2, right=0.99, top=0.325, bottom=0.045, wspace=0.06)
-        left, right = below.subplots(sharey=True)
+        left, right = below.subplots(sharey=True, squeeze=False)[0]
         two_dots(left, judged.barriers("train_loss"), "train-loss barrier (nats), midpoint", rate=rate)
         two_dots(right, judged.barriers("test_error", "frankle", scale=100),
                  "test-error barrier (points), Frankle; dotted: stable below 2", 2, rate)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -13,7 +14,7 @@ from .base import caption, colour
 from .parts import dots, subnetwork
 
 
-def lines(table: Table, rate: float) -> Iterator[tuple[Table, dict[str, str]]]:
+def lines(table: Table, rate: float) -> Iterator[tuple[Table, dict[str, Any]]]:
     """The rows of every method and round, and how their line looks: colours are methods, dashes rounds."""
     rounds = sorted(set(table["round"]) - {0})
     for (method, round), rows in table.groupby(["method", "round"], sort=False):

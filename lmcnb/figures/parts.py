@@ -13,7 +13,8 @@ from ..statistics import Estimate, estimate
 from ..tables import Table
 from .base import colour, label, percent_sparse
 
-SMALL = {"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}
+Numbers = Sequence[float] | np.ndarray
+SMALL: dict[Any, Any] = {"axes.labelsize": "small", "xtick.labelsize": "x-small", "ytick.labelsize": "x-small"}
 
 
 def subnetwork(method: str, round: int, rate: float = 0.2, short: bool = False) -> str:
@@ -28,7 +29,8 @@ def surfaces(figure: Figure, places: GridSpecBase, table: Table, methods: Sequen
     heights = {m: np.concatenate([*first.select(method=["dense", m]).sort_values("round").curves().values()])
                for m in methods}
     limits = min(h.min() for h in heights.values()), max(h.max() for h in heights.values())
-    for place, (method, rows) in zip(places, heights.items()):
+    cells = (places[k] for k in range(places.nrows * places.ncols))
+    for place, (method, rows) in zip(cells, heights.items()):
         surface(figure.add_subplot(place, projection="3d"), table.alphas, range(len(rows)), rows, zlim=limits,
                 dark=dark, method=method)
 
@@ -74,7 +76,7 @@ def band(ax: Axes, alphas: np.ndarray, rows: np.ndarray, hue: str, line: str, na
     ax.fill_between(alphas, mean - half, mean + half, color=hue, alpha=0.12, linewidth=0)
 
 
-def dots(ax: Axes, table: Table | Mapping[tuple, Sequence[float]], xlabel: str,
+def dots(ax: Axes, table: Table | Mapping[tuple, Numbers], xlabel: str,
          threshold: float | None = None, zero: bool = True, rate: float = 0.2, shift: float = 0.0,
          line: str = "-", marker: str = "D", face: str | None = None, names: Sequence[str] | None = None) -> None:
     """One row a method and round: a small dot for each initialisation, mean and 95% interval (Student's t).
@@ -84,7 +86,7 @@ def dots(ax: Axes, table: Table | Mapping[tuple, Sequence[float]], xlabel: str,
     ``marker`` and its ``face`` tell them apart. ``names`` stand for those of method and round.
     """
     values = table.values_of() if isinstance(table, Table) else table
-    for k, (key, points) in enumerate(reversed(values.items())):
+    for k, (key, points) in enumerate(reversed([*values.items()])):
         row_of_dots(ax, k + shift, points, colour(key[0]), line, marker, face)
     if zero:
         ax.axvline(0, color="#999999", linewidth=0.8)
@@ -95,7 +97,7 @@ def dots(ax: Axes, table: Table | Mapping[tuple, Sequence[float]], xlabel: str,
     ax.set(xlabel=xlabel, ylim=(-0.6, len(values) - 0.4))
 
 
-def row_of_dots(ax: Axes, y: float, points: Sequence[float], hue: str, line: str = "-", marker: str = "D",
+def row_of_dots(ax: Axes, y: float, points: Numbers, hue: str, line: str = "-", marker: str = "D",
                 face: str | None = None) -> None:
     """A small dot for each initialisation at height ``y``, their mean and its 95% interval (Student's t)."""
     e = estimate(points)

@@ -1,7 +1,7 @@
 """Figure 5: loss landscapes on planes through trained networks."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 
 from ..tables import Table
 from .base import caption, label
+from .parts import Numbers
 
 TITLES = {"through": "through three trainings", "released": "as in the released code", "random": "random directions"}
 UNITS = {"through": "weight space, Euclidean", "released": "multiples of (θ₀ − θ₁)/2",
          "random": "multiples of the filters' norms"}
 
 
-def plane(ax: Axes, table: Table, levels: Sequence[float]):
+def plane(ax: Axes, table: Table, levels: Numbers):
     """Filled contours of one plane with the trained networks: solid where they lie in it, hollow where projected.
 
     Losses that are not finite are drawn as the highest.

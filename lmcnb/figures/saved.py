@@ -57,7 +57,7 @@ class Saved:
         cells = notebook.tagged("figure")
         if not cells:
             raise ValueError(f"{notebook.stem} has no cell tagged `figure`, so {self.name} cannot be drawn again")
-        package = importlib.import_module(__package__.partition(".")[0])
+        package = importlib.import_module(__name__.partition(".")[0])
         names = {"lmcnb": package, "np": np, "plt": plt, **self.parameters, "table": self.table,
                  "claims": self.claims, "note": self.note, "images": self.images}
         with styled():

@@ -84,13 +84,15 @@ def beside_imp(table: Table, compared: Sequence[int]) -> list[Beside]:
     compression, home = table.groupby(by)["compression"].first(), table["setting"].iloc[0]
     imp = {(setting, round): key for key in barriers for setting, method, *_, round in [key] if method == "imp"}
     for key, own in barriers.items():
-        setting, method, *_, own_round = key
+        setting, method, name, mask, own_round = key
         for round in compared:
             partner = imp.get((setting, round))
-            shared = sorted(own.keys() & barriers.get(partner, {}).keys())
+            if partner is None:
+                continue
+            shared = sorted(own.keys() & barriers[partner].keys())
             if len(shared) > 1 and method != "imp" and own_round in (0, round):
                 values = [np.array([of[k][i] for i in shared]) for of in (barriers, accuracies) for k in (key, partner)]
-                found.append(Beside(*key[:4], round, float(compression[key]), *values))
+                found.append(Beside(setting, method, name, mask, round, float(compression[key]), *values))
     order = {"dense": 0, "idc": 1, "random mask": 9}
     return sorted(found, key=lambda r: (r.setting != home, r.setting, order.get(r.method, 5), r.name, r.mask, r.round))
 
