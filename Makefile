@@ -27,7 +27,7 @@ figures: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 ifneq ($(NOTEBOOKS),)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 $(NOTEBOOKS)
 endif

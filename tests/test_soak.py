@@ -29,9 +29,9 @@ def test_damage_is_noticed() -> None:
 
 
 def test_processes_share_a_store() -> None:
-    found = campaign("processes", 80)
-    assert found["whole"] == found["keys"] == 160 and found["lost"] == 6
-    assert found["computed"] == 160 + found["computed again after a loss"]
+    found = campaign("processes", 40)
+    assert found["whole"] == found["keys"] == 80 and found["lost"] == 6
+    assert found["computed"] == 80 + found["computed again after a loss"]
 
 
 def test_a_disk_that_gives_out_loses_nothing() -> None:
