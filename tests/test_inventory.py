@@ -136,8 +136,8 @@ def test_a_table_of_everything_moves_and_computes_nothing(shelf: Lab):
 
 
 def test_settings_that_repeat_another_are_left_out(shelf: Lab):
-    ways = [STUDY.connect(way, i, 2) for way in ("imp", "idc") for i in (0, 1)]
-    settings = [n for n in shelf.inventory(ways) if n.startswith(("a.", "b."))]
+    pairs = [STUDY.connect(method, i, 2) for method in ("imp", "idc") for i in (0, 1)]
+    settings = [n for n in shelf.inventory(pairs) if n.startswith(("a.", "b."))]
     assert settings == ["a.init", "a.mask.source", "a.mask.recipe.epochs"]  # not b's, not the mask's init
 
 

@@ -35,7 +35,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
 
 def test_a_study_runs_end_to_end_once_and_a_warm_store_computes_nothing(lab: Lab, computed: list):
     pairs = [("dense", 0), ("imp", 2), ("idc", 2), ("random images", 1), ("random mask", 2), ("imp", 1), ("dense", 0)]
-    specs: list[Stage] = [STUDY.connect(way, 0, r) for way, r in pairs]
+    specs: list[Stage] = [STUDY.connect(method, 0, r) for method, r in pairs]
     specs += [STUDY.assess("idc", RECIPE, networks=2), STUDY.train("imp", 0, 1, 0)]
     before = lab.status(specs)
     assert all(row.done == 0 and row.seconds is None for row in before)
@@ -210,7 +210,7 @@ def test_paths_as_released_drop_the_masks_and_held_ones_do_not(lab: Lab):
     (lambda: IMP.but(rounds=2), "no setting 'rounds'"),
     (lambda: Distil(net=NET, method={"kind": "frepo"}), "unknown distillation method 'frepo'; known: dc, dm, dsa"),
     (lambda: Distil(net=NET, method={"kind": "dm", "outer": 1}), "DM has no setting 'outer'"),
-    (lambda: STUDY.mask("idc2", 0, 1), "unknown way 'idc2'.*known: dense, imp, idc, random images, random mask"),
+    (lambda: STUDY.mask("idc2", 0, 1), "unknown method 'idc2'.*known: dense, imp, idc, random images, random mask"),
     (lambda: STUDY.distil("dm"), "unknown distilled set 'dm'; known: idc, random images"),
 ])
 def test_wrong_specs_are_refused_by_name(make: Callable, message: str):

@@ -18,7 +18,8 @@ from lmcnb.stages import Curvature, Distil, Landscape, Probe, RandomMask, Robust
 TRAINS = [STUDY.train("idc", i, 2, s) for i in (0, 1) for s in (0, 1)]
 EXPERT = RECIPE.but(epochs=2)
 PLAN = [
-    *(STUDY.connect(way, i, 2 * (way != "dense")) for way in ("dense", "imp", "idc", "random mask") for i in (0, 1)),
+    *(STUDY.connect(method, i, 2 * (method != "dense"))
+      for method in ("dense", "imp", "idc", "random mask") for i in (0, 1)),
     STUDY.assess("idc", RECIPE, networks=2),
     Distil(net=NET, method=MTT(ipc=1, iterations=2, steps=2, max_start=1, ahead=1, expert_count=2, expert=EXPERT)),
     Train(net=BATCHNORM, recipe=RECIPE.but(epochs=0.1)),

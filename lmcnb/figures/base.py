@@ -50,7 +50,10 @@ def label(method: str) -> str:
 
 
 def caption(figure: Figure, text: str) -> None:
-    """A line below the figure that says what it was run on."""
+    """A line below the finished figure that says what it was run on. Its panels stay where they are from here on."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # a second drawing moves panels, so a shown figure would be saved otherwise
+        figure.set_layout_engine("none")
     figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 150)), ha="center", va="top", fontsize="small",
                 color="#444444")
 

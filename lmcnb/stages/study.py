@@ -1,4 +1,4 @@
-"""A study: one network on one data set, several ways to find its subnetworks, and the pairs that compare them."""
+"""A study: one network on one data set, several methods to find its subnetworks, and the pairs that compare them."""
 from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
@@ -18,7 +18,7 @@ Sets = dict[str, AnyMethod]
 class Study(Spec):
     """Settings that every comparison of a study shares, so that all its notebooks ask for the same artifacts.
 
-    Ways to find a subnetwork (``way``): "dense"; "imp"; the names in ``sets`` (pruned on that distilled set);
+    Methods to find a subnetwork (``method``): "dense"; "imp"; the names in ``sets`` (pruned on that distilled set);
     "random mask" (the per-layer sparsities of ``reference``, shuffled within layers).
 
     Args:
@@ -53,13 +53,13 @@ class Study(Spec):
     def _sets_by_name(self):
         taken = sorted({"dense", "imp", "random mask"} & set(self.sets))
         if taken:
-            raise ValueError(f"sets must not be named {', '.join(taken)}, which are ways without a set: choose others")
+            raise ValueError(f"sets must not be named {', '.join(taken)}, methods without a set: choose others")
         if self.reference not in self.sets and self.reference != type(self).model_fields["reference"].default:
             raise ValueError(f"reference must be one of sets ({', '.join(self.sets)}); got {self.reference!r}")
         return self
 
     @property
-    def ways(self) -> tuple[str, ...]:
+    def methods(self) -> tuple[str, ...]:
         return "dense", "imp", *self.sets, "random mask"
 
     def distil(self, name: str, seed: int = 0) -> Distil:
@@ -77,36 +77,36 @@ class Study(Spec):
         """Decoded images of a set."""
         return self.sets[name].images(self.net.classes)
 
-    def mask(self, way: str, init: int, round: int) -> Ticket | RandomMask | None:
-        """The mask that ``way`` finds for initialisation ``init`` in ``round`` rounds; None where nothing is pruned.
+    def mask(self, method: str, init: int, round: int) -> Ticket | RandomMask | None:
+        """The mask that ``method`` finds for initialisation ``init`` in ``round`` rounds; None where nothing is pruned.
 
         Raises:
-            ValueError: an unknown way; the message lists the known ones.
+            ValueError: an unknown method; the message lists the known ones.
         """
-        if way not in self.ways:
-            raise ValueError(f"unknown way {way!r} to find a subnetwork; known: {', '.join(self.ways)}")
-        if way == "dense" or round == 0:
+        if method not in self.methods:
+            raise ValueError(f"unknown method {method!r} to find a subnetwork; known: {', '.join(self.methods)}")
+        if method == "dense" or round == 0:
             return None
-        if way == "random mask":
+        if method == "random mask":
             like = self.mask(self.reference, init, round)
             assert isinstance(like, Ticket)  # reference is one of sets
             return RandomMask(dataset=self.dataset, net=self.net, like=like)
         shared = {"dataset": self.dataset, "net": self.net, "init": init, "round": round}
-        if way == "imp":
+        if method == "imp":
             return Ticket(**shared, recipe=self.recipe)
-        return Ticket(**shared, source=self.distil(way), recipe=self.short_recipe(way))
+        return Ticket(**shared, source=self.distil(method), recipe=self.short_recipe(method))
 
     def short_recipe(self, name: str) -> Recipe:
         """``recipe`` with as many epochs as make ``prune_steps`` steps on a distilled set."""
         return self.recipe.but(epochs=self.prune_steps * self.recipe.batch / self.images(name))
 
-    def train(self, way: str, init: int, round: int, seed: int) -> Train:
+    def train(self, method: str, init: int, round: int, seed: int) -> Train:
         """The final training of that subnetwork on real data, with SGD noise ``seed``."""
         return Train(dataset=self.dataset, net=self.net, recipe=self.recipe, init=init, seed=seed,
-                     mask=self.mask(way, init, round))
+                     mask=self.mask(method, init, round))
 
-    def connect(self, way: str, init: int, round: int, seeds: tuple[int, int] = (0, 1), **options) -> Connect:
+    def connect(self, method: str, init: int, round: int, seeds: tuple[int, int] = (0, 1), **options) -> Connect:
         """The path between two trainings of that subnetwork; ``options`` are :class:`Connect`'s."""
-        a, b = (self.train(way, init, round, s) for s in seeds)
+        a, b = (self.train(method, init, round, s) for s in seeds)
         settings = {"points": self.points, "train_images": self.train_images, "test_images": self.test_images}
         return Connect(dataset=self.dataset, net=self.net, a=a, b=b, **{**settings, **options})

@@ -72,7 +72,7 @@ COMBINATIONS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "an even number of points": (lambda: STUDY.but(points=10), ("points",)),
     "no training images": (lambda: STUDY.but(train_images=0), ("train_images",)),
     "fewer than no test images": (lambda: STUDY.but(test_images=-5), ("test_images",)),
-    "a set named like a way": (lambda: STUDY.but(sets={"imp": IDC()}, reference="imp"), ("sets", "imp")),
+    "a set named like a method": (lambda: STUDY.but(sets={"imp": IDC()}, reference="imp"), ("sets", "imp")),
     "an expert too short": (lambda: MTT(expert=Recipe(epochs=5)), ("max_start", "ahead")),
     "a corruption of colours on grey images": (
         lambda: Robustness(net=NET, model=TRAIN, corruptions=("saturate",)), ("saturate",)),
