@@ -104,6 +104,9 @@ def test_one_line_and_the_lab_measure_the_same_instability(lab: Lab, digits):
         found = instability(start, digits, RECIPE, step=4 if name == "from step 4" else None, alphas=[0, 0.5, 1])
         for quantity in QUANTITIES:
             assert torch.equal(getattr(found, quantity), lab.get(connect).tensors[quantity]), name
+    later = STUDY.connect("dense", 0, 0, step=4)
+    assert later.a == pairs["from step 4"] and later.b == later.a.but(seed=1)
+    assert [row.stage for row in lab.status([later])] == ["Train", "Connect"] and later.a.cost(lab.dataset) == 6 * 64
     from_there = lab.get(pairs["from step 4"])
     assert not identical(from_there.tensors, lab.get(TRAIN).tensors)  # the momentum is not kept
     assert [type(s).__name__ for s in pairs["from step 4"].upstream()] == ["Train"]

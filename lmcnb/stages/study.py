@@ -100,13 +100,21 @@ class Study(Spec):
         """``recipe`` with as many epochs as make ``prune_steps`` steps on a distilled set."""
         return self.recipe.but(epochs=self.prune_steps * self.recipe.batch / self.images(name))
 
-    def train(self, method: str, init: int, round: int, seed: int) -> Train:
-        """The final training of that subnetwork on real data, with SGD noise ``seed``."""
-        return Train(dataset=self.dataset, net=self.net, recipe=self.recipe, init=init, seed=seed,
-                     mask=self.mask(method, init, round))
+    def train(self, method: str, init: int, round: int, seed: int, step: int = 0) -> Train:
+        """The final training of that subnetwork on real data, with SGD noise ``seed``.
 
-    def connect(self, method: str, init: int, round: int, seeds: tuple[int, int] = (0, 1), **options) -> Connect:
-        """The path between two trainings of that subnetwork; ``options`` are :class:`Connect`'s."""
-        a, b = (self.train(method, init, round, s) for s in seeds)
+        ``step``: from there on. All seeds share the steps before it, which are those of seed 0.
+        """
+        whole = Train(dataset=self.dataset, net=self.net, recipe=self.recipe, init=init, seed=seed,
+                      mask=self.mask(method, init, round))
+        return whole.but(start=whole.but(seed=0).at(step)) if step else whole
+
+    def connect(self, method: str, init: int, round: int, seeds: tuple[int, int] = (0, 1), step: int = 0, **options
+                ) -> Connect:
+        """The path between two trainings of that subnetwork; ``options`` are :class:`Connect`'s.
+
+        With ``step`` it is the instability from that step of the training on (Frankle et al., 2020).
+        """
+        a, b = (self.train(method, init, round, s, step) for s in seeds)
         settings = {"points": self.points, "train_images": self.train_images, "test_images": self.test_images}
         return Connect(dataset=self.dataset, net=self.net, a=a, b=b, **{**settings, **options})
