@@ -21,12 +21,12 @@ from .distill import IDC as IDC
 from .distill import MTT as MTT
 from .distill import Distilled as Distilled
 from .distill import EarlyIDC as EarlyIDC
+from .distill import EvalProtocol as EvalProtocol
 from .distill import Experts as Experts
 from .distill import Herding as Herding
 from .distill import Imported as Imported
 from .distill import KCenter as KCenter
 from .distill import Method as Method
-from .distill import Protocol as Protocol
 from .distill import RandomReal as RandomReal
 from .distill import SoftLabels as SoftLabels
 from .distill import assess as assess
@@ -34,7 +34,7 @@ from .distill import export_set as export_set
 from .distill import import_set as import_set
 from .distill import protocol as protocol
 from .kernel.recipe import Recipe as Recipe
-from .measure.path import Path as Path
+from .measure.path import LinearPath as LinearPath
 from .measure.path import barrier as barrier
 from .measure.path import instability as instability
 from .measure.path import path as path

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .measure.path import CONVENTIONS, QUANTITIES, Path, barrier
+from .measure.path import CONVENTIONS, QUANTITIES, LinearPath, barrier
 from .prune.magnitude import sparsity_after
 from .spec import choose
 from .statistics import Claim, Estimate, estimate
@@ -42,7 +42,7 @@ class Table(pd.DataFrame):
         return frame.dropna(axis=1, how="all").reset_index(drop=True)
 
     @classmethod
-    def of_path(cls, path: Path, networks: Sequence[Mapping[str, Any]]) -> Table:
+    def of_path(cls, path: LinearPath, networks: Sequence[Mapping[str, Any]]) -> Table:
         """The rows of P measured paths; ``networks`` says, by column, what each of them is between."""
         found = {q: getattr(path, q).tolist() for q in QUANTITIES}
         return cls.of({**names, "quantity": q, "alpha": a, "value": v} for k, names in enumerate(networks)

@@ -8,7 +8,7 @@ from helpers import BATCHNORM, NET, QUICK, apart, identical, made_up, module, ra
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcnb import Dataset, Images, Net, Networks, Path, Recipe, barrier, path
+from lmcnb import Dataset, Images, LinearPath, Net, Networks, Recipe, barrier, path
 from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.training import evaluate, fit
 from lmcnb.measure.batchnorm import recalibrated
@@ -23,7 +23,7 @@ def fresh(net: Net, *seeds: int) -> Networks:
     return Networks.initialise(net, seeds)
 
 
-def walk(a: Networks, b: Networks, train: Images, *args, **options) -> Path:
+def walk(a: Networks, b: Networks, train: Images, *args, **options) -> LinearPath:
     return path(a, b, Dataset("few", train, TEST), *args, **options)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import IMP, NET, RECIPE, SETS, STUDY, TRAIN, another
 
-from lmcnb import DM, Lab, Protocol
+from lmcnb import DM, EvalProtocol, Lab
 from lmcnb.lab import job, resume
 from lmcnb.lab.store import Store
 from lmcnb.stages import Assess, Distil, Expert, RandomMask
@@ -22,7 +22,7 @@ KILLED = {
     "dm": Distil(net=NET, method=DM(ipc=2, iterations=6, real_batch=4, checkpoint_every=2)),
     "an expert": Expert(net=NET, recipe=RECIPE.but(epochs=4)),
     "assessing": Assess(net=NET, source=STUDY.distil("random images"),
-                        protocol=Protocol(recipe=LONG.but(epochs=20)), networks=2),
+                        protocol=EvalProtocol(recipe=LONG.but(epochs=20)), networks=2),
 }
 
 

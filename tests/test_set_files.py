@@ -17,9 +17,9 @@ from lmcnb import (
     Dataset,
     Distil,
     Distilled,
+    EvalProtocol,
     Imported,
     Lab,
-    Protocol,
     SoftLabels,
     Study,
     Ticket,
@@ -319,7 +319,7 @@ def test_an_imported_set_is_pruned_with_and_assessed(tmp_path: Path, lab: Lab):
     method = Imported(path=tmp_path / "res.pt", space="normalised")
     sets = {"theirs": method, "soft": SoftLabels(of=method, teacher=RECIPE)}
     study = Study(net=NET, recipe=RECIPE, prune_steps=4, sets=sets, reference="theirs")
-    how = Protocol(recipe=RECIPE)
+    how = EvalProtocol(recipe=RECIPE)
     specs = [study.mask("theirs", 0, 1), study.assess("theirs", how, 2), study.assess("soft", how, 2)]
     entries = lab.map(specs)
     assert entries[0].result["sparsity"] == pytest.approx(0.2, abs=0.01)

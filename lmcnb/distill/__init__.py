@@ -4,7 +4,7 @@ from .coresets import Herding, KCenter, RandomReal
 from .dc import DC, DSA
 from .dm import DM
 from .early import EarlyIDC
-from .evaluation import PROTOCOLS, Protocol, assess, protocol
+from .evaluation import PROTOCOLS, EvalProtocol, assess, protocol
 from .experts import Experts, course
 from .files import export_set, import_set
 from .idc import IDC
@@ -13,5 +13,5 @@ from .mtt import MTT, trajectory_gradient
 from .soft import AnyMethod, SoftLabels
 
 __all__ = ["AnyMethod", "DC", "DM", "DSA", "Distilled", "EarlyIDC", "Experts", "Herding", "IDC", "Imported", "KCenter",
-           "METHODS", "MTT", "Method", "PROTOCOLS", "Protocol", "RandomReal", "SoftLabels", "assess", "course",
+           "METHODS", "MTT", "Method", "PROTOCOLS", "EvalProtocol", "RandomReal", "SoftLabels", "assess", "course",
            "decode", "export_set", "import_set", "protocol", "trajectory_gradient"]

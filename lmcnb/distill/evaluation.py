@@ -13,7 +13,7 @@ from ..spec import Spec, choose
 from .base import Distilled
 
 
-class Protocol(Spec):
+class EvalProtocol(Spec):
     """How networks are trained on a set. Their accuracy after the last step counts, not the best.
 
     Args:
@@ -25,7 +25,7 @@ class Protocol(Spec):
     learned_lr: bool = False
     zca: bool = False
 
-    def shortened(self, steps: int, images: int, **changes) -> Protocol:
+    def shortened(self, steps: int, images: int, **changes) -> EvalProtocol:
         """The same with so many SGD steps on a set of ``images`` images; ``changes`` are of the recipe."""
         recipe = self.recipe.but(**changes)
         recipe = recipe.but(batch=min(recipe.batch, images))
@@ -45,14 +45,14 @@ class Protocol(Spec):
 
 
 _SHORT = Recipe(epochs=1000, batch=256, schedule="half", augment="dsa_single", cutmix=0)
-PROTOCOLS: dict[str, Protocol] = {
-    "dc": Protocol(recipe=_SHORT),
-    "idc": Protocol(recipe=Recipe(epochs=1000)),
-    "mtt": Protocol(recipe=_SHORT, learned_lr=True, zca=True),
+PROTOCOLS: dict[str, EvalProtocol] = {
+    "dc": EvalProtocol(recipe=_SHORT),
+    "idc": EvalProtocol(recipe=Recipe(epochs=1000)),
+    "mtt": EvalProtocol(recipe=_SHORT, learned_lr=True, zca=True),
 }
 
 
-def protocol(name: str) -> Protocol:
+def protocol(name: str) -> EvalProtocol:
     """"dc", "idc" or "mtt": SGD for 1000 epochs, momentum 0.9, weight decay 5e-4, batches no larger than the set, and
 
     ==== ===== ============== ============================ ====== ==================== ===
@@ -69,7 +69,7 @@ def protocol(name: str) -> Protocol:
     return choose("evaluation protocol", name, PROTOCOLS)
 
 
-def assess(net: Net, found: Distilled, test: Images, how: Protocol, inits: Sequence[int] = (1000, 1001, 1002), *,
+def assess(net: Net, found: Distilled, test: Images, how: EvalProtocol, inits: Sequence[int] = (1000, 1001, 1002), *,
            space: Whitening | None = None, strategy: str = "auto") -> Scores:
     """Test loss and accuracy of networks trained on the set alone, as one stack; one for each of ``inits``."""
     train, test, recipe = how.prepare(found, test, space)

@@ -6,7 +6,7 @@ from .hessian import HessianOperator, exact_diagonal
 from .path import (
     CONVENTIONS,
     QUANTITIES,
-    Path,
+    LinearPath,
     alpha_grid,
     barrier,
     instability,
@@ -28,8 +28,8 @@ from .plane import (
 from .probe import fitted, probe
 from .spectrum import Spectrum, lanczos
 
-__all__ = ["CONVENTIONS", "CORRUPTIONS", "Diagonal", "HessianOperator", "Path", "Plane", "QUANTITIES", "SEVERITIES",
-           "Spectrum", "alpha_grid", "barrier", "corrupt", "curvature_along", "estimate_diagonal", "exact_diagonal",
-           "fitted", "fraction_within", "grid", "instability", "interpolate", "lanczos", "loss_on_plane", "path",
-           "plane_as_released", "plane_random", "plane_through", "probe", "recalibrated", "residual", "summary",
-           "with_residuals"]
+__all__ = ["CONVENTIONS", "CORRUPTIONS", "Diagonal", "HessianOperator", "LinearPath", "Plane", "QUANTITIES",
+           "SEVERITIES", "Spectrum", "alpha_grid", "barrier", "corrupt", "curvature_along", "estimate_diagonal",
+           "exact_diagonal", "fitted", "fraction_within", "grid", "instability", "interpolate", "lanczos",
+           "loss_on_plane", "path", "plane_as_released", "plane_random", "plane_through", "probe", "recalibrated",
+           "residual", "summary", "with_residuals"]

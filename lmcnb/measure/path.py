@@ -21,7 +21,7 @@ BatchNorm = Literal["lerp", "recalibrate"]
 
 
 @dataclass(frozen=True)
-class Path:
+class LinearPath:
     """θ(α) = (1 − α)θ₁ + αθ₂ of P pairs, measured.
 
     Attributes:
@@ -109,7 +109,7 @@ def interpolate(a: Networks, b: Networks, alphas: Tensor) -> Networks:
 
 
 def path(a: Networks, b: Networks, data: Dataset, alphas: Tensor | Sequence[float] | None = None, *,
-         bn: BatchNorm = "lerp", strategy: str = "auto") -> Path:
+         bn: BatchNorm = "lerp", strategy: str = "auto") -> LinearPath:
     """Measures the straight paths between P pairs of networks: from the first of ``a`` to the first of ``b``, …
 
     Args:
@@ -143,11 +143,11 @@ def path(a: Networks, b: Networks, data: Dataset, alphas: Tensor | Sequence[floa
             scores = evaluate(theta.net, theta.params, theta.buffers, images, strategy=strategy)
             rows[f"{split}_loss"].append(scores.loss)
             rows[f"{split}_error"].append(scores.error)
-    return Path(alphas, **{q: torch.stack(r) for q, r in rows.items()})
+    return LinearPath(alphas, **{q: torch.stack(r) for q, r in rows.items()})
 
 
 def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[int | str, int | str] = (0, 1), *,
-                step: int | None = None, measured_on: Dataset | None = None, **options) -> Path:
+                step: int | None = None, measured_on: Dataset | None = None, **options) -> LinearPath:
     """Instability analysis (Frankle et al., 2020): train twice in different data orders, walk between the ends.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 
 from ..data import Images
-from ..distill import AnyMethod, Distilled, Protocol, course
+from ..distill import AnyMethod, Distilled, EvalProtocol, course
 from ..kernel.recipe import Recipe
 from ..kernel.step import State
 from ..kernel.training import evaluate
@@ -128,7 +128,7 @@ class Assess(Stage):
     """Test accuracy of networks trained on a set alone: ``networks`` of them, as one stack, at the last epoch."""
 
     source: Distil
-    protocol: Protocol
+    protocol: EvalProtocol
     networks: int = Field(default=3, ge=1)
 
     @property

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from ..distill import AnyMethod, Protocol
+from ..distill import AnyMethod, EvalProtocol
 from ..kernel.recipe import Recipe
 from ..models import Net
 from ..spec import Spec, choose
@@ -67,9 +67,9 @@ class Study(Spec):
         method = choose("distilled set", name, self.sets)
         return Distil(dataset=self.dataset, net=self.distil_net or self.net, method=method, seed=seed)
 
-    def assess(self, name: str, how: Protocol | Recipe, networks: int = 3) -> Assess:
+    def assess(self, name: str, how: EvalProtocol | Recipe, networks: int = 3) -> Assess:
         """Test accuracy of networks trained on that set alone, under a protocol or just a recipe."""
-        protocol = how if isinstance(how, Protocol) else Protocol(recipe=how)
+        protocol = how if isinstance(how, EvalProtocol) else EvalProtocol(recipe=how)
         return Assess(dataset=self.dataset, net=self.distil_net or self.net, source=self.distil(name),
                       protocol=protocol, networks=networks)
 

@@ -18,6 +18,7 @@ from lmcnb import (
     Curvature,
     Distil,
     EarlyIDC,
+    EvalProtocol,
     Expert,
     Experts,
     Herding,
@@ -26,7 +27,6 @@ from lmcnb import (
     Landscape,
     Net,
     Probe,
-    Protocol,
     RandomMask,
     RandomReal,
     Recipe,
@@ -52,9 +52,10 @@ STAGES = (
     RandomMask(net=NET, like=TICKET), Connect(net=NET, a=MODELS[0], b=MODELS[1]), Landscape(net=NET, models=MODELS),
     Curvature(net=NET, model=TRAIN), Robustness(net=NET, model=TRAIN, corruptions=("contrast",)),
     Probe(net=NET, model=TRAIN, target="digits"), Distil(net=NET, method=DSA()), Expert(**ON),
-    Assess(net=NET, source=Distil(net=NET, method=DM()), protocol=Protocol(recipe=RECIPE)))
+    Assess(net=NET, source=Distil(net=NET, method=DM()), protocol=EvalProtocol(recipe=RECIPE)))
 STUDY = Study(**ON, sets={"idc": IDC(), "random images": RandomReal()})
-OTHERS = (NET, RECIPE, Augment(), Protocol(recipe=RECIPE), Experts(recipe=RECIPE), Notes(space="zca", zca=0.1, lr=0.1),
+OTHERS = (NET, RECIPE, Augment(), EvalProtocol(recipe=RECIPE), Experts(recipe=RECIPE),
+          Notes(space="zca", zca=0.1, lr=0.1),
           GeneratedImages(), STUDY)
 VALID: tuple[Spec, ...] = (*METHODS, *STAGES, *OTHERS)
 
@@ -94,7 +95,7 @@ COMBINATIONS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
         lambda: Connect(net=NET, a=TRAIN, b=TRAIN.but(net=NET.but(width=8))), ("net",)),
     "an assessment on another data set": (
         lambda: Assess(net=NET, dataset="cifar10", source=Distil(net=NET, method=DM()),
-                       protocol=Protocol(recipe=RECIPE)), ("dataset",)),
+                       protocol=EvalProtocol(recipe=RECIPE)), ("dataset",)),
     "a method of an unhashable kind": (lambda: STUDY.but(sets={"idc": {"kind": []}}), ("sets", "kind")),
     "an integer of 5,000 digits": (lambda: RECIPE.but(batch=10 ** 5000), ("batch",)),
     "a seed that no generator takes": (lambda: TRAIN.but(init=2 ** 70), ("init",)),
