@@ -55,12 +55,13 @@ def load_profile(root: Path, name: str) -> dict[str, dict[str, object]]:
     stems = {notebook.stem for notebook in notebooks}
     shared = sections.pop(SHARED, None) or {}
     strangers = [unknown("notebook", str(stem), stems) for stem in sections if stem not in stems]
-    everywhere = {parameter for notebook in notebooks for parameter in notebook.parameters}
+    # A notebook is read only where something is shared: it may be large.
+    everywhere = {parameter for notebook in notebooks for parameter in notebook.parameters} if shared else set()
     strangers += [unknown("shared setting", str(n), everywhere) for n in shared if n not in everywhere]
     if strangers:
         raise ProjectError("\n".join(f"{known[name]}: {line}" for line in strangers))
     return {
-        notebook.stem: {n: v for n, v in shared.items() if n in notebook.parameters}
+        notebook.stem: ({n: v for n, v in shared.items() if n in notebook.parameters} if shared else {})
         | (sections.get(notebook.stem) or {})
         for notebook in notebooks
     }
