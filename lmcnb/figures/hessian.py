@@ -23,7 +23,7 @@ def lines(table: Table, rate: float) -> Iterator[tuple[Table, dict[str, Any]]]:
 
 
 def diagonal_ranks(ax: Axes, table: Table, rate: float = 0.2) -> None:
-    """|diagonal entries|, largest first, over the share of the active weights that have a larger one."""
+    """``|diagonal entries|``, largest first, over the share of the active weights that have a larger one."""
     for rows, look in lines(table, rate):
         ax.plot(rows["share"], rows["value"], **look)
     top = table["value"].max()

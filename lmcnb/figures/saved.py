@@ -74,7 +74,7 @@ def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence
 
     Only a figure whose notebook ran with exactly the profile's values goes there, any other to figures/custom/.
     The values are those in the running kernel, of the parameters of the notebook with the number in ``name``:
-    fig03… is of 03_….ipynb.
+    ``fig03…`` is of ``03_….ipynb``.
 
     Args:
         table: every number that is drawn. note: the caption. run: what :meth:`Lab.record` returns.
