@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import STUDY, TRAIN
 
-from lmcnb import Connect, Lab, barrier, claim_below, estimate
+from lmcnb import Connect, Lab, claim_below, estimate
 from lmcnb.stages import Curvature, Landscape, Probe, Robustness
 from lmcnb.tables import Table, shown, verdicts
 
@@ -47,7 +47,7 @@ def test_barriers_are_those_of_the_store(shelf: Lab, table: Table):
         found = table.barriers(quantity, convention, scale=100).values_of()
         stored = [100 * shelf.get(c).result["barrier"][quantity][convention] for c in PAIRS[3:1:-1]]
         np.testing.assert_allclose(found["imp", 2], stored, rtol=1e-12)
-    assert barrier is not None and len(table.barriers()) == len(PAIRS)
+    assert len(table.barriers()) == len(PAIRS)
 
 
 def test_values_and_curves_are_in_order_of_init(table: Table):
