@@ -41,6 +41,11 @@ def to(params: Params, device: torch.device | str) -> Params:
     return {n: t.to(device) for n, t in params.items()}
 
 
+def laid_out(params: Params, layout: torch.memory_format) -> Params:
+    """Images and kernels, the tensors of four axes, in a memory layout; the rest as they are."""
+    return {n: t.contiguous(memory_format=layout) if t.ndim == 4 else t for n, t in params.items()}
+
+
 def prefixed(tensors: Params, prefix: str) -> Params:
     """Those whose names begin with a prefix, under what follows it."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

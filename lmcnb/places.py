@@ -36,12 +36,12 @@ def project_root() -> Path:
 
 def store_root() -> Path:
     """Where computed results are kept: `LMCNB_STORE`, else the user's cache."""
-    return _from_environment("LMCNB_STORE") or _cache() / "store"
+    return _from_environment("LMCNB_STORE") or cache_root() / "store"
 
 
 def data_root() -> Path:
     """Where packed data sets are kept: `LMCNB_DATA`, else the user's cache."""
-    return _from_environment("LMCNB_DATA") or _cache() / "data"
+    return _from_environment("LMCNB_DATA") or cache_root() / "data"
 
 
 def figures_dir(profile: str) -> Path:
@@ -90,5 +90,6 @@ def _from_environment(name: str) -> Path | None:
     return Path(value).expanduser().absolute() if value else None
 
 
-def _cache() -> Path:
+def cache_root() -> Path:
+    """The user's cache: what can be made again."""
     return user_cache_path("lmcnb", appauthor=False)

@@ -123,13 +123,17 @@ def test_a_training_goes_on_only_from_its_own(lab: Lab):
 def test_the_way_of_execution_is_in_the_key_and_follows_a_rule(lab: Lab, monkeypatch):
     wide = NET.but(width=256)
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert execution(NET, cpu) == {"device": "cpu", "mode": "eager", "precision": "float32"}
-    assert execution(NET, gpu)["mode"] == "graph"
-    modes = set()
-    for there in (True, False):
-        monkeypatch.setattr("lmcnb.kernel.strategies.can_compile", lambda there=there: there)
-        modes.add((execution(wide, cpu)["mode"], another(lab).key(Train(net=wide, recipe=RECIPE))))
-    assert {m for m, _ in modes} == {"compiled", "eager"} and len({k for _, k in modes}) == 2
+    small, large = Train(net=NET, recipe=RECIPE), Train(net=wide, recipe=RECIPE)
+    assert execution(small, cpu) == {"device": "cpu", "mode": "eager", "precision": "float32"}
+    assert execution(small, gpu)["mode"] == "graph"
+    found = set()
+    for fused, compiled in ((True, True), (True, False), (False, True), (False, False)):
+        monkeypatch.setattr("lmcnb.kernel.strategies.fuses", lambda _, there=fused: there)
+        monkeypatch.setattr("lmcnb.kernel.strategies.can_compile", lambda there=compiled: there)
+        found.add((execution(large, cpu)["mode"], another(lab).key(large)))
+        assert execution(small, cpu)["mode"] == "eager"
+    assert {mode for mode, _ in found} == {"fused compiled", "fused", "compiled", "eager"}
+    assert len({key for _, key in found}) == 4
 
 
 def test_a_control_starts_from_what_it_controls(lab: Lab):

@@ -87,14 +87,17 @@ def test_recipes_that_differ_in_length_rate_and_schedule_share_one_step(few: Ima
 
 
 def test_the_rule_asks_for_device_network_and_work_alone(monkeypatch):
-    cpu, wide = torch.device("cpu"), Net(width=32)
+    cpu, wide = torch.device("cpu"), Net(name="resnet10", width=4)
     monkeypatch.setattr(strategies, "can_compile", lambda: True)
-    assert [settled(wide, cpu, steps) for steps in (100, 100_000)] == ["loop", "compiled"]
+    assert [settled(wide, cpu, steps) for steps in (10, 100_000)] == ["loop", "compiled"]
     assert settled(wide, cpu, 100, batch=64_000) == "compiled"
     assert settled(NET, cpu, 10**9) == "loop"  # tiny: launching costs more than computing
     assert settled(NET, torch.device("cuda"), 1) == "graph"
     monkeypatch.setattr(strategies, "can_compile", lambda: False)
     assert settled(wide, cpu, 100_000) == "loop"
+    for there in (True, False):
+        monkeypatch.setattr(strategies, "fuses", lambda _, there=there: there)
+        assert settled(Net(width=32), cpu, 1) == ("fused" if there else "loop")
 
 
 def test_a_training_that_is_stopped_or_resumed_is_executed_as_the_whole_one(few: Images, monkeypatch):
@@ -119,11 +122,11 @@ def test_masks_on_other_layers_are_another_step():
 
 
 def test_evaluation_refuses_an_unknown_strategy():
-    with pytest.raises(ValueError, match="unknown strategy 'fast'; known: auto, loop, vmap, compiled"):
+    with pytest.raises(ValueError, match="unknown strategy 'fast'; known: auto, loop, fused, vmap, compiled"):
         evaluate(NET, *start(NET, 0), DATA, strategy="fast")
 
 
 def test_a_gpu_takes_stacks_and_a_cpu_one_model_at_a_time():
     assert tiny(NET) and not tiny(Net())
     assert stack_size(torch.device("cpu")) == 1 and stack_size(torch.device("cuda")) > 1
-    assert set(STRATEGIES) == {"loop", "vmap", "compiled", "graph"}
+    assert set(STRATEGIES) == {"loop", "fused", "vmap", "compiled", "graph"}

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from .memory import keep_memory
+
 _PRECISIONS = (torch.backends.cudnn.conv,  # pyright: ignore[reportAttributeAccessIssue]  # set when torch starts
                torch.backends.cuda.matmul,
                torch.backends.mkldnn.conv,  # pyright: ignore[reportAttributeAccessIssue]
@@ -27,6 +29,7 @@ def exact() -> Iterator[None]:
     wanted += [(torch.backends.cudnn, "benchmark", False), (torch.backends.cudnn, "deterministic", True)]
     before = [getattr(owner, name) for owner, name, _ in wanted]
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    keep_memory()
     try:
         for owner, name, value in wanted:
             setattr(owner, name, value)

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data import Images
-from ..spec import Spec
+from ..spec import Spec, late
 from .augment import Augment, Draws, augmentation, draw
 
 SEGMENT = 128  # steps drawn at once; a checkpoint falls between segments
@@ -26,6 +26,9 @@ class Recipe(Spec):
         schedule: "step" (× 0.2 at 2/3 and 5/6), "half" (× 0.1 at 1/2), "one_cycle" (linear up over the first fifth,
             linear to zero), "constant".
         augment: a name of :data:`lmcnb.kernel.augment.AUGMENTS`. cutmix: probability of CutMix for a batch.
+        precision: "float32"; "bf16" (convolutions and matrix products of bfloat16 factors, while weights, momentum,
+            sums, norms' statistics and losses stay float32); or "auto": bf16 where the device has units for it. Of
+            training alone: whatever is measured is measured in float32.
     """
 
     epochs: float = Field(default=300, gt=0)
@@ -36,6 +39,7 @@ class Recipe(Spec):
     schedule: Literal["step", "half", "one_cycle", "constant"] = "step"
     augment: str = "cifar"
     cutmix: float = Field(default=0.5, ge=0, le=1)
+    precision: Literal["float32", "bf16", "auto"] = late("float32")
 
     def model_post_init(self, _) -> None:
         _ = self.augmentation  # an unknown name fails here, before any work
@@ -43,6 +47,10 @@ class Recipe(Spec):
     @property
     def augmentation(self) -> Augment:
         return augmentation(self.augment, self.cutmix)
+
+    def on(self, device: torch.device) -> Recipe:
+        """The recipe with "auto" made what it is on this device."""
+        return self.but(precision="bf16" if has_bf16(device) else "float32") if self.precision == "auto" else self
 
     def steps(self, images: int) -> int:
         """Number of SGD steps on a set of that many images.
@@ -65,6 +73,13 @@ class Recipe(Spec):
         if self.schedule == "one_cycle":
             return self.lr * min(done / 0.2, (1 - done) / 0.8)
         return self.lr
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32: AMX on a CPU, an Ampere GPU or later."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
 def seeded(*parts: object) -> torch.Generator:

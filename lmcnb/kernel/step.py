@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import normalise
 from ..models import Net
 from ..params import Params, clone, size
-from .augment import Augment, apply
+from .augment import apply
+from .fused import fuse
 from .randomness import refuse_random
 from .recipe import Recipe
 
@@ -35,31 +36,35 @@ class State:
         return State(clone(params), clone(buffers), zeros, step, torch.zeros(size(params), 0))
 
 
-def loss_on_batch(call, params, buffers, x, y, draws, augment: Augment):
-    """Training loss of one model on one augmented batch and its new buffers. x: normalised float32 [B, C, H, W]."""
-    buffers = clone(buffers)  # BatchNorm writes its running statistics here
-    logits = call(params, buffers, apply(augment, x, draws))
-    loss = F.cross_entropy(logits, y)
-    if augment.cutmix:
-        kept = draws["kept"]
-        loss = kept * loss + (1 - kept) * F.cross_entropy(logits, y[draws["partner"]])
-    return loss, buffers
+def make_loss(net: Net, recipe: Recipe, fused: bool = False) -> Callable:
+    """``loss(params, buffers, x, y, draws)``: one model's training loss on an augmented batch, and its new buffers."""
+    call, cutmix = caller(net, True, recipe.precision, fused), recipe.augmentation.cutmix
+
+    def loss(params, buffers, x, y, draws):
+        buffers = clone(buffers)  # BatchNorm writes its running statistics here
+        logits = call(params, buffers, x)
+        value = F.cross_entropy(logits, y)
+        if cutmix:
+            kept = draws["kept"]
+            value = kept * value + (1 - kept) * F.cross_entropy(logits, y[draws["partner"]])
+        return value, buffers
+    return loss
 
 
 def make_step(net: Net, recipe: Recipe) -> Callable:
-    """One SGD step of one model as a pure function, ready for vmap and compile.
+    """One SGD step of one model as a pure function, ready for vmap.
 
     ``step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr)`` returns (params, buffers,
     momentum, loss). Pruned weights, their gradients and their momentum are exactly zero after every step.
     """
-    call, augment, decay, beta = caller(net, True), recipe.augmentation, recipe.weight_decay, recipe.momentum
+    train, augment, decay, beta = make_loss(net, recipe), recipe.augmentation, recipe.weight_decay, recipe.momentum
 
     def step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr):
         index = draws["index"]
-        x, y = normalise(images[index], mean, std), labels[index]
+        x, y = apply(augment, normalise(images[index], mean, std), draws), labels[index]
 
         def loss(p):
-            value, b = loss_on_batch(call, p, buffers, x, y, draws, augment)
+            value, b = train(p, buffers, x, y, draws)
             return value, (b, value)
         grads, (buffers, value) = torch.func.grad(loss, has_aux=True)(params)
         new, velocity = {}, {}
@@ -72,14 +77,21 @@ def make_step(net: Net, recipe: Recipe) -> Callable:
     return step
 
 
-def make_eager_step(net: Net, recipe: Recipe) -> Callable:
-    """:func:`make_step` for running as it is: prepares for no second derivative, updates all tensors in one call."""
-    call, augment, decay, beta = caller(net, True), recipe.augmentation, recipe.weight_decay, recipe.momentum
+def make_first_order_step(net: Net, recipe: Recipe, fused: bool = False,
+                          compiled: Callable[[Callable], Callable] = lambda loss: loss) -> Callable:
+    """:func:`make_step` for one model alone: prepares for no second derivative, updates all tensors in one call.
+
+    ``compiled`` may compile the loss, forwards and backwards. The augmentation stays outside: its one look-up a pixel
+    is a vectorised kernel of PyTorch's, and a loop of single loads once it is compiled.
+    """
+    train, layout = compiled(make_loss(net, recipe, fused)), layout_of(net, recipe, fused)
+    augment, decay, beta = recipe.augmentation, recipe.weight_decay, recipe.momentum
 
     def step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr):
         index, leaves = draws["index"], {n: p.detach().requires_grad_() for n, p in params.items()}
-        loss, buffers = loss_on_batch(call, leaves, buffers, normalise(images[index], mean, std), labels[index], draws,
-                                      augment)
+        x = apply(augment, normalise(images[index], mean, std), draws).contiguous(memory_format=layout)
+        mixed = {n: draws[n] for n in ("kept", "partner") if n in draws}
+        loss, buffers = train(leaves, buffers, x, labels[index], mixed)
         grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         with torch.no_grad():
             old = list(params.values())
@@ -93,21 +105,46 @@ def make_eager_step(net: Net, recipe: Recipe) -> Callable:
     return step
 
 
-def caller(net: Net, training: bool) -> Callable[[Params, Params, Tensor], Tensor]:
-    """``call(params, buffers, x)``: logits [B, classes] of the network as a pure function."""
+def layout_of(net: Net, recipe: Recipe, fused: bool) -> torch.memory_format:
+    """bfloat16's matrix units and the fused operation take channels last; other float32 kernels lose by it.
+
+    Networks with strided 1 × 1 convolutions never do: oneDNN's gradient of these writes beyond its memory where there
+    are few channels (torch 2.14, AVX2, float32).
+    """
+    shortcuts = any(isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.stride != (1, 1)
+                    for m in net.build().modules())
+    wanted = (fused or recipe.precision == "bf16") and not shortcuts
+    return torch.channels_last if wanted else torch.contiguous_format
+
+
+def caller(net: Net, training: bool, precision: str = "float32", fused: bool = False
+           ) -> Callable[[Params, Params, Tensor], Tensor]:
+    """``call(params, buffers, x)``: float32 logits [B, classes] of the network as a pure function.
+
+    Args:
+        precision: "bf16" rounds the factors of convolutions and matrix products, and the activations between them, to
+            bfloat16; sums within a product, weights, statistics of norms and logits stay float32.
+        fused: run norm, ReLU and pool as one operation (:mod:`.fused`); it has a first derivative only.
+    """
     module = net.build().train(training)
     if training:
         refuse_random(net)
+    if fused:
+        fuse(module)
 
     def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
         # Buffers go in by reference: functional_call lets BatchNorm update them in place.
         return torch.func.functional_call(module, (params, buffers), (x,))
-    return call
+
+    def rounded(params: Params, buffers: Params, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+            return call(params, buffers, x).float()
+    return rounded if precision == "bf16" else call
 
 
-def make_score(net: Net) -> Callable:
+def make_score(net: Net, fused: bool = False) -> Callable:
     """``score(params, buffers, x, y)``: float32 [2], summed cross-entropy and number of errors of one model."""
-    call = caller(net, False)
+    call = caller(net, False, fused=fused)
 
     def score(params, buffers, x, y):
         logits = call(params, buffers, x)

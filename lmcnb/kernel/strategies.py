@@ -17,13 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..data import Images
 from ..models import Net, per_network
-from ..params import Params, clone, select, size
+from ..params import Params, clone, laid_out, select, size
+from .fused import fuses
 from .recipe import Recipe
-from .step import State, make_eager_step, make_score, make_step
+from .step import State, layout_of, make_first_order_step, make_score, make_step
 
 log = logging.getLogger(__name__)
 
-STRATEGIES = ("loop", "vmap", "compiled", "graph")
+STRATEGIES = ("loop", "fused", "vmap", "compiled", "graph")
 COMPILE_OPERATIONS = 5e11  # of a training: some 350 steps of a ConvNet-3 of width 32, about 20 s of one core
 _numbers = itertools.count()
 
@@ -31,17 +32,16 @@ _numbers = itertools.count()
 @per_network(32)
 def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
     """The step of one model, or of a stack for the vmapped strategies. ``shape`` keys what compile specialises on."""
-    step = make_eager_step(net, recipe) if strategy == "loop" else make_step(net, recipe)
     if strategy in ("vmap", "graph"):
-        step = torch.vmap(step, in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
+        return torch.vmap(make_step(net, recipe), in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
     if strategy == "compiled":
-        step = compiled(step)
-    return step
+        return make_first_order_step(net, recipe, compiled=compiled)
+    return make_first_order_step(net, recipe, fused=strategy == "fused")
 
 
 @per_network(32)
 def _score(net: Net, strategy: str, shape: tuple) -> Callable:
-    score = make_score(net)
+    score = make_score(net, fused=strategy == "fused")
     if strategy == "vmap":
         return torch.vmap(score, in_dims=(0, 0, None, None))
     return compiled(score) if strategy == "compiled" else score
@@ -81,17 +81,28 @@ def settled(net: Net, device: torch.device, steps: int, batch: int = 64) -> str:
     """How a training of so many steps is executed: a rule of device, network and work, never of a clock.
 
     What changes the last bits of a result must not depend on what else the machine does, on what is left of an
-    interrupted run, or on the other models of a stack. So a CPU takes one model after another, compiled where that
-    can repay compiling and a compiler is at hand; a GPU replays one graph of the whole stack.
+    interrupted run, or on the other models of a stack. So a CPU takes one model after another: fused where the network
+    can be, else compiled where that can repay compiling and a compiler is at hand. A GPU replays one graph of the
+    whole stack.
     """
     if device.type == "cuda":
         return "graph"
+    if not tiny(net) and fuses(net):
+        return "fused"
     return "compiled" if 3 * operations(net) * batch * steps > COMPILE_OPERATIONS and compiles(net) else "loop"
 
 
 def compiles(net: Net) -> bool:
-    """Whether anything of this network is ever compiled on a CPU here: the inputs of the rules that a key must hold."""
+    """Whether anything of this network is ever compiled on a CPU here."""
     return not tiny(net) and can_compile()
+
+
+def mode(net: Net, device: torch.device) -> str:
+    """What of the rules' inputs a key must hold."""
+    if device.type == "cuda":
+        return "graph"
+    fast = ["fused"] * (not tiny(net) and fuses(net)) + ["compiled"] * compiles(net)
+    return " ".join(fast) or "eager"
 
 
 def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str) -> Callable:
@@ -106,8 +117,9 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
         raise ValueError("strategy 'graph' needs a CUDA device; take 'auto'")
     if strategy == "auto":
         strategy = settled(net, data.x.device, recipe.steps(len(data)), recipe.batch)
-    shape = _shape(net, recipe, data, state.params, masks)
-    return _runner(_step(net, _neutral(recipe), strategy, shape), strategy, (data.x, data.y, data.mean, data.std))
+    shape, recipe = _shape(net, recipe, data, state.params, masks), recipe.on(data.x.device)
+    return _runner(_step(net, _neutral(recipe), strategy, shape), strategy, layout_of(net, recipe, strategy == "fused"),
+                   (data.x, data.y, data.mean, data.std))
 
 
 def _neutral(recipe: Recipe) -> Recipe:
@@ -122,7 +134,8 @@ def _shape(net: Net, recipe: Recipe, data: Images, params: Params, masks: Params
 
 
 @lru_cache(maxsize=8)  # a captured graph serves every later segment and every later fit on the same images
-def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> Callable:
+def _runner(step: Callable, strategy: str, layout: torch.memory_format, inputs: tuple[Tensor, Tensor, Tensor, Tensor]
+            ) -> Callable:
     def one(params, buffers, momentum, masks, batches, rates):
         losses = []
         for s, lr in enumerate(rates.unbind()):
@@ -132,8 +145,10 @@ def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor,
         return params, buffers, momentum, torch.stack(losses, -1)
 
     def each(params, buffers, momentum, masks, batches, rates):
-        ends = [one(*(select(d, k) for d in (params, buffers, momentum, masks, batches)), rates=rates)
-                for k in range(size(params))]
+        ends = []
+        for k in range(size(params)):
+            p, b, m, kept = (laid_out(select(d, k), layout) for d in (params, buffers, momentum, masks))
+            ends.append(one(p, b, m, kept, select(batches, k), rates))
         joined = [{n: torch.stack([e[i][n] for e in ends]) for n in ends[0][i]} for i in range(3)]
         return *joined, torch.stack([e[3] for e in ends])
 
@@ -199,11 +214,10 @@ def _copy(old: Params, new: Params) -> None:
 def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> Callable:
     """``run(params, buffers, x, y)``: float64 [K, 2] sums of loss and errors of a stack on one batch."""
     device = next(iter(params.values())).device
-    if strategy not in ("auto", "loop", "vmap", "compiled"):
-        raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, vmap, compiled")
+    if strategy not in ("auto", "loop", "fused", "vmap", "compiled"):
+        raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, fused, vmap, compiled")
     if strategy == "auto":  # of the network and the images alone: a model scores the same in any stack
-        fast = "compiled" if images >= 2000 and compiles(net) else "loop"
-        strategy = "vmap" if device.type == "cuda" else fast
+        strategy = "vmap" if device.type == "cuda" else _scored(net, images)
     score = _score(net, strategy, (str(device), torch.get_num_threads()))
 
     def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
@@ -211,6 +225,12 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
             return score(params, buffers, x, y).double()
         return torch.stack([score(select(params, i), select(buffers, i), x, y) for i in range(k)]).double()
     return run
+
+
+def _scored(net: Net, images: int) -> str:
+    if not tiny(net) and fuses(net):
+        return "fused"
+    return "compiled" if images >= 2000 and compiles(net) else "loop"
 
 
 def stack_size(device: torch.device) -> int:

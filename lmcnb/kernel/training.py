@@ -17,6 +17,7 @@ from ..models import Net
 from ..params import Params, size
 from . import masks as _masks
 from . import recipe as _recipe
+from .memory import keep_memory
 from .recipe import Recipe, draws
 from .step import State
 from .strategies import evaluator, runner
@@ -42,6 +43,7 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
         FloatingPointError: the loss became NaN or infinite; the message names the step, the model and the setting.
     """
     _check(net, params, data, recipe, seeds, masks)
+    keep_memory()
     masks = {} if masks is None else {n: m.to(params[n].device) for n, m in masks.items()}
     state = state or State.start(_masks.masked(params, masks), buffers)
     total = recipe.steps(len(data))
@@ -105,6 +107,7 @@ def evaluate(net: Net, params: Params, buffers: Params, data: Images, *, batch: 
     ``strategy`` is "auto", "loop", "vmap" or "compiled"; sums are float64.
     """
     k = size(params)
+    keep_memory()
     run = evaluator(net, k, len(data), params, strategy)
     sums = torch.zeros(k, 2, dtype=torch.float64, device=data.x.device)
     for start in range(0, len(data), batch):

@@ -71,7 +71,7 @@ class Lab:
             self._keys[spec] = digest(canonical({
                 "stage": type(spec).__name__, "version": spec.version, "spec": spec.settings(),
                 "data": self.dataset(spec.dataset).fingerprint, "upstream": [self.key(u) for u in spec.upstream()],
-                "execution": execution(spec.net, self.device), "code": code(spec),
+                "execution": execution(spec, self.device), "code": code(spec),
                 **({"other_data": others} if others else {})}))
         return self._keys[spec]
 
@@ -189,7 +189,7 @@ class Lab:
             results = type(specs[0]).compute(job, specs)
         seconds = job.seconds()
         for spec, key, result in zip(specs, job.keys, results):
-            meta = provenance(self.device) | {"execution": execution(spec.net, self.device), "seconds": seconds,
+            meta = provenance(self.device) | {"execution": execution(spec, self.device), "seconds": seconds,
                                               "cost": spec.cost(self.dataset)}
             self._entries[key] = self.store.put(type(spec).__name__, key, spec.canonical(), result.values,
                                                 result.tensors, meta)

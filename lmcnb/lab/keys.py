@@ -13,17 +13,19 @@ import torch
 from pydantic import BaseModel
 
 from ..data import DATASETS
-from ..kernel.strategies import compiles
+from ..kernel.recipe import Recipe
+from ..kernel.strategies import mode
 from ..models import Net
 from ..models import net as models
 from ..sources import code_digest, is_ours
 from ..spec import Spec
 
 
-def execution(net: Net, device: torch.device) -> dict[str, str]:
-    """What of the way a network is run decides the last bits: kind of device, mode, precision."""
-    mode = "graph" if device.type == "cuda" else "compiled" if compiles(net) else "eager"
-    return {"device": device.type, "mode": mode, "precision": "float32"}
+def execution(spec: Any, device: torch.device) -> dict[str, str]:
+    """What of the way a stage is run decides its bits: kind of device, mode, precision of its trainings."""
+    trained = {part.on(device).precision for part in _specs(spec) if isinstance(part, Recipe)}
+    precision = "bf16" if "bf16" in trained else "float32"
+    return {"device": device.type, "mode": mode(spec.net, device), "precision": precision}
 
 
 def foreign(spec: Spec) -> dict[str, Any]:

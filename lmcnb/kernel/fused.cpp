@@ -1,0 +1,146 @@
+// Instance norm, ReLU and 2 x 2 average pool in one pass over each image, channels last; float32 inside.
+// A layer's memory is read once forwards and once backwards; PyTorch's three operations go through it nine times.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int L = 16;  // channels at once
+#else
+constexpr int L = 8;
+#endif
+typedef float vf __attribute__((vector_size(4 * L)));
+typedef int32_t vi __attribute__((vector_size(4 * L)));
+typedef uint32_t vu __attribute__((vector_size(4 * L)));
+typedef uint16_t vh __attribute__((vector_size(2 * L)));
+typedef uint16_t bf16;
+
+inline vf widened(vf v) { return v; }
+inline vf widened(vh h) { return (vf)(__builtin_convertvector(h, vu) << 16); }
+inline void narrowed(vf v, vf& out) { out = v; }
+inline void narrowed(vf v, vh& out) {  // to the nearest, ties to even; NaN stays NaN
+    vu u = (vu)v, rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+    vi nan = v != v;
+    out = __builtin_convertvector((vu)(((vi)rounded & ~nan) | (0x7fc0 & nan)), vh);
+}
+template <typename T> struct Vector;
+template <> struct Vector<float> { typedef vf type; };
+template <> struct Vector<bf16> { typedef vh type; };
+
+// L values; ONE: the first alone, for the last channels of a width that L does not divide.
+template <bool ONE, typename T> inline vf load(const T* p) {
+    typename Vector<T>::type v = {};
+    memcpy(&v, p, ONE ? sizeof *p : sizeof v);
+    return widened(v);
+}
+template <bool ONE, typename T> inline void store(T* p, vf v) {
+    typename Vector<T>::type out;
+    narrowed(v, out);
+    memcpy(p, &out, ONE ? sizeof *p : sizeof out);
+}
+inline vf positive(vf u, vf v) { return (vf)((vi)v & ~(vi)(u <= 0)); }  // v, or 0 where u <= 0; NaN passes
+
+struct Affine { vf mean, rstd, scale, shift; };
+template <bool ONE> inline Affine affine(const float* mean, const float* rstd, const float* weight, const float* bias) {
+    Affine a{load<ONE>(mean), load<ONE>(rstd), {}, {}};
+    a.scale = a.rstd * load<ONE>(weight);
+    a.shift = load<ONE>(bias) - a.mean * a.scale;
+    return a;
+}
+
+struct Shape {
+    int height, width, channels;
+    int pixels() const { return height * width; }
+    int64_t at(int i, int j) const { return ((int64_t)i * width + j) * channels; }            // in x
+    int64_t pooled(int i, int j) const { return ((int64_t)i * (width / 2) + j) * channels; }  // in out
+    int64_t corner(int i, int j, int k) const { return at(2 * i + k / 2, 2 * j + k % 2); }    // k of four
+};
+
+// Some channels of one image; every pointer stands at the first of them.
+template <bool ONE, typename T> void forward_some(const T* x, T* out, float* mean, float* rstd, const float* weight,
+                                                  const float* bias, Shape s, float eps) {
+    vf sums[4] = {}, squares[4] = {};  // four chains: shorter sums, and no waiting for the last addition
+    const int pixels = s.pixels(), whole = pixels / 4 * 4, C = s.channels;
+    for (int p = 0; p < whole; p += 4)
+        for (int k = 0; k < 4; k++) sums[k] += load<ONE>(x + (int64_t)(p + k) * C);
+    for (int p = whole; p < pixels; p++) sums[0] += load<ONE>(x + (int64_t)p * C);
+    vf m = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / (float)pixels, r;
+    for (int p = 0; p < whole; p += 4)
+        for (int k = 0; k < 4; k++) { vf d = load<ONE>(x + (int64_t)(p + k) * C) - m; squares[k] += d * d; }
+    for (int p = whole; p < pixels; p++) { vf d = load<ONE>(x + (int64_t)p * C) - m; squares[0] += d * d; }
+    vf variance = ((squares[0] + squares[1]) + (squares[2] + squares[3])) / (float)pixels;
+    for (int i = 0; i < L; i++) r[i] = 1 / std::sqrt(variance[i] + eps);
+    store<ONE>(mean, m);
+    store<ONE>(rstd, r);
+    const Affine a = affine<ONE>(mean, rstd, weight, bias);
+    for (int i = 0; i < s.height / 2; i++)
+        for (int j = 0; j < s.width / 2; j++) {
+            vf u[4];
+            for (int k = 0; k < 4; k++) u[k] = load<ONE>(x + s.corner(i, j, k)) * a.scale + a.shift;
+            for (int k = 0; k < 4; k++) u[k] = positive(u[k], u[k]);
+            store<ONE>(out + s.pooled(i, j), ((u[0] + u[1]) + (u[2] + u[3])) * 0.25f);
+        }
+}
+
+template <bool ONE, typename T> void backward_some(const T* x, const T* gout, const float* mean, const float* rstd,
+                                                   const float* weight, const float* bias, T* gx, float* gweight,
+                                                   float* gbias, Shape s) {
+    const Affine a = affine<ONE>(mean, rstd, weight, bias);
+    vf sums[4] = {}, products[4] = {};  // of what passes the ReLU, and of that times the normalised x
+    for (int i = 0; i < s.height / 2; i++)
+        for (int j = 0; j < s.width / 2; j++) {
+            const vf g = load<ONE>(gout + s.pooled(i, j)) * 0.25f;
+            for (int k = 0; k < 4; k++) {
+                vf v = load<ONE>(x + s.corner(i, j, k)), through = positive(v * a.scale + a.shift, g);
+                sums[k] += through;
+                products[k] += through * (v - a.mean);
+            }
+        }
+    const vf sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    const vf product = ((products[0] + products[1]) + (products[2] + products[3])) * a.rstd;
+    store<ONE>(gbias, sum);
+    store<ONE>(gweight, product);
+    // dx = scale (through - mean(through) - xhat mean(through xhat)), with xhat = (x - mean) rstd
+    const vf slope = a.scale * a.rstd * product / (float)s.pixels();
+    const vf level = a.scale * sum / (float)s.pixels() - a.mean * slope;
+    for (int i = 0; i < s.height / 2; i++)
+        for (int j = 0; j < s.width / 2; j++) {
+            const vf g = load<ONE>(gout + s.pooled(i, j)) * 0.25f * a.scale;
+            for (int k = 0; k < 4; k++) {
+                vf v = load<ONE>(x + s.corner(i, j, k));
+                store<ONE>(gx + s.corner(i, j, k), positive(v * a.scale + a.shift, g) - (v * slope + level));
+            }
+        }
+    for (int i = 0; i < s.height; i++)  // the odd row and column that no pool reads
+        for (int j = i < s.height / 2 * 2 ? s.width / 2 * 2 : 0; j < s.width; j++)
+            store<ONE>(gx + s.at(i, j), -(load<ONE>(x + s.at(i, j)) * slope + level));
+}
+
+}  // namespace
+
+// x [B, H, W, C]; out [B, H/2, W/2, C]; mean, rstd, gweight, gbias float32 [B, C]; weight, bias float32 [C].
+#define EACH(FUNCTION, ...) \
+    { \
+        int c = 0; \
+        for (; c + L <= C; c += L) FUNCTION<false>(__VA_ARGS__); \
+        for (; c < C; c++) FUNCTION<true>(__VA_ARGS__); \
+    }
+#define EXPORT(T, NAME) \
+    extern "C" void forward_##NAME(const T* x, T* out, float* mean, float* rstd, const float* weight, \
+                                   const float* bias, int first, int last, int H, int W, int C, float eps) { \
+        for (int64_t b = first, in = (int64_t)H * W * C, po = (int64_t)(H / 2) * (W / 2) * C; b < last; b++) \
+            EACH(forward_some, x + b * in + c, out + b * po + c, mean + b * C + c, rstd + b * C + c, weight + c, \
+                 bias + c, Shape{H, W, C}, eps) \
+    } \
+    extern "C" void backward_##NAME(const T* x, const T* gout, const float* mean, const float* rstd, \
+                                    const float* weight, const float* bias, T* gx, float* gweight, float* gbias, \
+                                    int first, int last, int H, int W, int C) { \
+        for (int64_t b = first, in = (int64_t)H * W * C, po = (int64_t)(H / 2) * (W / 2) * C; b < last; b++) \
+            EACH(backward_some, x + b * in + c, gout + b * po + c, mean + b * C + c, rstd + b * C + c, weight + c, \
+                 bias + c, gx + b * in + c, gweight + b * C + c, gbias + b * C + c, Shape{H, W, C}) \
+    }
+
+EXPORT(float, float32)
+EXPORT(bf16, bf16)
