@@ -46,7 +46,7 @@ from .prune.magnitude import sparsity_after as sparsity_after
 from .stages import Assess as Assess
 from .stages import Connect as Connect
 from .stages import Curvature as Curvature
-from .stages import Distil as Distil
+from .stages import Distill as Distill
 from .stages import Expert as Expert
 from .stages import Lab as Lab
 from .stages import Landscape as Landscape

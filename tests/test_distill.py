@@ -196,7 +196,7 @@ def test_dm_under_batchnorm_normalises_over_all_classes_in_one_batch():
 
 
 def test_batchnorm_is_refused_before_any_matching():
-    with pytest.raises(ValueError, match="resnet10 has BatchNorm: distil with a convnet or resnetap10"):
+    with pytest.raises(ValueError, match="resnet10 has BatchNorm: distill with a convnet or resnetap10"):
         class_gradients(BATCHNORM)
     for method in (IDC_TINY, DC_TINY):
         with pytest.raises(ValueError, match="BatchNorm"):

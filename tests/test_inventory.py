@@ -53,7 +53,7 @@ def nothing_is_computed(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def folder(lab: Lab, spec: Stage) -> Path:
-    return lab.store.folder(type(spec).__name__, lab.key(spec))
+    return lab.store.folder(spec.stored, lab.key(spec))
 
 
 def damage(lab: Lab, spec: Stage) -> None:
@@ -71,7 +71,7 @@ def age(lab: Lab, spec: Stage, name: str) -> Path:
 
 def rewritten(lab: Lab, spec: Stage, **changes) -> None:
     """Replaces an entry by a whole one with another result or provenance under its key."""
-    entry = lab.store.read(type(spec).__name__, lab.key(spec))
+    entry = lab.store.read(spec.stored, lab.key(spec))
     values = {"result": entry.result, "tensors": entry.tensors, "meta": entry.meta} | changes
     shutil.rmtree(entry.folder)
     lab.store.put(entry.stage, entry.key, spec.canonical(), **values)
@@ -142,7 +142,7 @@ def test_settings_that_repeat_another_are_left_out(shelf: Lab):
 
 
 def test_a_result_does_not_take_the_place_of_a_setting(shelf: Lab):
-    sets = [STUDY.distil("idc"), STUDY.distil("idc").but(seed=1)]
+    sets = [STUDY.distill("idc"), STUDY.distill("idc").but(seed=1)]
     for spec in sets:
         shelf.store.put("Distil", shelf.key(spec), spec.canonical(), {"seed": 7, "seconds": 8}, {}, {"seconds": 1.0})
     table = shelf.inventory(sets)

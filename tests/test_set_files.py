@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from lmcnb import (
     Assess,
     Dataset,
-    Distil,
+    Distill,
     Distilled,
     EvalProtocol,
     Imported,
@@ -271,14 +271,14 @@ def test_ipc_and_factor_are_the_files(tmp_path: Path):
 def test_a_moved_file_is_the_same_set_and_a_changed_one_is_not(tmp_path: Path, suffix: str, lab: Lab):
     path = export_set(a_set(), tmp_path / f"set{suffix}")
     method, moved = Imported(path=path), tmp_path / f"moved{suffix}"
-    key = lab.key(Distil(net=NET, method=method))
+    key = lab.key(Distill(net=NET, method=method))
     assert "path" not in SoftLabels(of=method).canonical() and "tmp" not in method.canonical()
     assert len(method.digest) == 64
     path.rename(moved)
     with pytest.raises(FileNotFoundError):
         method.distill(DATA, NET, 0)
     again = method.but(path=moved)
-    assert again.key == method.key and lab.key(Distil(net=NET, method=again)) == key
+    assert again.key == method.key and lab.key(Distill(net=NET, method=again)) == key
     assert again.but(space="bytes").key != method.key
     assert Imported(path=export_set(a_set(), path)).key == method.key
     if suffix:
@@ -324,14 +324,14 @@ def test_an_imported_set_is_pruned_with_and_assessed(tmp_path: Path, lab: Lab):
     entries = lab.map(specs)
     assert entries[0].result["sparsity"] == pytest.approx(0.2, abs=0.01)
     assert len(entries[1].result["accuracy"]) == 2 and entries[1].result["images"] == 20
-    torch.testing.assert_close(lab.load(study.distil("theirs")).images, digits.x[chosen] / 255)
+    torch.testing.assert_close(lab.load(study.distill("theirs")).images, digits.x[chosen] / 255)
     (tmp_path / "res.pt").unlink()
     later = another(lab)
     assert later.map(specs[:2])[0].result == entries[0].result  # what is in the store needs no file
-    for stage in (Distil, Ticket, Assess):  # but its settings alone do not say where it is
+    for stage in (Distill, Ticket, Assess):  # but its settings alone do not say where it is
         assert later.recall(stage) == []
     with pytest.raises(SettingError, match="Imported.path is missing"):
-        Distil(**{n: v for n, v in lab.get(study.distil("theirs")).spec.items() if n != "kind"})
+        Distill(**{n: v for n, v in lab.get(study.distill("theirs")).spec.items() if n != "kind"})
 
 
 def test_a_negative_place_among_several_sets_is_refused(tmp_path: Path):

@@ -16,7 +16,7 @@ from lmcnb import (
     Assess,
     Connect,
     Curvature,
-    Distil,
+    Distill,
     EarlyIDC,
     EvalProtocol,
     Expert,
@@ -48,11 +48,11 @@ TICKET = Ticket(**ON, round=2)
 MODELS = tuple(Train(**ON, seed=s) for s in range(4))
 METHODS = (IDC(), EarlyIDC(), DC(), DSA(), DM(), MTT(), RandomReal(), Herding(), KCenter(), SoftLabels(of=DM()))
 STAGES = (
-    TRAIN, Train(**ON, mask=TICKET), TICKET, Ticket(**ON, round=1, source=Distil(net=NET, method=IDC())),
+    TRAIN, Train(**ON, mask=TICKET), TICKET, Ticket(**ON, round=1, source=Distill(net=NET, method=IDC())),
     RandomMask(net=NET, like=TICKET), Connect(net=NET, a=MODELS[0], b=MODELS[1]), Landscape(net=NET, models=MODELS),
     Curvature(net=NET, model=TRAIN), Robustness(net=NET, model=TRAIN, corruptions=("contrast",)),
-    Probe(net=NET, model=TRAIN, target="digits"), Distil(net=NET, method=DSA()), Expert(**ON),
-    Assess(net=NET, source=Distil(net=NET, method=DM()), protocol=EvalProtocol(recipe=RECIPE)))
+    Probe(net=NET, model=TRAIN, target="digits"), Distill(net=NET, method=DSA()), Expert(**ON),
+    Assess(net=NET, source=Distill(net=NET, method=DM()), protocol=EvalProtocol(recipe=RECIPE)))
 STUDY = Study(**ON, sets={"idc": IDC(), "random images": RandomReal()})
 OTHERS = (NET, RECIPE, Augment(), EvalProtocol(recipe=RECIPE), Experts(recipe=RECIPE),
           Notes(space="zca", zca=0.1, lr=0.1),
@@ -94,7 +94,7 @@ COMBINATIONS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "a path between two networks": (
         lambda: Connect(net=NET, a=TRAIN, b=TRAIN.but(net=NET.but(width=8))), ("net",)),
     "an assessment on another data set": (
-        lambda: Assess(net=NET, dataset="cifar10", source=Distil(net=NET, method=DM()),
+        lambda: Assess(net=NET, dataset="cifar10", source=Distill(net=NET, method=DM()),
                        protocol=EvalProtocol(recipe=RECIPE)), ("dataset",)),
     "a method of an unhashable kind": (lambda: STUDY.but(sets={"idc": {"kind": []}}), ("sets", "kind")),
     "an integer of 5,000 digits": (lambda: RECIPE.but(batch=10 ** 5000), ("batch",)),
