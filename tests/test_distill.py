@@ -13,7 +13,6 @@ from lmcnb import (
     IDC,
     MTT,
     Dataset,
-    Distilled,
     EarlyIDC,
     Herding,
     Images,
@@ -23,7 +22,7 @@ from lmcnb import (
     SoftLabels,
     register_model,
 )
-from lmcnb.distill import METHODS, decode
+from lmcnb.distill import METHODS, Distilled, decode
 from lmcnb.distill.base import Method, choose_real, mix, real_pixels
 from lmcnb.distill.coresets import cover, herd
 from lmcnb.distill.dm import matcher as dm_matcher

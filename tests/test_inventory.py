@@ -170,6 +170,7 @@ def test_ls_lists_what_there_is_in_words(shelf: Lab):
     assert "Train" in line and "digits, convnet3, seed 1" in line and "KiB" in line and line.endswith("whole")
     assert lines[shelf.key(IMP.at(2))[:12]].endswith("damaged")
     assert call("ls", "Landscape").splitlines()[-1].endswith("1 whole")
+    assert "holds no entry of Distil:" in call("ls", "Distill", code=2), "a class that was renamed"
     assert "did you mean `Train`?" in call("ls", "Trian", code=2)
     assert "holds no entry of Probe" in call("ls", "Probe", code=2)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from helpers import IMP, NET, RECIPE, SETS, STUDY, TRAIN, another
 
-from lmcnb import DM, EvalProtocol, Lab
+from lmcnb import DM, Lab
+from lmcnb.distill import EvalProtocol
 from lmcnb.lab import job, resume
 from lmcnb.lab.store import Store
 from lmcnb.stages import Assess, Distill, Expert, RandomMask

@@ -12,23 +12,11 @@ from helpers import NET, RECIPE, another, made_up
 from PIL import Image
 from safetensors.torch import save_file
 
-from lmcnb import (
-    Assess,
-    Dataset,
-    Distill,
-    Distilled,
-    EvalProtocol,
-    Imported,
-    Lab,
-    SoftLabels,
-    Study,
-    Ticket,
-    export_set,
-    import_set,
-    load,
-)
+from lmcnb import Dataset, Distill, Imported, Lab, SoftLabels, Study, Ticket, export_set, import_set, load
 from lmcnb.data import normalise, zca
+from lmcnb.distill import Distilled, EvalProtocol
 from lmcnb.spec import SettingError
+from lmcnb.stages import Assess
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
 COLOUR = Dataset("colour", made_up(60, 3, 3, seed=2), made_up(30, 3, 3, seed=3))
@@ -353,7 +341,7 @@ def test_what_systems_leave_in_folders_is_no_image(tmp_path: Path):
 
 def test_a_set_of_cifar100_takes_the_constants_that_its_code_normalised_with(tmp_path: Path):
     """The released codes normalise CIFAR-100 with CIFAR-10's constants."""
-    from lmcnb import CIFAR10_MEAN, CIFAR10_STD
+    from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD
 
     pixels = PIXELS.expand(-1, 3, -1, -1)
     coded = normalise(pixels, torch.tensor(CIFAR10_MEAN), torch.tensor(CIFAR10_STD))

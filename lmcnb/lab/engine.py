@@ -210,7 +210,7 @@ class Lab:
         """Artifacts as what they mean, computed if they are missing: of one spec, or of many in their order.
 
         A training is :class:`lmcnb.Networks`, a ticket the subnetwork ready to be trained, a distillation a
-        :class:`lmcnb.Distilled`; what means no more than its numbers is the entry itself.
+        :class:`lmcnb.distill.Distilled`; what means no more than its numbers is the entry itself.
         """
         if isinstance(specs, Stage):
             return specs.load(self)

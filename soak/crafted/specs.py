@@ -13,14 +13,10 @@ from lmcnb import (
     DSA,
     IDC,
     MTT,
-    Assess,
     Connect,
     Curvature,
     Distill,
     EarlyIDC,
-    EvalProtocol,
-    Expert,
-    Experts,
     Herding,
     KCenter,
     Lab,
@@ -37,9 +33,11 @@ from lmcnb import (
     Train,
 )
 from lmcnb.data.generated import GeneratedImages
+from lmcnb.distill import EvalProtocol, Experts
 from lmcnb.distill.layouts import Notes
 from lmcnb.kernel.augment import Augment
 from lmcnb.spec import Spec
+from lmcnb.stages import Assess, Expert
 
 NET, RECIPE = Net(name="convnet2", channels=1, size=8, width=4), Recipe(epochs=2, batch=32)
 ON = {"net": NET, "recipe": RECIPE}
