@@ -133,6 +133,12 @@ def test_a_file_fits_a_mind(module: str):
     assert lines <= LONGEST, f"{MODULES[module].name} has {lines} lines"
 
 
+def test_so_does_every_file_of_tests_benchmarks_and_soak():
+    here = Path(__file__).parents[1]
+    files = [path for part in ("tests", "benchmarks", "soak") for path in (here / part).rglob("*.py")]
+    assert not [path.name for path in files if len(path.read_text().splitlines()) > LONGEST]
+
+
 def test_the_lab_knows_no_stage_by_name():
     import lmcnb.stages  # noqa: F401
     from lmcnb.lab import STAGES
