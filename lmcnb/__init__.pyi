@@ -7,8 +7,6 @@ from . import places as places
 from . import statistics as statistics
 from . import tables as tables
 from . import widgets as widgets
-from .data import CIFAR10_MEAN as CIFAR10_MEAN
-from .data import CIFAR10_STD as CIFAR10_STD
 from .data import Dataset as Dataset
 from .data import Images as Images
 from .data import generate_images as generate_images
@@ -19,10 +17,7 @@ from .distill import DM as DM
 from .distill import DSA as DSA
 from .distill import IDC as IDC
 from .distill import MTT as MTT
-from .distill import Distilled as Distilled
 from .distill import EarlyIDC as EarlyIDC
-from .distill import EvalProtocol as EvalProtocol
-from .distill import Experts as Experts
 from .distill import Herding as Herding
 from .distill import Imported as Imported
 from .distill import KCenter as KCenter
@@ -34,8 +29,6 @@ from .distill import export_set as export_set
 from .distill import import_set as import_set
 from .distill import protocol as protocol
 from .kernel.recipe import Recipe as Recipe
-from .measure.path import LinearPath as LinearPath
-from .measure.path import barrier as barrier
 from .measure.path import instability as instability
 from .measure.path import path as path
 from .models import Net as Net
@@ -43,11 +36,9 @@ from .models import register_model as register_model
 from .networks import Networks as Networks
 from .prune.magnitude import prune_iteratively as prune_iteratively
 from .prune.magnitude import sparsity_after as sparsity_after
-from .stages import Assess as Assess
 from .stages import Connect as Connect
 from .stages import Curvature as Curvature
-from .stages import Distil as Distil
-from .stages import Expert as Expert
+from .stages import Distill as Distill
 from .stages import Lab as Lab
 from .stages import Landscape as Landscape
 from .stages import Probe as Probe
@@ -61,6 +52,5 @@ from .statistics import claim_below as claim_below
 from .statistics import claim_depends as claim_depends
 from .statistics import claim_stable as claim_stable
 from .statistics import estimate as estimate
-from .statistics import rank_correlation as rank_correlation
 
 __version__: str

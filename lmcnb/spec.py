@@ -5,7 +5,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
@@ -27,6 +27,13 @@ class Spec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    stored: ClassVar[str] = "Spec"  # what keys and stores call it: the class's name, or a former one
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "stored" not in vars(cls):
+            cls.stored = cls.__name__
 
     def __init__(self, **values: Any):
         try:
@@ -71,7 +78,7 @@ class Spec(BaseModel):
 
     def canonical(self) -> str:
         """JSON with sorted names and no spaces: the same text for the same settings on every machine."""
-        return canonical({"kind": type(self).__name__, **self.settings()})
+        return canonical({"kind": self.stored, **self.settings()})
 
     @property
     def key(self) -> str:

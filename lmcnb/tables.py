@@ -69,7 +69,7 @@ class Table(pd.DataFrame):
         A table that keeps heights without their paths gives those.
 
         Raises:
-            ValueError: an unknown quantity or convention: see :func:`lmcnb.barrier`.
+            ValueError: an unknown quantity or convention: see :func:`lmcnb.measure.barrier`.
         """
         choose("quantity", quantity, dict.fromkeys(QUANTITIES))
         choose("convention", convention, dict.fromkeys(CONVENTIONS))

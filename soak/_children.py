@@ -19,7 +19,7 @@ from lmcnb.kernel import training
 from lmcnb.lab import Lab, Stage, Store, StoreError, job
 from lmcnb.lab.stage import closure
 from lmcnb.lab.store import ELSEWHERE
-from lmcnb.stages import Connect, Curvature, Distil, Landscape, Probe, RandomMask, Robustness, Ticket, Train
+from lmcnb.stages import Connect, Curvature, Distill, Landscape, Probe, RandomMask, Robustness, Ticket, Train
 
 ROOT = Path(__file__).resolve().parents[1]
 HANGS = 300.0  # seconds after which a process that has not ended counts as one that hangs
@@ -33,7 +33,7 @@ IDC_SET = IDC(ipc=2, outer=3, inner=2, net_steps=2, real_batch=8, synthetic_batc
 PLANS: dict[str, list[Stage]] = {
     "training": TRAINED,
     "pruning": [RandomMask(net=NET, like=TICKET), TICKET.but(init=1)],
-    "distilling": [Distil(net=NET, method=m) for m in (IDC_SET, DM(ipc=2, iterations=6, real_batch=4,
+    "distilling": [Distill(net=NET, method=m) for m in (IDC_SET, DM(ipc=2, iterations=6, real_batch=4,
                                                                    checkpoint_every=2))],
     "measuring": [Connect(net=NET, a=TRAINED[0], b=TRAINED[1], points=5, train_images=200, test_images=100),
                   Curvature(net=NET, model=TRAINED[0], images=16, diagonal="hutchinson", products=4, steps=3),

@@ -97,7 +97,7 @@ class Shelf:
         self.store, self.chance = Store(folder / "store"), chance
         lab, plan = self._lab(), PLANS["pruning"] + PLANS["measuring"]
         lab.map(plan)
-        self.specs: dict[Path, Stage] = {self.store.folder(type(s).__name__, lab.key(s)): s for s in closure(plan)}
+        self.specs: dict[Path, Stage] = {self.store.folder(s.stored, lab.key(s)): s for s in closure(plan)}
         self.known = {f: {n: (f / n).read_bytes() for n in FILES} for f in self.specs}
         self.checkpoints = {}
         for key in (f"checkpoint{k}" for k in range(5)):

@@ -27,7 +27,7 @@ THEIRS = re.compile(r"pydantic|For further information|type=|https?://(?!image-n
                     r"Input should|while (parsing|scanning|constructing)|function-(after|before)|Exceeds the limit|"
                     r"<unicode string>|unhashable|not supported between|object is not|takes no|no attribute|"
                     r"(Type|Value|Key|Attribute|Overflow|Runtime)Error")
-NAMES = {"dataset": "cifar", "model": "convnet33", "distil_model": "convnett2", "schedule": "cosine",
+NAMES = {"dataset": "cifar", "model": "convnet33", "distill_model": "convnett2", "schedule": "cosine",
          "augment": "cifra", "assess_protocol": "idcc", "assess_schedule": "stepp", "target": "cifar"}
 Case = tuple[str, Callable[[], None], tuple[str, ...]]  # what it is, how to ask, names of which the message has one
 

@@ -1,11 +1,13 @@
 """Shared fixtures: the bundled digits, and settings that make every run the same."""
 
 import os
+import shutil
 from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
+from filled_store import PLAN
 from hypothesis import settings
 from matplotlib import pyplot as plt
 
@@ -53,3 +55,26 @@ def figures_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     figures.style()
     yield tmp_path
     plt.close("all")
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with everything of the plan; not to be changed."""
+    store = tmp_path_factory.mktemp("filled") / "store"
+    Lab("cpu", store, progress=False).map(PLAN)
+    return store
+
+
+@pytest.fixture
+def shelf(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab on a copy of that store, which is the command line's too; the figures' folder is empty.
+
+    It computes nothing, nor does any other lab.
+    """
+    def refuse(*_):
+        raise AssertionError("something was computed for the store")
+    monkeypatch.setattr(Lab, "_work", refuse)
+    shutil.copytree(filled, tmp_path / "store")
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path / "figures"))
+    return Lab("cpu", tmp_path / "store", progress=False)

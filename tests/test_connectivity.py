@@ -8,11 +8,11 @@ from helpers import BATCHNORM, NET, QUICK, apart, identical, made_up, module, ra
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcnb import Dataset, Images, LinearPath, Net, Networks, Recipe, barrier, path
+from lmcnb import Dataset, Images, Net, Networks, Recipe, path
 from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.training import evaluate, fit
 from lmcnb.measure.batchnorm import recalibrated
-from lmcnb.measure.path import QUANTITIES, alpha_grid, interpolate, residual, with_residuals
+from lmcnb.measure.path import QUANTITIES, LinearPath, alpha_grid, barrier, interpolate, residual, with_residuals
 from lmcnb.params import select
 
 TEST = made_up(40, 10, seed=1)

@@ -1,4 +1,4 @@
-"""Data sets: what is in them, and what is said when they are not there or not well."""
+"""Images and data sets: what is in them, and what is said when a file is not there or not well."""
 
 from pathlib import Path
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import made_up
-from PIL import Image
 
-from lmcnb import Dataset, Images, Net, generate_images, load
-from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, IMAGENET10, IMAGENET_MEAN, IMAGENET_STD, folders, normalise
+from lmcnb import Dataset, Images, Net, load
+from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, normalise
 
 
 def arrays(train: int = 6, test: int = 4, size: int = 4, channels: int = 3) -> dict[str, np.ndarray]:
@@ -164,250 +163,6 @@ def test_a_data_set_measures_mean_and_std_on_the_training_images():
     np.testing.assert_allclose(packed.test.std, pixels.std((0, 1, 2), ddof=1), rtol=1e-6)
 
 
-def write_folder(root: Path, test: str = "test", sizes: tuple[int, ...] = (6, 6)) -> None:
-    for split in ("train", test):
-        for label, name in enumerate(("cat", "dog")):
-            (root / split / name).mkdir(parents=True)
-            for i, size in enumerate(sizes):
-                pixels = np.full((size, size, 3), 100 * label + i, np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
-
-
-@pytest.mark.parametrize("test", ["test", "val"])
-def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path, test: str):
-    write_folder(tmp_path, test)
-    data = load(f"folder:{tmp_path}")
-    assert data.train.shape == (3, 6, 6)
-    assert sorted(data.train.y.tolist()) == [0, 0, 1, 1] == sorted(data.test.y.tolist())
-    pairs = dict(zip(data.train.x[:, 0, 0, 0].tolist(), data.train.y.tolist()))
-    assert pairs == {0: 0, 1: 0, 100: 1, 101: 1}
-
-
-def test_a_folder_is_shuffled_the_same_way_every_time(tmp_path: Path):
-    write_folder(tmp_path)
-    first, second = load(f"folder:{tmp_path}").train, load(f"folder:{tmp_path}").train
-    assert first.fingerprint == second.fingerprint
-    assert first.x[:, 0, 0, 0].tolist() != [0, 1, 100, 101]  # not class by class
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="train"):
-        load(f"folder:{tmp_path}")
-
-
-def test_pictures_of_several_sizes_are_refused(tmp_path: Path):
-    write_folder(tmp_path, sizes=(6, 7))
-    with pytest.raises(ValueError, match="one size"):
-        load(f"folder:{tmp_path}")
-
-
-def test_other_classes_in_the_test_folder_are_refused(tmp_path: Path):
-    write_folder(tmp_path)
-    (tmp_path / "test" / "dog").rename(tmp_path / "test" / "fox")
-    with pytest.raises(ValueError, match="fox.*cat.*dog"):
-        load(f"folder:{tmp_path}")
-
-
-@pytest.fixture
-def imagenet10(tmp_path: Path, monkeypatch) -> Path:
-    """LMCNB_DATA with an imagenet10 folder: three oblong pictures a class, of one red level each; one is a JPEG."""
-    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for label, wnid in enumerate(IMAGENET10):
-            folder = tmp_path / "imagenet10" / split / wnid
-            folder.mkdir(parents=True)
-            for k, suffix in enumerate((".png", ".PNG", ".JPEG")):
-                pixels = rng.integers(0, 256, (80 + 7 * k, 131, 3), np.uint8)
-                pixels[..., slice(0, 3 if suffix == ".JPEG" else 1)] = 20 * label + 5 + k  # flat, JPEG keeps it
-                Image.fromarray(pixels).save(folder / f"{k}{suffix}")
-    return tmp_path / "imagenet10"
-
-
-def counted(monkeypatch) -> list[Path]:
-    """The files decoded from now on."""
-    seen, decode = [], folders._square
-    monkeypatch.setattr(folders, "_square", lambda path, size: (seen.append(path), decode(path, size))[1])
-    return seen
-
-
-def test_imagenet10_has_its_classes_in_the_papers_order_and_imagenets_normalisation(imagenet10: Path):
-    data = load("imagenet10:64")
-    assert data.train.x.dtype == torch.uint8 and data.train.shape == (3, 64, 64) and data.classes == 10
-    assert (len(data.train), len(data.test), data.note) == (30, 30, "")
-    assert [len(i) for i in data.test.by_class] == [3] * 10
-    red = data.train.x[:, 0].float().mean((1, 2)) / 20
-    assert torch.equal(red.floor().long(), data.train.y)  # by name, not by the names' alphabet
-    assert list(IMAGENET10) != sorted(IMAGENET10)
-    assert data.train.y.tolist() != sorted(data.train.y.tolist())
-    torch.testing.assert_close(data.test.mean, torch.tensor(IMAGENET_MEAN))
-    torch.testing.assert_close(data.test.std, torch.tensor(IMAGENET_STD))
-
-
-@pytest.mark.parametrize("size", [64, 96])  # below and above the pictures' shorter side
-def test_pictures_are_resized_and_cropped_as_torchvision_does(imagenet10: Path, size: int):
-    from torchvision.transforms import CenterCrop, Compose, Resize
-
-    path = imagenet10 / "train" / IMAGENET10[0] / "0.png"
-    expected = np.asarray(Compose([Resize(size), CenterCrop(size)])(Image.open(path)))
-    data = load(f"imagenet10:{size}")
-    assert any(np.array_equal(x.permute(1, 2, 0), expected) for x in data.train.x[data.train.by_class[0]])
-
-
-def test_without_a_size_imagenet10_has_224_pixels(imagenet10: Path):
-    data = load("imagenet10")
-    assert data.train.shape == (3, 224, 224) and data.name == "imagenet10"
-    assert load("imagenet10:224").fingerprint == data.fingerprint
-
-
-def test_the_second_load_decodes_nothing_and_is_the_same(imagenet10: Path, monkeypatch):
-    first, seen = load("imagenet10:64"), counted(monkeypatch)
-    again = load("imagenet10:64")
-    assert not seen and again.fingerprint == first.fingerprint and again.train.x.is_contiguous()
-    assert (imagenet10.parent / "imagenet10_64.npz").exists()
-    load("imagenet10:96")
-    assert len(seen) == 60  # another size is another cache
-    seen.clear()
-    load("imagenet10:64")
-    assert not seen
-
-
-def test_a_changed_folder_is_decoded_anew(imagenet10: Path, monkeypatch):
-    first, seen = load("imagenet10:64"), counted(monkeypatch)
-    folder = imagenet10 / "val" / IMAGENET10[3]
-    (folder / "0.png").rename(folder / "9.png")
-    load("imagenet10:64")
-    assert len(seen) == 60
-    Image.fromarray(np.zeros((80, 131, 3), np.uint8)).save(folder / "9.png")
-    changed = load("imagenet10:64")
-    assert len(seen) == 120 and changed.test.fingerprint != first.test.fingerprint
-    (folder / "9.png").unlink()
-    assert len(load("imagenet10:64").test) == 29
-    (folder / "notes.txt").write_text("no picture")
-    seen.clear()
-    load("imagenet10:64")
-    assert not seen
-
-
-@pytest.mark.parametrize("keep", [0, 100, -200], ids=["empty", "header", "tail cut"])
-def test_a_damaged_cache_is_decoded_anew(imagenet10: Path, monkeypatch, keep: int):
-    first, cache = load("imagenet10:64"), imagenet10.parent / "imagenet10_64.npz"
-    cache.write_bytes(cache.read_bytes()[:keep])
-    seen = counted(monkeypatch)
-    assert load("imagenet10:64").fingerprint == first.fingerprint
-    assert len(seen) == 60 and cache.stat().st_size > 100_000
-
-
-def test_a_cache_that_cannot_be_written_is_no_error(imagenet10: Path, monkeypatch, caplog):
-    def full(*_, **__):
-        raise OSError("disk full")
-    monkeypatch.setattr("numpy.savez", full)
-    assert len(load("imagenet10:64").train) == 30
-    assert "disk full" in caplog.text and not list(imagenet10.parent.glob("*.npz"))
-
-
-def test_absent_imagenet10_says_licence_folders_and_place(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError) as error:
-        load("imagenet10")
-    told = str(error.value)
-    assert all(part in told for part in ("licence", "image-net.org", str(tmp_path / "imagenet10" / "train"), "val",
-                                         "generate_images", *IMAGENET10))
-
-
-def test_missing_and_additional_classes_are_listed(imagenet10: Path):
-    (imagenet10 / "train" / IMAGENET10[4]).rename(imagenet10 / "train" / "n00000001")
-    with pytest.raises(ValueError, match=f"missing: {IMAGENET10[4]}; additional: n00000001. Copy"):
-        load("imagenet10:64")
-    (imagenet10 / "train" / "n00000001").rename(imagenet10 / "train" / IMAGENET10[4])
-    (imagenet10 / "val" / "n00000002").mkdir()
-    with pytest.raises(ValueError, match="val must hold.*missing: none; additional: n00000002"):
-        load("imagenet10:64")
-
-
-def test_an_empty_class_and_a_broken_picture_are_named(imagenet10: Path):
-    broken = imagenet10 / "train" / IMAGENET10[2] / "0.png"
-    broken.write_bytes(broken.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"0\.png is not a readable image"):
-        load("imagenet10:64")
-    for path in broken.parent.iterdir():
-        path.unlink()
-    with pytest.raises(ValueError, match=f"no .jpeg.* file in {IMAGENET10[2]}"):
-        load("imagenet10:64")
-
-
-@pytest.mark.parametrize("size", ["32", "65", "0", "-64", "6e1", "big", "64.0"])
-def test_a_size_the_networks_cannot_take_is_refused(size: str):
-    with pytest.raises(ValueError, match="multiple of 32"):
-        load(f"imagenet10:{size}")
-
-
-def test_generated_images_are_a_data_set_that_says_what_it_is(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
-    name = generate_images(size=64, train=3, test=2)
-    data = load(name)
-    assert name == "imagenet10:64:generated-64px-3-2-seed0" and name in data.name
-    assert (len(data.train), len(data.test), data.classes, data.train.shape) == (30, 20, 10, (3, 64, 64))
-    assert data.note == "generated images, not ImageNet"
-    assert not list(tmp_path.glob(".*"))  # nothing half-written
-    assert load(generate_images(str(tmp_path / "mine"), train=3, test=2)).fingerprint == data.fingerprint
-
-
-def test_a_seed_generates_the_same_images_and_another_seed_others(tmp_path: Path, monkeypatch):
-    prints = []
-    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
-        monkeypatch.setenv("LMCNB_DATA", str(tmp_path / folder))
-        prints.append(load(generate_images(train=2, test=2, seed=seed)).fingerprint)
-    assert prints[0] == prints[1] != prints[2]
-
-
-def test_the_first_generated_images_do_not_depend_on_how_many_there_are(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
-    few, more = (generate_images(train=n, test=1).split(":")[2] for n in (1, 2))
-    path = Path("train") / IMAGENET10[5] / f"{IMAGENET10[5]}_00000.png"
-    assert (tmp_path / few / path).read_bytes() == (tmp_path / more / path).read_bytes()
-
-
-def test_generated_images_are_written_once_and_never_over_anything_else(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
-    folder = generate_images(train=1, test=1).split(":")[2]
-    times = [p.stat().st_mtime_ns for p in sorted((tmp_path / folder).rglob("*"))]
-    generate_images(train=1, test=1)
-    assert times == [p.stat().st_mtime_ns for p in sorted((tmp_path / folder).rglob("*"))]
-    with pytest.raises(ValueError, match="delete it.*another folder"):
-        generate_images(folder, train=2, test=1)
-    (tmp_path / "imagenet10").mkdir()
-    with pytest.raises(ValueError, match="delete it.*another folder"):
-        generate_images("imagenet10", train=1, test=1)
-    assert not list((tmp_path / "imagenet10").iterdir())
-
-
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"train": 0}, r"train must be .*; got 0"), ({"size": 48}, "multiple of 32"), ({"seed": -1}, "seed must"),
-    ({"test": "few"}, "test must"), ({"size": 32_000}, "size must"),
-])
-def test_generator_settings_out_of_range_are_refused(settings: dict, message: str):
-    with pytest.raises(ValueError, match=message):
-        generate_images(**settings)
-
-
-def test_generated_classes_differ_and_vary():
-    """A plain classifier on a few colour and edge statistics beats chance by far and stays far from perfect."""
-    from lmcnb.data.generated import picture
-
-    def about(label: int, k: int) -> np.ndarray:
-        x = picture(label, 64, np.random.default_rng([7, label, k]))[:64, :64] / 255.0
-        return np.concatenate([x[16:48, 16:48].mean((0, 1)), x.std((0, 1)), abs(np.diff(x, axis=0)).mean((0, 1))])
-    from sklearn.neighbors import KNeighborsClassifier
-
-    labels = np.repeat(np.arange(10), 30)
-    x = np.array([about(label, k) for label in range(10) for k in range(30)])
-    x = (x - x.mean(0)) / x.std(0)
-    train = np.arange(len(x)) % 30 < 20
-    accuracy = KNeighborsClassifier(5).fit(x[train], labels[train]).score(x[~train], labels[~train])
-    assert 0.2 < accuracy < 0.9
-
-
 def test_a_network_is_fitted_to_images_and_refuses_oblong_ones():
     assert Net.of(made_up(channels=3, size=16), width=5) == Net(channels=3, size=16, classes=2, width=5)
     oblong = Images(torch.zeros(2, 1, 8, 9), torch.tensor([0, 1]), torch.zeros(1), torch.ones(1), 2)
@@ -422,35 +177,6 @@ def test_real_cifar10_has_its_counts_and_the_papers_constants(cifar10: Dataset):
     torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.tensor(CIFAR10_MEAN), atol=1e-3, rtol=0)
     torch.testing.assert_close(cifar10.train.std, torch.tensor(CIFAR10_STD))
     assert torch.equal(cifar10.test.mean, torch.tensor(CIFAR10_MEAN))
-
-
-@pytest.mark.parametrize("left", [".DS_Store", "Thumbs.db", "desktop.ini", "._0.png", ".hidden"])
-def test_what_systems_leave_in_folders_is_neither_class_nor_image(tmp_path: Path, left: str):
-    write_folder(tmp_path)
-    clean = load(f"folder:{tmp_path}").fingerprint
-    for split in ("train", "test"):
-        for place in (tmp_path / split, tmp_path / split / "cat"):
-            (place / left).write_bytes(b"no picture")
-        for place in (tmp_path / split, tmp_path / split / "dog"):  # a notebook opened there, an unpacked archive
-            for name in (".ipynb_checkpoints", "__MACOSX"):
-                (place / name).mkdir()
-                Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(place / name / "0-checkpoint.png")
-    assert load(f"folder:{tmp_path}").fingerprint == clean
-
-
-def test_one_name_written_in_two_forms_of_unicode_is_one_class(tmp_path: Path):
-    write_folder(tmp_path)
-    (tmp_path / "train" / "cat").rename(tmp_path / "train" / "caf\u00e9")
-    (tmp_path / "test" / "cat").rename(tmp_path / "test" / "cafe\u0301")
-    assert load(f"folder:{tmp_path}").classes == 2
-
-
-def test_links_to_pictures_elsewhere_are_followed(tmp_path: Path):
-    write_folder(tmp_path / "real")
-    (tmp_path / "linked").mkdir()
-    for split in ("train", "test"):
-        (tmp_path / "linked" / split).symlink_to(tmp_path / "real" / split)
-    assert load(f"folder:{tmp_path / 'linked'}").fingerprint == load(f"folder:{tmp_path / 'real'}").fingerprint
 
 
 def test_cifar100_says_how_it_is_normalised(tmp_path: Path, monkeypatch):
@@ -470,19 +196,3 @@ def test_cifar100_says_how_it_is_normalised(tmp_path: Path, monkeypatch):
 def test_labels_that_are_none_and_pixels_that_say_nothing_are_refused(change: dict, message: str):
     with pytest.raises(ValueError, match=message):
         Dataset.from_arrays("mine", **(arrays() | change))
-
-
-def test_a_long_narrow_picture_is_refused_before_it_fills_the_memory(imagenet10: Path):
-    Image.new("RGB", (200_000, 1)).save(imagenet10 / "train" / IMAGENET10[0] / "0.png")
-    with pytest.raises(ValueError, match=r"0\.png is 200000 × 1, too narrow"):
-        load("imagenet10:64")
-
-
-@pytest.mark.parametrize("change", [{"x_train": np.zeros((30, 3, 64, 32), np.uint8)}, {"y_test": np.zeros(30, int)},
-                                    {"x_test": np.zeros((30, 3, 64, 64))}, {"y_train": np.array([{}], object)}])
-def test_a_pack_that_does_not_hold_these_pictures_is_decoded_anew(imagenet10: Path, monkeypatch, change: dict):
-    first, cache = load("imagenet10:64"), imagenet10.parent / "imagenet10_64.npz"
-    with np.load(cache) as packed:
-        np.savez(cache, **(dict(packed) | change))
-    seen = counted(monkeypatch)
-    assert load("imagenet10:64").fingerprint == first.fingerprint and len(seen) == 60

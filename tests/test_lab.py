@@ -18,7 +18,7 @@ from lmcnb.kernel.training import fit
 from lmcnb.lab import STAGES, Stage, shelf
 from lmcnb.lab.store import StoreError
 from lmcnb.spec import SettingError
-from lmcnb.stages import Connect, Distil, RandomMask, Ticket, Train
+from lmcnb.stages import Connect, Distill, RandomMask, Ticket, Train
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_study_runs_end_to_end_once_and_a_warm_store_computes_nothing(lab: Lab
     assert [e.spec for e in entries] == [json.loads(s.canonical()) for s in specs]
     assert entries[0] is entries[6] or entries[0] == entries[6]
     assert [s.key for s in computed] == list(dict.fromkeys(s.key for s in computed))
-    assert Counter(type(s).__name__ for s in computed) == {r.stage: r.remaining for r in before}
+    assert Counter(s.stored for s in computed) == {r.stage: r.remaining for r in before}
     assert all((r.remaining, r.seconds) == (0, 0.0) for r in lab.status(specs))
     assert sum(r.done for r in lab.status(specs)) == len(computed) == lab.record(specs)["entries"]
     computed.clear()
@@ -202,16 +202,17 @@ def test_paths_as_released_drop_the_masks_and_held_ones_do_not(lab: Lab):
     (lambda: IMP.but(rewind_to=TRAIN), "rewind_to must be a training that was stopped: give it stop"),
     (lambda: IMP.but(rewind_to=TRAIN.but(stop=0)), "rewind_to must be a training that was stopped: give it stop"),
     (lambda: IMP.but(rewind_to=TRAIN.but(stop=2, mask=IMP)), "rewind_to must be a dense training: leave its mask out"),
-    (lambda: IMP.but(source=Distil(dataset="cifar10", net=NET, method=DM())), "source is of another data set.*cifar10"),
+    (lambda: IMP.but(source=Distill(dataset="cifar10", net=NET, method=DM())),
+     "source is of another data set.*cifar10"),
     (lambda: TRAIN.but(mask=IMP, dataset="cifar10"), "mask is of another network or data set"),
     (lambda: Connect(net=NET, a=TRAIN, b=TRAIN), "a and b are one training.*give them different seeds"),
     (lambda: Connect(net=NET, a=TRAIN, b=TRAIN.but(net=BATCHNORM)), "the model is .*resnet10.*give both the same net"),
     (lambda: Ticket(net=NET, recipe=RECIPE, round=1, rate=1), "rate"),
     (lambda: IMP.but(rounds=2), "no setting 'rounds'"),
-    (lambda: Distil(net=NET, method={"kind": "frepo"}), "unknown distillation method 'frepo'; known: dc, dm, dsa"),
-    (lambda: Distil(net=NET, method={"kind": "dm", "outer": 1}), "DM has no setting 'outer'"),
+    (lambda: Distill(net=NET, method={"kind": "frepo"}), "unknown distillation method 'frepo'; known: dc, dm, dsa"),
+    (lambda: Distill(net=NET, method={"kind": "dm", "outer": 1}), "DM has no setting 'outer'"),
     (lambda: STUDY.mask("idc2", 0, 1), "unknown method 'idc2'.*known: dense, imp, idc, random images, random mask"),
-    (lambda: STUDY.distil("dm"), "unknown distilled set 'dm'; known: idc, random images"),
+    (lambda: STUDY.distill("dm"), "unknown distilled set 'dm'; known: idc, random images"),
 ])
 def test_wrong_specs_are_refused_by_name(make: Callable, message: str):
     with pytest.raises(ValueError, match=message):
@@ -224,7 +225,7 @@ def test_wrong_specs_are_refused_by_name(make: Callable, message: str):
     (IMP.but(rewind_to=TRAIN.but(stop=10)), "rewind_to is step 10, and a pruning round has 10 steps: lower its stop"),
     (STUDY.mask("idc", 0, 1).but(rewind_to=TRAIN.but(stop=10)), "rewind_to is step 10, and a pruning round has 10"),
     (Train(net=NET.but(size=9), recipe=RECIPE), "net takes 1 × 9 × 9 images of 10 classes, digits has 1 × 8 × 8 of 10"),
-    (Distil(net=NET, method=DM(ipc=500)), "ipc 500 at factor 1 needs 500 images per class"),
+    (Distill(net=NET, method=DM(ipc=500)), "ipc 500 at factor 1 needs 500 images per class"),
 ])
 def test_what_cannot_work_on_these_data_is_refused_before_anything_is_computed(lab: Lab, computed: list, spec, message):
     with pytest.raises(ValueError, match=message):

@@ -159,7 +159,7 @@ def test_a_method_is_one_file(tmp_path: Path, lab: Lab):
     try:
         method = written(tmp_path, "firsts", METHOD).Firsts(ipc=2)
         study = STUDY.but(sets={"firsts": method}, reference="firsts")
-        table = lab.table([study.connect("firsts", 0, 1), study.distil("firsts")], study.sets)
+        table = lab.table([study.connect("firsts", 0, 1), study.distill("firsts")], study.sets)
         assert set(table["method"]) == {"firsts"} and np.isfinite(table.barriers()["value"]).all()
     finally:
         METHODS.pop("firsts", None)

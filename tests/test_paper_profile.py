@@ -8,7 +8,7 @@ from PIL import Image
 
 from lmcnb import IDC, Connect, protocol
 from lmcnb.cli.runner import plans, prepare
-from lmcnb.stages import Assess, Distil, Ticket
+from lmcnb.stages import Assess, Distill, Ticket
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,10 +17,10 @@ def planned(number: str, *settings: str) -> list:
     return plans(prepare(ROOT, [number], "paper", settings))[0]
 
 
-def sets(plan: list) -> dict[str, Distil]:
+def sets(plan: list) -> dict[str, Distill]:
     """The distilled sets that a plan prunes on, by method."""
     masks = [connect.a.mask for connect in plan if isinstance(connect, Connect)]
-    found = [m.source for m in masks if isinstance(m, Ticket) and isinstance(m.source, Distil)]
+    found = [m.source for m in masks if isinstance(m, Ticket) and isinstance(m.source, Distill)]
     return {s.method.kind: s for s in found}
 
 

@@ -95,7 +95,7 @@ def test_bring_your_own_distillation_method(tmp_path):
         study = lmcnb.Study(net=net, recipe=recipe, prune_steps=3, sets={"mine": {"kind": "medoids", "ipc": 2}},
                             reference="mine")
         lab = lmcnb.Lab(device="cpu", store=tmp_path, progress=False)
-        assert torch.equal(lab.load(study.distil("mine")).images, pixels.flatten(0, 1))
+        assert torch.equal(lab.load(study.distill("mine")).images, pixels.flatten(0, 1))
         assert lab.get(study.mask("mine", init=0, round=1)).result["sparsity"] == pytest.approx(0.2, abs=1e-3)
     finally:
         METHODS.pop("medoids", None)

@@ -9,19 +9,20 @@ import pytest
 import torch
 from helpers import IMP, NET, RECIPE, SETS, STUDY, TRAIN, another
 
-from lmcnb import DM, EvalProtocol, Lab
+from lmcnb import DM, Lab
+from lmcnb.distill import EvalProtocol
 from lmcnb.lab import job, resume
 from lmcnb.lab.store import Store
-from lmcnb.stages import Assess, Distil, Expert, RandomMask
+from lmcnb.stages import Assess, Distill, Expert, RandomMask
 
 LONG = RECIPE.but(epochs=1)
 KILLED = {
     "training": TRAIN.but(recipe=LONG, mask=RandomMask(net=NET, like=IMP)),
     "pruning": IMP.but(recipe=LONG),
-    "idc": Distil(net=NET, method=SETS["idc"].but(outer=3)),
-    "dm": Distil(net=NET, method=DM(ipc=2, iterations=6, real_batch=4, checkpoint_every=2)),
+    "idc": Distill(net=NET, method=SETS["idc"].but(outer=3)),
+    "dm": Distill(net=NET, method=DM(ipc=2, iterations=6, real_batch=4, checkpoint_every=2)),
     "an expert": Expert(net=NET, recipe=RECIPE.but(epochs=4)),
-    "assessing": Assess(net=NET, source=STUDY.distil("random images"),
+    "assessing": Assess(net=NET, source=STUDY.distill("random images"),
                         protocol=EvalProtocol(recipe=LONG.but(epochs=20)), networks=2),
 }
 

@@ -13,7 +13,7 @@ from lmcnb import MTT, Connect, Lab, instability, prune_iteratively
 from lmcnb.lab.keys import execution
 from lmcnb.measure.path import QUANTITIES
 from lmcnb.spec import SettingError
-from lmcnb.stages import Curvature, Distil, Landscape, Probe, RandomMask, Robustness, Ticket, Train
+from lmcnb.stages import Curvature, Distill, Landscape, Probe, RandomMask, Robustness, Ticket, Train
 
 TRAINS = [STUDY.train("idc", i, 2, s) for i in (0, 1) for s in (0, 1)]
 EXPERT = RECIPE.but(epochs=2)
@@ -21,7 +21,7 @@ PLAN = [
     *(STUDY.connect(method, i, 2 * (method != "dense"))
       for method in ("dense", "imp", "idc", "random mask") for i in (0, 1)),
     STUDY.assess("idc", RECIPE, networks=2),
-    Distil(net=NET, method=MTT(ipc=1, iterations=2, steps=2, max_start=1, ahead=1, expert_count=2, expert=EXPERT)),
+    Distill(net=NET, method=MTT(ipc=1, iterations=2, steps=2, max_start=1, ahead=1, expert_count=2, expert=EXPERT)),
     Train(net=BATCHNORM, recipe=RECIPE.but(epochs=0.1)),
     Curvature(net=NET, model=TRAINS[0], images=16, diagonal="hutchinson", products=4, steps=3),
     Landscape(net=NET, models=tuple(TRAINS[0].but(seed=s) for s in (0, 1, 2)), points=3, train_images=50),
@@ -64,7 +64,7 @@ def test_one_plan_into_two_empty_stores(tmp_path: Path):
 def test_what_is_computed_anew_is_what_is_stored(lab: Lab):
     from lmcnb.lab.store import dump, packed
 
-    for spec in (TRAIN, IMP.at(2), STUDY.distil("idc"), STUDY.connect("imp", 0, 2)):
+    for spec in (TRAIN, IMP.at(2), STUDY.distill("idc"), STUDY.connect("imp", 0, 2)):
         entry, again = lab.get(spec), another(lab).recompute(spec)
         assert (entry.folder / "result.json").read_bytes() == dump(again.values)
         assert (entry.folder / "tensors.safetensors").read_bytes() == packed(again.tensors)

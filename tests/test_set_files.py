@@ -8,45 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import NET, RECIPE, another, made_up
+from helpers import NET
 from PIL import Image
 from safetensors.torch import save_file
+from set_files import COLOUR, DATA, HARD, PIXELS, SOFT, a_set, same, saved
 
-from lmcnb import (
-    Assess,
-    Dataset,
-    Distil,
-    Distilled,
-    EvalProtocol,
-    Imported,
-    Lab,
-    SoftLabels,
-    Study,
-    Ticket,
-    export_set,
-    import_set,
-    load,
-)
+from lmcnb import Dataset, Imported, export_set, import_set
 from lmcnb.data import normalise, zca
-from lmcnb.spec import SettingError
-
-DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
-COLOUR = Dataset("colour", made_up(60, 3, 3, seed=2), made_up(30, 3, 3, seed=3))
-HARD, SOFT = torch.tensor([0, 0, 1, 1, 2, 2]), torch.rand(24, 3, generator=torch.Generator().manual_seed(0)).softmax(1)
-PIXELS = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
-def a_set(data: Dataset = DATA, **changes) -> Distilled:
-    train, images = data.train, PIXELS.expand(-1, len(data.train.mean), -1, -1)
-    values = {"images": images, "labels": HARD, "mean": train.mean, "std": train.std, "classes": 3}
-    return Distilled(**{**values, **changes})
-
-
-def same(found: Distilled, expected: Distilled) -> bool:
-    tensors = found.tensors(), expected.tensors()
-    numbers = [(s.classes, s.factor, s.data_points, s.lr, s.zca) for s in (found, expected)]
-    return numbers[0] == numbers[1] and all(torch.equal(tensors[0][n], tensors[1][n]) for n in tensors[0])
-
 
 SETS = {"plain": a_set(), "factor 2": a_set(factor=2, data_points=70), "soft": a_set(factor=2, labels=SOFT),
         "zca": a_set(images=PIXELS * 8 - 4, zca=0.1, lr=0.0123456789), "colour": a_set(COLOUR, lr=1e-3)}
@@ -176,11 +144,6 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes):
         import_set(tmp_path / name, DATA)
 
 
-def saved(folder: Path, images: torch.Tensor = PIXELS, labels: torch.Tensor | None = HARD) -> Path:
-    torch.save({"images": images} | ({} if labels is None else {"labels": labels}), folder / "set.pt")
-    return folder / "set.pt"
-
-
 NAN, X = torch.where(PIXELS > 0.5, torch.nan, PIXELS), normalise(PIXELS, *(torch.tensor([v]) for v in (0.3, 0.2)))
 WRONG = {
     "another size": (PIXELS[..., :6], HARD, {}, r"shape \(1, 8, 6\), the data set's are \(1, 8, 8\): load the data"),
@@ -250,90 +213,6 @@ def test_what_our_files_say_of_themselves_cannot_be_contradicted(tmp_path: Path)
             import_set(path, DATA, **options)
 
 
-# A file in the place of a method.
-
-def test_ipc_and_factor_are_the_files(tmp_path: Path):
-    path = export_set(a_set(factor=2), tmp_path / "ours.pt")
-    method = Imported(path=path)
-    assert (method.ipc, method.factor) == (2, 2) == (method.but(lr=0.1).ipc, method.but(lr=0.1).factor)
-    assert Imported(path=saved(tmp_path), factor=3).factor == 3
-    study = Study(net=NET.but(classes=3), recipe=RECIPE, sets={"theirs": method}, reference="theirs")
-    assert study.images("theirs") == len(method.distill(DATA, NET, 0).decoded()) == 24
-    with pytest.raises(ValueError, match="factor is 2, not 3: leave factor out"):
-        method.but(factor=3)
-    with pytest.raises(ValueError, match="5 images of 3 classes, .*: use import_set and assess"):
-        Imported(path=saved(tmp_path, PIXELS[:5], HARD[:5]))
-    with pytest.raises(ValueError, match="4 images, 2 of each class it knows, and made up has 3 classes: load"):
-        Imported(path=saved(tmp_path, PIXELS[:4], HARD[:4])).distill(DATA, NET, 0)
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ""])
-def test_a_moved_file_is_the_same_set_and_a_changed_one_is_not(tmp_path: Path, suffix: str, lab: Lab):
-    path = export_set(a_set(), tmp_path / f"set{suffix}")
-    method, moved = Imported(path=path), tmp_path / f"moved{suffix}"
-    key = lab.key(Distil(net=NET, method=method))
-    assert "path" not in SoftLabels(of=method).canonical() and "tmp" not in method.canonical()
-    assert len(method.digest) == 64
-    path.rename(moved)
-    with pytest.raises(FileNotFoundError):
-        method.distill(DATA, NET, 0)
-    again = method.but(path=moved)
-    assert again.key == method.key and lab.key(Distil(net=NET, method=again)) == key
-    assert again.but(space="bytes").key != method.key
-    assert Imported(path=export_set(a_set(), path)).key == method.key
-    if suffix:
-        export_set(a_set(images=1 - PIXELS), path)
-    else:
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(path / "1" / "0000.png")
-    assert Imported(path=path).key != method.key
-    with pytest.raises(ValueError, match="it is another file, or it was changed. Leave digest out"):
-        method.but(path=path)
-    with pytest.raises(ValueError, match="it was changed"):
-        method.distill(DATA, NET, 0)
-
-
-@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
-def test_labels_of_their_own_are_part_of_the_content(tmp_path: Path, folder: bool):
-    images = (PIXELS * 255).round() / 255
-    path = export_set(a_set(images=images), tmp_path / "set") if folder else saved(tmp_path, images, None)
-    torch.save(SOFT[:6], tmp_path / "labels.pt")
-    first = Imported(path=path, labels=tmp_path / "labels.pt")
-    assert same(first.distill(DATA, NET, 0), a_set(images=images, labels=SOFT[:6]))
-    torch.save(SOFT[:6].flip(0), tmp_path / "labels.pt")
-    assert Imported(path=path, labels=tmp_path / "labels.pt").key != first.key
-
-
-def test_a_relative_path_begins_here_or_at_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    saved(tmp_path)
-    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
-    monkeypatch.setenv("LMCNB_PROJECT", str(tmp_path))
-    for folder in (tmp_path, tmp_path / "notebooks"):
-        monkeypatch.chdir(folder)
-        assert Imported(path="set.pt").ipc == 2
-
-
-def test_an_imported_set_is_pruned_with_and_assessed(tmp_path: Path, lab: Lab):
-    digits = load("digits").train
-    chosen = torch.cat([i[:2] for i in digits.by_class])
-    torch.save({"data": [[digits.normalised(chosen), digits.y[chosen]]]}, tmp_path / "res.pt")
-    method = Imported(path=tmp_path / "res.pt", space="normalised")
-    sets = {"theirs": method, "soft": SoftLabels(of=method, teacher=RECIPE)}
-    study = Study(net=NET, recipe=RECIPE, prune_steps=4, sets=sets, reference="theirs")
-    how = EvalProtocol(recipe=RECIPE)
-    specs = [study.mask("theirs", 0, 1), study.assess("theirs", how, 2), study.assess("soft", how, 2)]
-    entries = lab.map(specs)
-    assert entries[0].result["sparsity"] == pytest.approx(0.2, abs=0.01)
-    assert len(entries[1].result["accuracy"]) == 2 and entries[1].result["images"] == 20
-    torch.testing.assert_close(lab.load(study.distil("theirs")).images, digits.x[chosen] / 255)
-    (tmp_path / "res.pt").unlink()
-    later = another(lab)
-    assert later.map(specs[:2])[0].result == entries[0].result  # what is in the store needs no file
-    for stage in (Distil, Ticket, Assess):  # but its settings alone do not say where it is
-        assert later.recall(stage) == []
-    with pytest.raises(SettingError, match="Imported.path is missing"):
-        Distil(**{n: v for n, v in lab.get(study.distil("theirs")).spec.items() if n != "kind"})
-
-
 def test_a_negative_place_among_several_sets_is_refused(tmp_path: Path):
     torch.save({"data": [[PIXELS, HARD], [PIXELS, HARD]]}, tmp_path / "res.pt")
     with pytest.raises(ValueError, match="which must be below that, not -1"):
@@ -353,7 +232,7 @@ def test_what_systems_leave_in_folders_is_no_image(tmp_path: Path):
 
 def test_a_set_of_cifar100_takes_the_constants_that_its_code_normalised_with(tmp_path: Path):
     """The released codes normalise CIFAR-100 with CIFAR-10's constants."""
-    from lmcnb import CIFAR10_MEAN, CIFAR10_STD
+    from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD
 
     pixels = PIXELS.expand(-1, 3, -1, -1)
     coded = normalise(pixels, torch.tensor(CIFAR10_MEAN), torch.tensor(CIFAR10_STD))

@@ -17,7 +17,7 @@ from lmcnb.distill import METHODS
 from lmcnb.models import MODELS, initialise
 from lmcnb.sources import code_digest, is_ours, is_user
 from lmcnb.spec import SettingError
-from lmcnb.stages import Distil, Train
+from lmcnb.stages import Distill, Train
 
 SMALL = {"channels": 1, "size": 8}
 NETWORK = """
@@ -138,7 +138,7 @@ def methods():
 def test_an_edited_method_is_another_one(lab: Lab, methods):
     def key(source: str) -> str:
         method = run(source, "Bright", lmcnb=lmcnb)
-        return lab.key(Distil(net=Net(name="convnet1", **SMALL), method=method(ipc=1)))
+        return lab.key(Distill(net=Net(name="convnet1", **SMALL), method=method(ipc=1)))
     assert key(METHOD) == key(METHOD) != key(METHOD.replace("0.5", "0.25"))
 
 

@@ -1,13 +1,15 @@
 """Settings: validated, frozen, and with keys that never change by accident."""
 
+from typing import ClassVar
+
 import pytest
 
 from lmcnb import DM, IDC, Herding, Imported, Net, Recipe, Robustness, Study
 from lmcnb.data.generated import GeneratedImages
 from lmcnb.kernel.augment import Augment
-from lmcnb.lab import Stage
+from lmcnb.lab import STAGES, Stage
 from lmcnb.spec import SettingError, Spec, canonical, choose, digest, late
-from lmcnb.stages import Distil, Ticket, Train
+from lmcnb.stages import Distill, Ticket, Train
 
 NET = Net(name="convnet3", channels=1, size=8, width=4)
 
@@ -59,7 +61,7 @@ WORDS = [
     (lambda: Herding(factor=2), "Herding.factor must be 1; got 2"),
     (lambda: Imported(path=3), "Imported.path must be a path; got 3"),
     (lambda: GeneratedImages(size=65), "GeneratedImages.size must be a multiple of 32; got 65"),
-    (lambda: Distil(net=NET), "Distil.method is missing: give it"),
+    (lambda: Distill(net=NET), "Distill.method is missing: give it"),
     (lambda: Train(**TRAINING, seed=[]), "Train.seed must be a whole number or text; got []"),
     (lambda: Train(**TRAINING, mask=3),
      "Train.mask must be Ticket or its settings or RandomMask or its settings; got 3"),
@@ -117,17 +119,27 @@ def test_every_value_and_the_kind_are_part_of_the_key():
     assert len(keys) == 4
 
 
+def test_a_class_that_was_renamed_keeps_its_keys_and_those_made_from_it_have_their_own():
+    class Couple(Pair):
+        stored: ClassVar[str] = "Pair"
+
+    class Twins(Couple):
+        pass
+    assert Couple().key == Pair().key and Twins().canonical() == '{"first":1,"kind":"Twins","second":"b"}'
+    assert Distill.stored == "Distil" and STAGES["Distil"] is Distill
+
+
 def test_equal_numbers_of_different_types_share_a_key():
     assert Recipe(epochs=3).key == Recipe(epochs=3.0).key
 
 
 def test_a_method_keeps_its_own_settings_in_the_key_of_a_stage():
-    keys = {Distil(net=NET, method=m).key for m in (IDC(), IDC(outer=3), DM(), DM(iterations=3))}
+    keys = {Distill(net=NET, method=m).key for m in (IDC(), IDC(outer=3), DM(), DM(iterations=3))}
     assert len(keys) == 4
 
 
 def test_a_stage_read_back_from_its_json_is_the_same_stage():
-    ticket = Ticket(net=NET, recipe=Recipe(), round=2, source=Distil(net=NET, method=IDC(outer=3)))
+    ticket = Ticket(net=NET, recipe=Recipe(), round=2, source=Distill(net=NET, method=IDC(outer=3)))
     spec = Train(net=NET, recipe=Recipe(epochs=2), mask=ticket)
     assert Ticket(**ticket.model_dump(mode="json")) == ticket
     assert spec.but() == spec and isinstance(spec, Stage)
@@ -172,7 +184,7 @@ def test_settings_of_a_subclass_are_in_the_canonical_text_of_what_holds_it():
     assert len(keys) == 3
 
 
-TICKET = Ticket(net=NET, recipe=Recipe(), round=2, source=Distil(net=NET, method=IDC()))
+TICKET = Ticket(net=NET, recipe=Recipe(), round=2, source=Distill(net=NET, method=IDC()))
 TRAIN = Train(net=NET, recipe=Recipe(), mask=Ticket(net=NET, recipe=Recipe(), round=1))
 
 
@@ -181,6 +193,7 @@ TRAIN = Train(net=NET, recipe=Recipe(), mask=Ticket(net=NET, recipe=Recipe(), ro
     (Recipe(), "95313fa349301b99f0f5d08b0364ab69934f3865f978b489c69fa87e2d564768"),
     (IDC(), "a6d3239acde0a3306691df7c9165a3a10f9f9da0d7ae21212c631fb7bb30c4d2"),
     (DM(), "ace9b6b483013d80704991bde595a0e06b123e4ab07ae50dd1c074993c8f19ef"),
+    (TICKET.source, "03d68fe29fc1aa36df6dc87021907a92a6dbf6a005ed51063044bb9ef53606a0"),
     (TICKET, "a7369098b47be75f0d24ebb5b0400c20622a9c3e552d1652fcde1f9e97fd715d"),
     (TRAIN, "aa6c27c083adc12a7e8e88226d850926dd761eaaaf6fae0413554f344f3f2c06"),
 ], ids=lambda v: type(v).__name__)

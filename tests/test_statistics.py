@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lmcnb import claim_below, claim_depends, claim_stable, estimate, rank_correlation
-from lmcnb.statistics import spread_interval, verdict
+from lmcnb import claim_below, claim_depends, claim_stable, estimate
+from lmcnb.statistics import rank_correlation, spread_interval, verdict
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12).filter(lambda v: np.std(v) > 1e-6))

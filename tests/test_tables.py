@@ -112,7 +112,7 @@ def test_every_stage_has_rows(shelf: Lab):
         Curvature(**on, model=model, images=8, diagonal="hutchinson", products=2, steps=2),
         Robustness(**on, model=model, corruptions=("contrast",), severities=(1, 2), images=20),
         Probe(**on, model=model, target="digits", train_images=50, test_images=20),
-        STUDY.assess("idc", STUDY.recipe, 2), STUDY.distil("idc"), STUDY.mask("imp", 0, 2)]
+        STUDY.assess("idc", STUDY.recipe, 2), STUDY.distill("idc"), STUDY.mask("imp", 0, 2)]
     found = shelf.table(plan, STUDY.sets)
     plane = found.select(quantity="train_loss").dropna(subset=["x"])
     loss = shelf.get(plan[0]).tensors["loss"]

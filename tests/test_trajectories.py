@@ -14,7 +14,7 @@ from lmcnb.kernel.training import evaluate, fit
 from lmcnb.lab import Store, job
 from lmcnb.models import initialise
 from lmcnb.params import stack
-from lmcnb.stages import Distil, Expert
+from lmcnb.stages import Distill, Expert
 
 DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
 THREE = NET.but(classes=3)
@@ -86,7 +86,7 @@ def test_a_course_that_an_expert_never_ran_is_refused():
 
 def test_batchnorm_is_refused_before_an_expert_is_trained(lab: Lab):
     study = Study(net=BATCHNORM, recipe=QUICK, sets={"mtt": TINY}, reference="mtt")
-    with pytest.raises(ValueError, match="resnet10 has BatchNorm: distil with a convnet"):
+    with pytest.raises(ValueError, match="resnet10 has BatchNorm: distill with a convnet"):
         lab.get(study.mask("mtt", 0, 1))
     assert not lab.store.metas("Expert")
 
@@ -109,9 +109,9 @@ def test_the_seconds_of_an_interrupted_distillation_are_added_up(lab: Lab, monke
     keep = Store.save_checkpoint
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Store, "save_checkpoint", stop)
-        lab.get(spec.distil("idc"))
+        lab.get(spec.distill("idc"))
     assert float(saved[0]["seconds"]) > 0
-    assert 1000 < another(lab).get(spec.distil("idc")).meta["seconds"] < 1100
+    assert 1000 < another(lab).get(spec.distill("idc")).meta["seconds"] < 1100
 
 
 def test_zca_images_have_the_covariance_it_promises_and_come_back():
@@ -137,7 +137,7 @@ def test_a_zca_set_is_kept_as_ordinary_pixels():
 
 def test_experts_live_in_the_store_and_serve_every_set_that_follows_them(lab: Lab):
     study = Study(net=NET, recipe=QUICK, sets={"a": TINY.but(zca=None), "b": TINY.but(zca=None, steps=2)})
-    sets = [study.distil(n) for n in "ab"]
+    sets = [study.distill(n) for n in "ab"]
     assert [type(u) for u in sets[0].upstream()] == [Expert, Expert] and sets[0].upstream() == sets[1].upstream()
     images = [lab.load(s).images for s in sets]
     assert len(lab.store.metas("Expert")) == 2 and not torch.equal(*images)
@@ -149,7 +149,7 @@ def test_experts_live_in_the_store_and_serve_every_set_that_follows_them(lab: La
     assert torch.equal(alone.images, images[0])
     again = another(lab)
     assert torch.equal(again.load(sets[0]).images, images[0])
-    assert Distil(net=NET, method=RandomReal(ipc=2)).upstream() == []
+    assert Distill(net=NET, method=RandomReal(ipc=2)).upstream() == []
 
 
 def test_the_protocols_are_those_of_the_code_they_are_named_after():
@@ -193,7 +193,7 @@ def test_the_lab_assesses_under_a_protocol(lab: Lab):
     specs = [study.assess(n, short[n], networks=2) for n in study.sets]
     ours = lab.map(specs)
     assert [len(e.result["accuracy"]) for e in ours] == [2, 2] and ours[1].result["lr"] == 0.01
-    found, data = lab.load(study.distil("mtt")), lab.dataset("digits")
+    found, data = lab.load(study.distill("mtt")), lab.dataset("digits")
     alone = assess(NET, found, data.test, short["mtt"], (1000, 1001), space=zca(data.train, 0.1))
     assert ours[0].result["accuracy"] == pytest.approx(alone.accuracy.tolist())
     by_recipe = study.assess("random", Recipe(epochs=1, cutmix=0))

@@ -124,7 +124,7 @@ def _plan(job: Job) -> list[Any]:
 
 
 def _set_here(job: Job, text: str) -> str:
-    """What a user has set, where a message knows it by another name: of `model`, though `distil_model` was set."""
+    """What a user has set, where a message knows it by another name: of `model`, though `distill_model` was set."""
     if not job.given or any(re.search(rf"\b{name}\b", text) for name in job.given):
         return ""
     return f" (set here: {', '.join(f'{name}={shown(value)}' for name, value in job.given.items())})"

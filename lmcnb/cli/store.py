@@ -177,10 +177,10 @@ def _items(stage: str | None = None) -> list[Any]:
     root = places.store_root()
     if not root.is_dir():
         raise Refused(f"there is no store at {root}: `lmcnb run` makes it; LMCNB_STORE names another folder")
-    from lmcnb.lab import Store  # imports torch
-    from lmcnb.lab.inventory import STAGES, items
+    from lmcnb.lab.inventory import STAGES, Store, items  # imports torch
 
     shelf = Store(root)
+    stage = next((name for name, its in STAGES.items() if its.__name__ == stage), stage)  # a class's name is right too
     if stage is not None and stage not in (known := {*STAGES, *shelf.stages()}):
         raise Refused(unknown("stage", stage, known))
     found = items(shelf, stage)

@@ -70,8 +70,8 @@ def _cifar(name: str) -> Dataset:
     if name == "cifar10":
         return Dataset.from_arrays(name, **arrays, mean=CIFAR10_MEAN, std=CIFAR10_STD)
     return Dataset.from_arrays(name, **arrays, note="normalised with its own mean and deviation; the papers' released "
-                               "codes take CIFAR-10's, which import_set knows as mean=lmcnb.CIFAR10_MEAN, "
-                               "std=lmcnb.CIFAR10_STD")
+                               "codes take CIFAR-10's, which import_set knows as "
+                               "mean=lmcnb.data.CIFAR10_MEAN, std=lmcnb.data.CIFAR10_STD")
 
 
 def _download_cifar(name: str, path: Path) -> None:

@@ -153,7 +153,7 @@ class Method(Spec):
 
     def distill(self, data: Dataset, net: Net, seed: int, *, state: Params | None = None,
                 checkpoint: Callable[[Params], None] | None = None, progress: Progress | None = None) -> Distilled:
-        """Distils ``data.train``; the same seed gives the same set.
+        """Distills ``data.train``; the same seed gives the same set.
 
         ``checkpoint`` receives tensors from which a later call with ``state`` goes on to the same result. A method
         with :attr:`experts` also takes ``trajectories``, a function from an expert's number to its course.

@@ -60,7 +60,7 @@ def import_set(path: str | Path, data: Dataset | Images, *, space: Space = "pixe
         space: what the numbers are: "pixels" (0…1; IDC), "bytes" (0…255), "normalised" with ``mean`` and ``std`` (by
             default the data set's; DC, DSA, DM), or "zca": whitened on the training images with ε = ``zca`` (MTT: 0.1).
             The released codes of DC, DSA and DM normalise CIFAR-100 as CIFAR-10: give their sets of CIFAR-100
-            ``mean=lmcnb.CIFAR10_MEAN, std=lmcnb.CIFAR10_STD``.
+            ``mean=lmcnb.data.CIFAR10_MEAN, std=lmcnb.data.CIFAR10_STD``.
         factor: each image holds factor² smaller ones (IDC: 2 or 3). lr: the step size learned with the set (MTT).
             Files by :func:`export_set` say their factor, zca and lr themselves.
         classes: names of class folders in the order of the labels; folders 0, 1, … need none.

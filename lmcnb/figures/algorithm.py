@@ -76,7 +76,7 @@ def distilled_pruning(table: Table, images: Mapping[str, Sequence[np.ndarray]], 
                          "drawn by running its notebook")
     with matplotlib.rc_context(SMALL):
         figure = plt.figure(figsize=(12, 7.6))
-        picture(_title(figure.add_axes((0.01, 0.60, 0.17, 0.27)), "1 · distil"), images["stored"][0])
+        picture(_title(figure.add_axes((0.01, 0.60, 0.17, 0.27)), "1 · distill"), images["stored"][0])
         top = _title(figure.add_axes((0.27, 0.755, 0.175, 0.115)), "2 · train on them, decoded")
         picture(top, images["decoded"][0])
         figure.axes[0].set_xlabel("a class a column")

@@ -90,7 +90,7 @@ def refuse_batchnorm(net: Net) -> None:
     """Raises ValueError when the network has BatchNorm."""
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.build().modules()):
         raise ValueError(f"matching gradients or trajectories needs a network whose layers do not mix images; "
-                         f"{net.name} has BatchNorm: distil with a convnet or resnetap10")
+                         f"{net.name} has BatchNorm: distill with a convnet or resnetap10")
 
 
 def _runs(module: nn.Module, layers: Sequence[nn.Module], net: Net) -> list[tuple[nn.Module, torch.Size]]:

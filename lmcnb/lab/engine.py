@@ -69,7 +69,7 @@ class Lab:
             others = [self.dataset(name).fingerprint for name in spec.other_data()]
             self._classes |= {thing for thing in foreign(spec).values() if isinstance(thing, type)}
             self._keys[spec] = digest(canonical({
-                "stage": type(spec).__name__, "version": spec.version, "spec": spec.settings(),
+                "stage": spec.stored, "version": spec.version, "spec": spec.settings(),
                 "data": self.dataset(spec.dataset).fingerprint, "upstream": [self.key(u) for u in spec.upstream()],
                 "execution": execution(spec, self.device), "code": code(spec),
                 **({"other_data": others} if others else {})}))
@@ -130,7 +130,7 @@ class Lab:
     def _find(self, spec: Stage) -> Entry | None:
         key = self.key(spec)
         if key not in self._entries:
-            entry = self.store.get(type(spec).__name__, key)
+            entry = self.store.get(spec.stored, key)
             if entry is None:
                 return None
             self._entries[key] = entry
@@ -179,7 +179,7 @@ class Lab:
     def _chunk(self, specs: list[Stage]) -> None:
         bar, shown = self._progress, [0.0]
         assert bar is not None
-        bar.set_description(f"{type(specs[0]).__name__} × {len(specs)}")
+        bar.set_description(f"{specs[0].stored} × {len(specs)}")
 
         def advance(units: float) -> None:
             shown[0] += units
@@ -191,8 +191,8 @@ class Lab:
         for spec, key, result in zip(specs, job.keys, results):
             meta = provenance(self.device) | {"execution": execution(spec, self.device), "seconds": seconds,
                                               "cost": spec.cost(self.dataset)}
-            self._entries[key] = self.store.put(type(spec).__name__, key, spec.canonical(), result.values,
-                                                result.tensors, meta)
+            self._entries[key] = self.store.put(spec.stored, key, spec.canonical(), result.values, result.tensors,
+                                                meta)
             self.store.drop_checkpoint(key)
         bar.update(sum(s.cost(self.dataset) for s in specs) - shown[0])
 
@@ -210,7 +210,7 @@ class Lab:
         """Artifacts as what they mean, computed if they are missing: of one spec, or of many in their order.
 
         A training is :class:`lmcnb.Networks`, a ticket the subnetwork ready to be trained, a distillation a
-        :class:`lmcnb.Distilled`; what means no more than its numbers is the entry itself.
+        :class:`lmcnb.distill.Distilled`; what means no more than its numbers is the entry itself.
         """
         if isinstance(specs, Stage):
             return specs.load(self)
@@ -224,9 +224,9 @@ class Lab:
         Entries of another version, of methods unknown here and of data that is not at hand are left out.
         """
         found = []
-        for entry in self.store.entries(stage.__name__):
+        for entry in self.store.entries(stage.stored):
             try:
-                spec = inventory.rebuilt(stage.__name__, entry.spec)
+                spec = inventory.rebuilt(stage.stored, entry.spec)
                 known = self.key(spec) == entry.key
             except (ValueError, OSError):  # not this package's, or its data is not at hand
                 continue

@@ -25,12 +25,12 @@ class Row:
 def expected(lab: Lab, specs: Sequence[Stage]) -> list[Row]:
     """:meth:`Lab.status`."""
     def has(spec: Stage) -> bool:
-        return lab.store.has(type(spec).__name__, lab.key(spec))
+        return lab.store.has(spec.stored, lab.key(spec))
 
     needed, missing = closure(specs), set(closure(specs, has))
     rows = []
-    for name in dict.fromkeys(type(s).__name__ for s in needed):
-        mine = [s for s in needed if type(s).__name__ == name]
+    for name in dict.fromkeys(s.stored for s in needed):
+        mine = [s for s in needed if s.stored == name]
         left = [s for s in mine if s in missing]
         rows.append(Row(name, sum(map(has, mine)), len(left), _seconds(lab, name, left)))
     return rows

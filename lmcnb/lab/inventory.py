@@ -160,12 +160,12 @@ def _asked_for(lab: Lab, what: type[Stage] | Iterable[Stage] | None) -> list[Ite
     if what is None:
         return items(lab.store)
     if isinstance(what, type) and issubclass(what, Stage):
-        return items(lab.store, what.__name__)
+        return items(lab.store, what.stored)
     specs: list[Any] = list(what) if isinstance(what, Iterable) and not isinstance(what, Spec) else [what]
     if not all(isinstance(spec, Stage) for spec in specs):
         raise ValueError("an inventory is of a stage (its class), of a list of specs, or without an argument of "
                          f"everything; got {what!r:.60}")
-    return [Item(lab.store, type(spec).__name__, lab.key(spec), spec) for spec in dict.fromkeys(specs)]
+    return [Item(lab.store, spec.stored, lab.key(spec), spec) for spec in dict.fromkeys(specs)]
 
 
 def differing(found: Sequence[Item]) -> list[str]:
@@ -207,7 +207,7 @@ def _flat(value: Any, name: str = "", seen: dict[str, str] | None = None) -> Ite
             yield name, f"as {seen[text]}"
             return
         if name:
-            yield name, type(value).__name__ if isinstance(value, Spec) else value.get("kind", "given")
+            yield name, value.stored if isinstance(value, Spec) else value.get("kind", "given")
         for n, each in _fields(value):
             yield from _flat(each, prefix + n, seen)
     elif isinstance(value, (list, tuple)) and any(isinstance(v, (Spec, dict)) for v in value):

@@ -44,7 +44,7 @@ class Stage(Spec):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        STAGES[cls.__name__] = cls
+        STAGES[cls.stored] = cls
 
     @classmethod
     def compute(cls, job: Job, specs: Sequence[Any]) -> list[Result]:
@@ -79,7 +79,7 @@ class Stage(Spec):
 
     def group(self) -> str:
         """Equal for specs that may be computed as one stack."""
-        return type(self).__name__ + self.but(**self.blank()).canonical() if self.stacked else self.canonical()
+        return self.stored + self.but(**self.blank()).canonical() if self.stacked else self.canonical()
 
     def blank(self) -> dict[str, Any]:
         """Any one value for each of :attr:`stacked`."""

@@ -45,7 +45,7 @@ class Reader(Lab):
         """Raises LookupError where one is missing."""
         specs = list(specs)
         if missing := self._missing(specs):
-            names = ", ".join(f"{type(s).__name__} {self.key(s)[:12]}" for s in missing)
+            names = ", ".join(f"{s.stored} {self.key(s)[:12]}" for s in missing)
             raise LookupError(f"what it is made from is not there: {names}")
         return super().map(specs)
 
@@ -172,7 +172,7 @@ def upstream(lab: Lab, found: Iterable[Item], item: Item) -> list[Item] | None:
         return None
     direct = item.spec.upstream()
     if not obstacle(lab, item):
-        return [Item(lab.store, type(s).__name__, lab.key(s), s) for s in direct]
+        return [Item(lab.store, s.stored, lab.key(s), s) for s in direct]
     return [i for i in found if i.spec in direct and i.device == item.device]
 
 

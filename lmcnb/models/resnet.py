@@ -77,7 +77,7 @@ def _resnet_ap(net: Net) -> nn.Module:
     _even(net, 32)
     if net.size < 64:
         raise ValueError(f"resnetap10 needs images of at least 64 × 64 (below, its last instance norm sees one pixel); "
-                         f"got {net.size}: resize them, or distil with a convnet")
+                         f"got {net.size}: resize them, or distill with a convnet")
 
     def norm(c: int) -> nn.Module:
         return nn.GroupNorm(c, c)

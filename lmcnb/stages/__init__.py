@@ -1,6 +1,6 @@
 """Everything that a lab knows how to compute, and the studies that ask for it."""
 from ..lab import Lab
-from .sets import Assess, Distil, Expert
+from .sets import Assess, Distill, Expert
 
 # isort: split
 # Stages are listed in the order in which they are defined: what is made from others comes after them.
@@ -15,5 +15,5 @@ from .probe import Probe
 from .robustness import Robustness
 from .study import Study
 
-__all__ = ["Assess", "Connect", "Curvature", "Distil", "Expert", "Lab", "Landscape", "Probe", "RandomMask",
+__all__ = ["Assess", "Connect", "Curvature", "Distill", "Expert", "Lab", "Landscape", "Probe", "RandomMask",
            "Robustness", "Study", "Ticket", "Train"]

@@ -65,8 +65,10 @@ class Expert(Stage):
         return [Result({"epochs": epochs}, select(kept, k)) for k in range(len(specs))]
 
 
-class Distil(Stage):
+class Distill(Stage):
     """A distilled (or chosen) set. ``net`` is the network it is made with."""
+
+    stored: ClassVar[str] = "Distil"
 
     method: AnyMethod
     seed: Seed = 0
@@ -101,7 +103,7 @@ class Distil(Stage):
         return lab.remembered(lab.key(self), lambda: self.load(lab).decoded())
 
     @classmethod
-    def compute(cls, job: Job, specs: Sequence[Distil]) -> list[Result]:
+    def compute(cls, job: Job, specs: Sequence[Distill]) -> list[Result]:
         (spec,) = specs
         saved, done, cost = job.saved(), [0], spec.cost(job.lab.dataset)
 
@@ -127,7 +129,7 @@ class Distil(Stage):
 class Assess(Stage):
     """Test accuracy of networks trained on a set alone: ``networks`` of them, as one stack, at the last epoch."""
 
-    source: Distil
+    source: Distill
     protocol: EvalProtocol
     networks: int = Field(default=3, ge=1)
 

@@ -8,7 +8,7 @@ from ..kernel.recipe import Recipe
 from ..models import Net
 from ..spec import Spec, choose
 from .path import Connect
-from .sets import Assess, Distil
+from .sets import Assess, Distill
 from .tickets import RandomMask, Ticket
 from .training import Train
 
@@ -23,7 +23,7 @@ class Study(Spec):
 
     Args:
         net: the network; ``Net.of(data.train, "convnet3", width=32)`` fits one to a data set.
-        distil_net: the network sets are distilled with, by default ``net``. Gradient matching needs one without
+        distill_net: the network sets are distilled with, by default ``net``. Gradient matching needs one without
             BatchNorm: for a ResNet take a ConvNet (CIFAR) or ResNetAP-10 (ImageNet-10), as the papers do.
         recipe: training on real data, of IMP's rounds and of the final subnetworks alike.
         prune_steps: SGD steps of a round on a distilled set: the same for sets of any size.
@@ -33,7 +33,7 @@ class Study(Spec):
 
     dataset: str = "digits"
     net: Net
-    distil_net: Net | None = None
+    distill_net: Net | None = None
     recipe: Recipe
     prune_steps: int = Field(default=600, ge=1)
     sets: Sets
@@ -62,15 +62,15 @@ class Study(Spec):
     def methods(self) -> tuple[str, ...]:
         return "dense", "imp", *self.sets, "random mask"
 
-    def distil(self, name: str, seed: int = 0) -> Distil:
+    def distill(self, name: str, seed: int = 0) -> Distill:
         """The distilled set of a method of ``sets``."""
         method = choose("distilled set", name, self.sets)
-        return Distil(dataset=self.dataset, net=self.distil_net or self.net, method=method, seed=seed)
+        return Distill(dataset=self.dataset, net=self.distill_net or self.net, method=method, seed=seed)
 
     def assess(self, name: str, how: EvalProtocol | Recipe, networks: int = 3) -> Assess:
         """Test accuracy of networks trained on that set alone, under a protocol or just a recipe."""
         protocol = how if isinstance(how, EvalProtocol) else EvalProtocol(recipe=how)
-        return Assess(dataset=self.dataset, net=self.distil_net or self.net, source=self.distil(name),
+        return Assess(dataset=self.dataset, net=self.distill_net or self.net, source=self.distill(name),
                       protocol=protocol, networks=networks)
 
     def images(self, name: str) -> int:
@@ -94,7 +94,7 @@ class Study(Spec):
         shared = {"dataset": self.dataset, "net": self.net, "init": init, "round": round}
         if method == "imp":
             return Ticket(**shared, recipe=self.recipe)
-        return Ticket(**shared, source=self.distil(method), recipe=self.short_recipe(method))
+        return Ticket(**shared, source=self.distill(method), recipe=self.short_recipe(method))
 
     def short_recipe(self, name: str) -> Recipe:
         """``recipe`` with as many epochs as make ``prune_steps`` steps on a distilled set."""

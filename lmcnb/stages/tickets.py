@@ -21,7 +21,7 @@ from ..networks import Networks
 from ..params import Params, prefixed, to
 from ..prune.magnitude import Round, prune_round, round_seed, sparsity_after
 from ..spec import Seed
-from .sets import Distil
+from .sets import Distill
 from .training import Train, first_step, way_back
 
 
@@ -43,7 +43,7 @@ class Ticket(Stage):
 
     init: Seed = 0
     seed: Seed | str = 0
-    source: Distil | None = None
+    source: Distill | None = None
     recipe: Recipe
     round: int = Field(default=0, ge=0)
     rate: float = Field(default=0.2, gt=0, lt=1)

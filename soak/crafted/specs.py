@@ -13,14 +13,10 @@ from lmcnb import (
     DSA,
     IDC,
     MTT,
-    Assess,
     Connect,
     Curvature,
-    Distil,
+    Distill,
     EarlyIDC,
-    EvalProtocol,
-    Expert,
-    Experts,
     Herding,
     KCenter,
     Lab,
@@ -37,9 +33,11 @@ from lmcnb import (
     Train,
 )
 from lmcnb.data.generated import GeneratedImages
+from lmcnb.distill import EvalProtocol, Experts
 from lmcnb.distill.layouts import Notes
 from lmcnb.kernel.augment import Augment
 from lmcnb.spec import Spec
+from lmcnb.stages import Assess, Expert
 
 NET, RECIPE = Net(name="convnet2", channels=1, size=8, width=4), Recipe(epochs=2, batch=32)
 ON = {"net": NET, "recipe": RECIPE}
@@ -48,11 +46,11 @@ TICKET = Ticket(**ON, round=2)
 MODELS = tuple(Train(**ON, seed=s) for s in range(4))
 METHODS = (IDC(), EarlyIDC(), DC(), DSA(), DM(), MTT(), RandomReal(), Herding(), KCenter(), SoftLabels(of=DM()))
 STAGES = (
-    TRAIN, Train(**ON, mask=TICKET), TICKET, Ticket(**ON, round=1, source=Distil(net=NET, method=IDC())),
+    TRAIN, Train(**ON, mask=TICKET), TICKET, Ticket(**ON, round=1, source=Distill(net=NET, method=IDC())),
     RandomMask(net=NET, like=TICKET), Connect(net=NET, a=MODELS[0], b=MODELS[1]), Landscape(net=NET, models=MODELS),
     Curvature(net=NET, model=TRAIN), Robustness(net=NET, model=TRAIN, corruptions=("contrast",)),
-    Probe(net=NET, model=TRAIN, target="digits"), Distil(net=NET, method=DSA()), Expert(**ON),
-    Assess(net=NET, source=Distil(net=NET, method=DM()), protocol=EvalProtocol(recipe=RECIPE)))
+    Probe(net=NET, model=TRAIN, target="digits"), Distill(net=NET, method=DSA()), Expert(**ON),
+    Assess(net=NET, source=Distill(net=NET, method=DM()), protocol=EvalProtocol(recipe=RECIPE)))
 STUDY = Study(**ON, sets={"idc": IDC(), "random images": RandomReal()})
 OTHERS = (NET, RECIPE, Augment(), EvalProtocol(recipe=RECIPE), Experts(recipe=RECIPE),
           Notes(space="zca", zca=0.1, lr=0.1),
@@ -94,7 +92,7 @@ COMBINATIONS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "a path between two networks": (
         lambda: Connect(net=NET, a=TRAIN, b=TRAIN.but(net=NET.but(width=8))), ("net",)),
     "an assessment on another data set": (
-        lambda: Assess(net=NET, dataset="cifar10", source=Distil(net=NET, method=DM()),
+        lambda: Assess(net=NET, dataset="cifar10", source=Distill(net=NET, method=DM()),
                        protocol=EvalProtocol(recipe=RECIPE)), ("dataset",)),
     "a method of an unhashable kind": (lambda: STUDY.but(sets={"idc": {"kind": []}}), ("sets", "kind")),
     "an integer of 5,000 digits": (lambda: RECIPE.but(batch=10 ** 5000), ("batch",)),

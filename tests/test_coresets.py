@@ -1,0 +1,53 @@
+"""Chosen sets: real images, as a brute-force search would choose them."""
+
+import pytest
+import torch
+from helpers import BATCHNORM, module
+from tiny_methods import CHOSEN, DATA, THREE
+
+from lmcnb import (
+    Net,
+)
+from lmcnb.distill.coresets import cover, herd
+from lmcnb.kernel.inside import features
+from lmcnb.kernel.recipe import seeded
+from lmcnb.models import initialise
+
+
+@pytest.mark.parametrize("net", [THREE, BATCHNORM.but(classes=3)], ids=lambda n: n.name)
+def test_features_are_the_input_of_the_last_layer(net: Net):
+    params, buffers = initialise(net, 0)
+    x = torch.randn(5, 1, 8, 8)
+    found = features(net)(params, {n: b.clone() for n, b in buffers.items()}, x)
+    weight, bias = (params[n] for n in list(params)[-2:])
+    model = module(net, params, buffers).train()
+    torch.testing.assert_close(found @ weight.T + bias, model(x).detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_herding_chooses_as_a_brute_force_search_does():
+    points, chosen = torch.randn(12, 3, generator=seeded(0)), []
+    for _ in range(6):
+        rest = [i for i in range(12) if i not in chosen]
+        chosen.append(min(rest, key=lambda i: float((points[[*chosen, i]].mean(0) - points.mean(0)).norm())))
+    assert herd(points, 6).tolist() == chosen
+    assert sorted(herd(points, 12).tolist()) == list(range(12))
+
+
+def test_chosen_sets_hold_real_images_of_their_class():
+    for method in (m.but(ipc=3) for m in CHOSEN):
+        found = method.distill(DATA, THREE, 0)
+        for image, label in zip(found.images, found.labels, strict=True):
+            same = (DATA.train.x.float() / 255 == image).flatten(1).all(1)
+            assert DATA.train.y[same].tolist() == [int(label)]
+        assert len(found.images.unique(dim=0)) == 9
+
+
+def test_k_center_chooses_as_a_brute_force_search_does():
+    points = torch.randn(12, 3, generator=seeded(0))
+    chosen = [int((points - points.mean(0)).norm(dim=1).argmin())]
+    while len(chosen) < 6:
+        rest = [i for i in range(12) if i not in chosen]
+        chosen.append(max(rest, key=lambda i: float(torch.cdist(points[[i]], points[chosen]).min())))
+    assert cover(points, 6).tolist() == chosen
+    assert sorted(cover(points, 12).tolist()) == list(range(12))
+    assert sorted(cover(torch.zeros(4, 2), 4).tolist()) == [0, 1, 2, 3]  # duplicates are still different images
