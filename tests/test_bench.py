@@ -66,3 +66,16 @@ def test_a_module_without_run_is_refused(project: Path) -> None:
     result = CliRunner().invoke(main, ["bench", "empty"])
     assert result.exit_code == 2
     assert "empty.py defines no `run(quick: bool) -> dict`" in result.output
+
+
+def test_writes_its_table_between_the_marks_of_a_page(project: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench sweep -->\nold\n<!-- /bench sweep -->\nafter\n")
+    result = CliRunner().invoke(main, ["bench", "sweep", "--write", str(page)])
+    assert result.exit_code == 0, result.output
+    lines = page.read_text().splitlines()
+    assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines
+    assert "| size | ratio |" in lines and "| 1 | 2 |" in lines
+    page.write_text("no marks")
+    refused = CliRunner().invoke(main, ["bench", "sweep", "--write", str(page)])
+    assert refused.exit_code and "<!-- bench sweep -->" in refused.output

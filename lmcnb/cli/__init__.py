@@ -194,7 +194,9 @@ def claims(profile: str, write: Path | None) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="Small sizes: whether it works, not how fast it is.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
-def bench(names: Sequence[str], quick: bool, out: Path | None) -> None:
+@click.option("--write", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Page to write the tables into: those of the benchmarks that are run.")
+def bench(names: Sequence[str], quick: bool, out: Path | None, write: Path | None) -> None:
     """Measure the kernels against textbook loops, side by side in one process."""
     results: dict[str, Any] = {}
     for name, path in benchmarks.find_benchmarks(_root(), names).items():
@@ -202,6 +204,10 @@ def bench(names: Sequence[str], quick: bool, out: Path | None) -> None:
         click.echo(benchmarks.show(name, results[name]) + "\n")
         if out:  # after each: the next may be killed
             benchmarks.save(out, quick, results)
+        if write:
+            page = write.read_text(encoding="utf-8")
+            write.write_text(verdicts.inserted(page, benchmarks.markdown(results[name]), f"bench {name}"),
+                             encoding="utf-8")
 
 
 @main.command()

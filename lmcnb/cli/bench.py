@@ -54,6 +54,16 @@ def show(name: str, result: Mapping[str, Any]) -> str:
     return f"{result.get('title', name)}\n{table(columns, cells)}"
 
 
+def markdown(result: Mapping[str, Any]) -> str:
+    """A benchmark's title, what it was measured on, its rows and its goals, for a page."""
+    rows, goals = result.get("rows", []), result.get("goals", [])
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, ["---"] * len(columns), *([_cell(row.get(column, "")) for column in columns] for row in rows)]
+    head = f"**{result['title']}** ({result.get('name', '')}, torch {result.get('torch', '')})"
+    reached = [f"{goal['goal']}: {_cell(goal['found'])}, {'met' if goal['met'] else 'not met'}" for goal in goals]
+    return "\n".join([head, "", *("| " + " | ".join(line) + " |" for line in lines), "", *[f"- {r}" for r in reached]])
+
+
 def save(out: Path, quick: bool, results: Mapping[str, Mapping[str, Any]]) -> None:
     """Write the results so far and what they were measured on."""
     machine = {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count()}

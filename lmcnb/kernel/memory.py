@@ -5,7 +5,7 @@ import ctypes
 import sys
 from functools import cache
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of <malloc.h>
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of <malloc.h>
 _LARGEST = 2 ** 30  # bytes; a larger block, a data set's, still goes back at once
 
 
@@ -22,6 +22,6 @@ def keep_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    wanted = (_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, 2 ** 31 - 1), (_TOP_PAD, 2 ** 26)
+    wanted = (MMAP_THRESHOLD, _LARGEST), (TRIM_THRESHOLD, 2 ** 31 - 1), (TOP_PAD, 2 ** 26)
     done = [mallopt(option, value) for option, value in wanted]
     return all(done)

@@ -147,7 +147,7 @@ def make_score(net: Net, fused: bool = False) -> Callable:
     call = caller(net, False, fused=fused)
 
     def score(params, buffers, x, y):
-        logits = call(params, buffers, x)
+        logits = call(params, buffers, x.contiguous(memory_format=torch.channels_last) if fused else x)
         hard = y if y.ndim == 1 else y.argmax(1)
         wrong = (logits.argmax(1) != hard).sum()
         return torch.stack([F.cross_entropy(logits, y, reduction="sum"), wrong.float()])

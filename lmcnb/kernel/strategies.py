@@ -101,7 +101,7 @@ def mode(net: Net, device: torch.device) -> str:
     """What of the rules' inputs a key must hold."""
     if device.type == "cuda":
         return "graph"
-    fast = ["fused"] * (not tiny(net) and fuses(net)) + ["compiled"] * compiles(net)
+    fast = ["fused"] * (not tiny(net) and fuses(net)) + ["compiled loss"] * compiles(net)
     return " ".join(fast) or "eager"
 
 
