@@ -1,10 +1,11 @@
 """A training step of `fit` against a plain loop under the papers' recipe.
 
 Batch 64, CIFAR's augmentation, CutMix ½, momentum and weight decay, on 32 × 32 colour noise. "plain" is what one would
-write: an `nn.Module`, `torch.optim.SGD`, `loss.backward()`, with the very same augmentation and the images as one tensor
-(no DataLoader, which would be slower); it ends at the same losses. A process keeps the memory that a step frees once
-`fit` has run in it, which helps every loop after it, so "plain" runs with the C library's own settings and "plain, memory
-kept" with ours. All variants take turns in one process, one thread; "spread" is the range of "times plain" over the turns.
+write: an `nn.Module`, `torch.optim.SGD`, `loss.backward()`, with the very same augmentation and the images as one
+tensor (no DataLoader, which would be slower); it ends at the same losses. A process keeps the memory that a step frees
+once `fit` has run in it, which helps every loop after it, so "plain" runs with the C library's own settings and "plain,
+memory kept" with ours. All variants take turns in one process, on one thread; "spread" is the range of "times plain"
+over the turns.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def plain(s: Setting) -> Tensor:
 def with_memory(s: Setting, kept: bool, case: Case) -> Any:
     """The case with our settings of the C library's memory, or with those that glibc works up to by itself.
 
-    By itself it gives back to the system what is larger than the largest block, up to 32 MiB, that was freed before, and
-    the heap's free end above twice that.
+    By itself it gives back to the system what is larger than the largest block, up to 32 MiB, that was freed before,
+    and the heap's free end above twice that.
     """
     if memory.keep_memory() and not kept:
         mallopt, largest = ctypes.CDLL(None).mallopt, min(2**25, 4 * 64 * (s.net.width or 0) * s.net.size**2)
