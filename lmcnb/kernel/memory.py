@@ -14,8 +14,8 @@ def keep_memory() -> bool:
     """Whether freed blocks are kept from now on: glibc only, once a process.
 
     By itself glibc returns each block above 32 MiB, and the top of the heap, to the system, which then hands every
-    page out anew, zeroed: up to a third of a step's time (``lmcnb bench training``). No number changes. The price is that a
-    process may go on holding the most it has ever needed, and gaps between.
+    page out anew, zeroed: up to a third of a step's time (``lmcnb bench training``). No number changes. The price: a
+    process may go on holding the most that it has ever needed, and gaps between.
     """
     if sys.platform != "linux":
         return False
