@@ -80,6 +80,21 @@ def claim_below(id: str, statement: str, values: Values, note: str, threshold: f
     return Claim(id, statement, e.mean, (e.low, e.high), e.n, verdict(e.low, e.high, threshold), note)
 
 
+def claim_within(id: str, statement: str, values: Values, note: str, margin: float) -> Claim:
+    """The claim that the mean of ``values`` (one for each initialisation) is nearer to 0 than ``margin``: equivalence.
+
+    Supported when the interval lies within the margin on both sides, not supported when wholly beyond it on one.
+
+    >>> verdicts = [claim_within("P", "", v, "", margin=1).verdict for v in ([-.1, .1, 0], [2, 2.1, 1.9], [0, 3, 1])]
+    >>> assert verdicts == ["supported", "not supported", "undecided"]
+    """
+    e = estimate(values)
+    sides = {verdict(e.low, e.high, margin), verdict(-e.high, -e.low, margin)}
+    found: Verdict = "not supported" if "not supported" in sides else "supported" if len(sides) == 1 else "undecided"
+    found = "undecided" if sides == {"undecided"} else found
+    return Claim(id, statement, e.mean, (e.low, e.high), e.n, found, note)
+
+
 def claim_stable(id: str, statement: str, values: Values, dense: Values, note: str,
                  threshold: float = 2.0) -> Claim:
     """The claim that a subnetwork is stable where the dense network is not (Frankle et al., 2020).
