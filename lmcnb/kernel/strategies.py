@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..data import Images
 from ..models import Net, per_network
-from ..params import Params, clone, select, size
+from ..params import Params, select, size
+from .graph import graph_runner
 from .recipe import Recipe
 from .step import State, make_eager_step, make_score, make_step
 
@@ -139,61 +140,8 @@ def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor,
 
     stacked = strategy in ("vmap", "graph")
     if strategy == "graph":
-        return _graph_runner(step, inputs)
+        return graph_runner(step, inputs)
     return one if stacked else each
-
-
-def _graph_runner(step: Callable, inputs: tuple) -> Callable:
-    """Replays one captured step: inputs are copied into fixed memory, so a step costs one launch."""
-    captured: list = []
-
-    def run(*stacks_and_rates):
-        with torch.cuda.device(inputs[0].device):  # streams and graphs belong to the current device
-            return replay(*stacks_and_rates)
-
-    def replay(params, buffers, momentum, masks, batches, rates):
-        losses = torch.empty(size(params), len(rates), device=rates.device)
-        if not captured:
-            captured.extend(_capture(step, inputs, params, buffers, momentum, masks, batches, rates))
-        graph, state, fixed_masks, draws, lr, loss = captured
-        for old, new in zip(state, (params, buffers, momentum)):
-            _copy(old, new)
-        _copy(fixed_masks, masks)
-        for s in range(len(rates)):
-            _copy(draws, {n: t[:, s] for n, t in batches.items()})
-            lr.copy_(rates[s])
-            graph.replay()
-            losses[:, s] = loss
-        return *(clone(d) for d in state), losses
-    return run
-
-
-def _capture(step, inputs, params, buffers, momentum, masks, batches, rates):
-    state, fixed_masks = [clone(d) for d in (params, buffers, momentum)], clone(masks)
-    draws, lr = {n: t[:, 0].clone() for n, t in batches.items()}, rates[0].clone()
-
-    def advance() -> Tensor:
-        *new, loss = step(*state, fixed_masks, *inputs, draws, lr)
-        for old, values in zip(state, new):
-            _copy(old, values)
-        return loss
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # capture needs warm libraries and allocator
-        for _ in range(3):
-            advance()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss = advance()
-    return graph, state, fixed_masks, draws, lr, loss
-
-
-def _copy(old: Params, new: Params) -> None:
-    if old.keys() != new.keys():
-        raise ValueError(f"captured for {sorted(old)}, called with {sorted(new)}")
-    for n in old:
-        old[n].copy_(new[n])
 
 
 def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> Callable:
