@@ -9,7 +9,7 @@ import itertools
 import logging
 import types
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..data import Images
 from ..models import Net, per_network
 from ..params import Params, select, size
-from .graph import graph_runner
+from .capturable import capturable
+from .graph import replayed
 from .recipe import Recipe
 from .step import State, make_eager_step, make_score, make_step
 
@@ -83,10 +84,11 @@ def settled(net: Net, device: torch.device, steps: int, batch: int = 64) -> str:
 
     What changes the last bits of a result must not depend on what else the machine does, on what is left of an
     interrupted run, or on the other models of a stack. So a CPU takes one model after another, compiled where that
-    can repay compiling and a compiler is at hand; a GPU replays one graph of the whole stack.
+    can repay compiling and a compiler is at hand; a GPU replays one graph of the whole stack, of whatever network can
+    be captured.
     """
     if device.type == "cuda":
-        return "graph"
+        return "graph" if capturable(net) else "loop"
     return "compiled" if 3 * operations(net) * batch * steps > COMPILE_OPERATIONS and compiles(net) else "loop"
 
 
@@ -107,8 +109,12 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
         raise ValueError("strategy 'graph' needs a CUDA device; take 'auto'")
     if strategy == "auto":
         strategy = settled(net, data.x.device, recipe.steps(len(data)), recipe.batch)
-    shape = _shape(net, recipe, data, state.params, masks)
-    return _runner(_step(net, _neutral(recipe), strategy, shape), strategy, (data.x, data.y, data.mean, data.std))
+    shape, inputs = _shape(net, recipe, data, state.params, masks), (data.x, data.y, data.mean, data.std)
+
+    def run_by(way: str) -> Callable:
+        step = _step(net, _neutral(recipe), way, shape)
+        return replayed(step, inputs, lambda: run_by("loop")) if way == "graph" else _runner(step, way, inputs)
+    return run_by(strategy)
 
 
 def _neutral(recipe: Recipe) -> Recipe:
@@ -122,7 +128,6 @@ def _shape(net: Net, recipe: Recipe, data: Images, params: Params, masks: Params
             torch.get_num_threads())
 
 
-@lru_cache(maxsize=8)  # a captured graph serves every later segment and every later fit on the same images
 def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> Callable:
     def one(params, buffers, momentum, masks, batches, rates):
         losses = []
@@ -138,9 +143,7 @@ def _runner(step: Callable, strategy: str, inputs: tuple[Tensor, Tensor, Tensor,
         joined = [{n: torch.stack([e[i][n] for e in ends]) for n in ends[0][i]} for i in range(3)]
         return *joined, torch.stack([e[3] for e in ends])
 
-    stacked = strategy in ("vmap", "graph")
-    if strategy == "graph":
-        return graph_runner(step, inputs)
+    stacked = strategy == "vmap"
     return one if stacked else each
 
 
@@ -151,7 +154,7 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
         raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, vmap, compiled")
     if strategy == "auto":  # of the network and the images alone: a model scores the same in any stack
         fast = "compiled" if images >= 2000 and compiles(net) else "loop"
-        strategy = "vmap" if device.type == "cuda" else fast
+        strategy = fast if device.type != "cuda" else "vmap" if capturable(net) else "loop"
     score = _score(net, strategy, (str(device), torch.get_num_threads()))
 
     def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel
 
 from ..data import DATASETS
+from ..kernel.capturable import capturable
 from ..kernel.strategies import compiles
 from ..models import Net
 from ..models import net as models
@@ -22,7 +23,8 @@ from ..spec import Spec
 
 def execution(net: Net, device: torch.device) -> dict[str, str]:
     """What of the way a network is run decides the last bits: kind of device, mode, precision."""
-    mode = "graph" if device.type == "cuda" else "compiled" if compiles(net) else "eager"
+    fast, there = ("graph", capturable) if device.type == "cuda" else ("compiled", compiles)
+    mode = fast if there(net) else "eager"
     return {"device": device.type, "mode": mode, "precision": "float32"}
 
 
