@@ -23,14 +23,14 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
     return found
 
 
-def fit_by_graph(monkeypatch, net, params, buffers, recipe, seeds, masks=None, **more) -> State:
+def fit_by_graph(monkeypatch, net, params, buffers, recipe, seeds, masks=None, most=16, **more) -> State:
     """:func:`fit` past the check for a CUDA device."""
     real = strategies._runner
 
     def run(net, recipe, data, state, masks, strategy):
         shape, inputs = strategies._shape(net, recipe, data, state.params, masks), (data.x, data.y, data.mean, data.std)
         neutral = strategies._neutral(recipe)
-        return graph.replayed(strategies._step(net, neutral, "graph", shape), inputs, lambda: real(
+        return graph.replayed(strategies._step(net, neutral, "graph", shape), inputs, most, lambda: real(
             strategies._step(net, neutral, "loop", shape), "loop", inputs))
     with monkeypatch.context() as patch:
         patch.setattr("lmcnb.kernel.training.runner", run)
@@ -77,6 +77,15 @@ def test_a_capture_with_fewer_masked_layers_is_not_reused(cuda: Cuda, monkeypatc
     fit_by_graph(monkeypatch, NET, params, buffers, QUICK, [0, 1], dict(list(masks.items())[:1]), stop=1)
     end = fit_by_graph(monkeypatch, NET, params, buffers, QUICK, [0, 1], masks, stop=1)
     assert all((end.params[n][~m] == 0).all() for n, m in masks.items())
+
+
+def test_a_large_stack_is_trained_in_parts(cuda: Cuda, monkeypatch):
+    params, buffers = start(BATCHNORM, 0, 1, 2)
+    real = fit(BATCHNORM, params, buffers, DATA, QUICK, [0, 1, 2], strategy="vmap")
+    found = fit_by_graph(monkeypatch, BATCHNORM, params, buffers, QUICK, [0, 1, 2], most=2)
+    assert apart(real.params, found.params) < 1e-5 and apart(real.buffers, found.buffers) < 1e-5
+    torch.testing.assert_close(real.losses, found.losses, rtol=1e-4, atol=1e-5)
+    assert len(cuda.graphs) == 2, "one of two networks and one of one"
 
 
 def test_few_graphs_are_kept_and_share_one_pool(cuda: Cuda, monkeypatch):

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..data import Dataset, Images
 from ..kernel.inside import features
 from ..kernel.recipe import Recipe, seeded
+from ..kernel.sizes import portion
 from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import stack
@@ -42,7 +43,8 @@ class Herding(Method):
         state = fit(net, params, buffers, data.train, self.recipe, [f"herding/{seed}"])
         call = features(net, training=False)
         model = [{n: t[0] for n, t in d.items()} for d in (state.params, state.buffers)]
-        index = torch.stack([i[self.choose(_embed(call, model, data.train, i))] for i in data.train.by_class])
+        _, batch = portion(net, data.train.x.device, 1, 500)
+        index = torch.stack([i[self.choose(_embed(call, model, data.train, i, batch))] for i in data.train.by_class])
         return self.result(data, real_pixels(data.train, index), self.work(data))
 
     def choose(self, features: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class KCenter(Herding):
 
 
 @torch.no_grad()
-def _embed(call, model, images: Images, index: Tensor, batch: int = 500) -> Tensor:
+def _embed(call, model, images: Images, index: Tensor, batch: int) -> Tensor:
     return torch.cat([call(*model, images.normalised(i)) for i in index.split(batch)])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..params import Params, clone, size
+from ..params import Params, clone, select, size
 from . import recipe as _recipe
 
 log = logging.getLogger(__name__)
@@ -32,20 +32,28 @@ class Uncapturable(RuntimeError):
     """A step cannot become a CUDA graph here."""
 
 
-def replayed(step: Callable, inputs: tuple[Tensor, ...], otherwise: Callable[[], Callable]) -> Callable:
+def replayed(step: Callable, inputs: tuple[Tensor, ...], most: int, otherwise: Callable[[], Callable]) -> Callable:
     """``run(params, buffers, momentum, masks, batches, rates)`` over a segment, by replaying a vmapped step.
 
     Args:
         step: of a stack: ``step(params, buffers, momentum, masks, *inputs, draws, lr)``.
         inputs: images, labels, mean and std, the same tensors in every step.
+        most: networks that one graph trains; larger stacks are trained in parts.
         otherwise: makes the ``run`` that takes its place where the step cannot be captured.
     """
-    def run(*segment: Any) -> tuple:
+    def part(*segment: Any) -> tuple:
         try:
-            return _runner(step, inputs)(*segment)
+            return _runner(step, inputs, size(segment[0]))(*segment)
         except Uncapturable as error:
             _tell(str(error))
             return otherwise()(*segment)
+
+    def run(*segment: Any) -> tuple:
+        *stacks, rates = segment
+        parts = [slice(start, start + most) for start in range(0, size(stacks[0]), most)]
+        ends = [part(*(select(stack, p) for stack in stacks), rates) for p in parts]
+        joined = [{n: torch.cat([end[i][n] for end in ends]) for n in ends[0][i]} for i in range(3)]
+        return *joined, torch.cat([end[3] for end in ends])
     return run
 
 
@@ -54,9 +62,9 @@ def _tell(why: str) -> None:
     log.warning("%s; its steps are launched one by one, which is slower", why)
 
 
-def _runner(step: Callable, inputs: tuple[Tensor, ...]) -> Replayed:
+def _runner(step: Callable, inputs: tuple[Tensor, ...], models: int) -> Replayed:
     """A captured step serves every later segment and every later fit on the same images."""
-    key = (step, *map(id, inputs))  # which the runner keeps alive
+    key = (step, models, *map(id, inputs))  # which the runner keeps alive
     if key not in _kept:
         while len(_kept) >= KEPT:
             _kept.popitem(last=False)[1].forget()

@@ -21,6 +21,7 @@ from ..params import Params, select, size
 from .capturable import capturable
 from .graph import replayed
 from .recipe import Recipe
+from .sizes import stack_size
 from .step import State, make_eager_step, make_score, make_step
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,9 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
 
     def run_by(way: str) -> Callable:
         step = _step(net, _neutral(recipe), way, shape)
-        return replayed(step, inputs, lambda: run_by("loop")) if way == "graph" else _runner(step, way, inputs)
+        if way == "graph":
+            return replayed(step, inputs, stack_size(data.x.device, net, recipe.batch), lambda: run_by("loop"))
+        return _runner(step, way, inputs)
     return run_by(strategy)
 
 
@@ -162,11 +165,6 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
             return score(params, buffers, x, y).double()
         return torch.stack([score(select(params, i), select(buffers, i), x, y) for i in range(k)]).double()
     return run
-
-
-def stack_size(device: torch.device) -> int:
-    """How many models are trained as one stack: on a GPU a step is dearer to launch than to compute, on a CPU not."""
-    return 16 if device.type == "cuda" else 1
 
 
 def tiny(net: Net) -> bool:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ..data import Images
 from ..models import Net
-from ..params import Params, size
+from ..params import Params, select, size
 from . import masks as _masks
 from . import recipe as _recipe
 from .recipe import Recipe, draws
+from .sizes import portion
 from .step import State
 from .strategies import evaluator, runner
 
@@ -102,9 +103,15 @@ def evaluate(net: Net, params: Params, buffers: Params, data: Images, *, batch: 
              strategy: str = "auto") -> Scores:
     """Loss and error of K models on un-augmented images, in eval mode. Soft labels count their likeliest class.
 
-    ``strategy`` is "auto", "loop", "vmap" or "compiled"; sums are float64.
+    ``strategy`` is "auto", "loop", "vmap" or "compiled"; sums are float64. Off the CPU, fewer images than ``batch`` and
+    fewer models than all go through at once where their activations would be large.
     """
     k = size(params)
+    many, batch = portion(net, data.x.device, k, batch)
+    if many < k:
+        each = [evaluate(net, select(params, part), select(buffers, part), data, batch=batch, strategy=strategy)
+                for part in (slice(start, start + many) for start in range(0, k, many))]
+        return Scores(torch.cat([s.loss for s in each]), torch.cat([s.error for s in each]))
     run = evaluator(net, k, len(data), params, strategy)
     sums = torch.zeros(k, 2, dtype=torch.float64, device=data.x.device)
     for start in range(0, len(data), batch):

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from ..data import Dataset
 from ..kernel.exact import exact
-from ..kernel.strategies import stack_size
+from ..kernel.sizes import stack_size
 from ..places import store_root
 from ..spec import canonical, digest
 from ..tables import Table
@@ -171,9 +171,9 @@ class Lab:
         for spec in specs:
             begun = self.store.progress(self.key(spec)) if spec.stacked else ""
             groups[spec.group(), begun].append(spec)
-        most = self.stack or stack_size(self.device)
         for group in groups.values():
-            size = most if group[0].stacked else 1
+            first = group[0]
+            size = self.stack or stack_size(self.device, first.net, first.step_images) if first.stacked else 1
             yield from (group[start:start + size] for start in range(0, len(group), size))
 
     def _chunk(self, specs: list[Stage]) -> None:
