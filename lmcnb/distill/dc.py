@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data import Dataset, Images, normalise
 from ..kernel.recipe import Recipe, seeded
+from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
 from ..kernel.training import fit
 from ..models import Net, initialise
@@ -101,7 +102,8 @@ class DC(Method):
         long = self.iterations * self.outer > 100 if compiled is None else compiled
         match = matcher(net, self.factor, "cosine", long, self.augment, linear=True)
         same = torch.zeros_like(train.mean), torch.ones_like(train.std)  # x and real are normalised already
-        return sweep(match, params, x, real, pick, draws, *same)
+        at_once = classes_at_once(net, x.device, train.classes, max(self.real_batch, pick.shape[1]))
+        return sweep(match, params, x, real, pick, draws, *same, at_once)
 
     def _train(self, net: Net, network: State, train: Images, x: Tensor, seed: str) -> State:
         """``inner`` epochs on the synthetic images."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..data import Dataset, Images
 from ..kernel.recipe import Recipe, seeded
+from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
 from ..kernel.strategies import settled
 from ..kernel.training import fit
@@ -119,7 +120,8 @@ class IDC(Method):
         real, pick, draws = self._draw(train, generator)
         long = self.outer * self.inner > 100 if compiled is None else compiled
         match = matcher(net, self.factor, self.distance, long)
-        return sweep(match, params, pixels, real_pixels(train, real), pick, draws, train.mean, train.std)
+        at_once = classes_at_once(net, pixels.device, train.classes, max(self.real_batch, pick.shape[1]))
+        return sweep(match, params, pixels, real_pixels(train, real), pick, draws, train.mean, train.std, at_once)
 
     def _draw(self, train: Images, generator: torch.Generator):
         real = real_batches(train, self.real_batch, generator)

@@ -58,14 +58,13 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
 
 
 def sweep(match: Callable, params: Params, pixels: Tensor, real: Tensor, pick: Tensor, draws: dict[str, Tensor],
-          mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+          mean: Tensor, std: Tensor, at_once: int = 1) -> tuple[Tensor, Tensor]:
     """Gradient [classes, ipc, C, H, W] of the matching loss of every class, and the losses [classes].
 
-    Classes share the frozen network and nothing else, so they may go in one batch or one at a time with one result. A
-    GPU takes all at once; a CPU one at a time, which keeps the work in its caches.
+    Classes share the frozen network and nothing else, so they may go in one batch or ``at_once`` with one result (see
+    :func:`lmcnb.kernel.sizes.classes_at_once`).
     """
     classes = len(pixels)
-    at_once = classes if pixels.device.type == "cuda" else 1
     labels, parts = torch.arange(classes, device=pixels.device)[:, None], []
     for s in (slice(c, c + at_once) for c in range(0, classes, at_once)):
         parts.append(match(params, pixels[s], real[s], pick[s], labels[s], {n: d[s] for n, d in draws.items()}, mean,
