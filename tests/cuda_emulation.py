@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lmcnb import Images
 from lmcnb.kernel import graph
 
 FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "unique_", "bincount", "is_nonzero", "equal")
@@ -127,3 +128,26 @@ class Cuda:
         monkeypatch.setattr(graph, "_failures", [])
         monkeypatch.setattr(graph, "_kept", type(graph._kept)())
         graph._tell.cache_clear()
+
+
+def meta_images(net, count: int = 20) -> Images:
+    """Images without numbers on the meta device, which stands for one that is not the CPU; five of each class."""
+    found = object.__new__(Images)  # past the check of labels, which are none
+    with torch.device("meta"):
+        tensors = {"x": torch.empty(count, net.channels, net.size, net.size, dtype=torch.uint8),
+                   "y": torch.empty(count, dtype=torch.int64), "mean": torch.empty(net.channels),
+                   "std": torch.empty(net.channels)}
+        vars(found).update(tensors, classes=net.classes, by_class=list(torch.empty(net.classes, 5, dtype=torch.int64)))
+    return found
+
+
+class Names(TorchDispatchMode):
+    """The operations that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        self.found.add(op.overloadpacket.__name__)
+        return op(*args, **(kwargs or {}))

@@ -84,7 +84,8 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
         c, n = x.shape[:2]
         each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
         own = clone(buffers)  # BatchNorm writes its running statistics here
-        return embed(params, own, apply(augment, x.flatten(0, 1), each)).flatten(1).unflatten(0, (c, n)).mean(1)
+        x = apply(augment, x.flatten(0, 1), each, differentiated=True)
+        return embed(params, own, x).flatten(1).unflatten(0, (c, n)).mean(1)
 
     def match(params, buffers, x, real, draws):
         with torch.no_grad():

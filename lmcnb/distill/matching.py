@@ -41,7 +41,7 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
     def prepared(x: Tensor, draws, mean: Tensor, std: Tensor) -> Tensor:
         c, n = x.shape[:2]
         each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
-        return apply(warps, normalise(x.flatten(0, 1), mean, std), each).unflatten(0, (c, n))
+        return apply(warps, normalise(x.flatten(0, 1), mean, std), each, differentiated=True).unflatten(0, (c, n))
 
     def match(params, pixels, real, pick, labels, draws, mean, std):
         target = gradients(params, prepared(real, draws, mean, std), labels.expand(-1, real.shape[1]))

@@ -169,7 +169,7 @@ def _steps(net: Net, compiled: bool) -> tuple[Callable, Callable]:
 
     def loss(params: Params, x: Tensor, labels: Tensor, draws: Draws) -> Tensor:
         index = draws["index"]
-        return F.cross_entropy(call(params, {}, apply(augment, x[index], draws)), labels[index])
+        return F.cross_entropy(call(params, {}, apply(augment, x[index], draws, differentiated=True)), labels[index])
 
     def descent(params, x, labels, draws, rate):
         grads = torch.func.grad(loss)(params, x, labels, draws)
