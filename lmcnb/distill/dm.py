@@ -71,7 +71,7 @@ class DM(Method):
         params, buffers = initialise(net, seeded("net", seed).initial_seed(), device)
         real, draws = real_batches(train, self.real_batch, generator), shared_draws("dsa_matching", train, generator)
         pixels = normalise(real_pixels(train, real), train.mean, train.std)
-        compiled = self.iterations > 100
+        compiled = self.iterations > 100 and compiles(net, device.type)
         return matcher(net, self.factor, compiled)(params, buffers, x, pixels, draws)
 
 
@@ -96,4 +96,4 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
             value = (target - means(params, buffers, tiles.flatten(1, 2), draws)).square().sum()
             return value, value
         return torch.func.grad(loss, has_aux=True)(x)
-    return compile_apart(match) if compiled and compiles(net) else match
+    return compile_apart(match) if compiled else match

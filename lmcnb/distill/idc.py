@@ -12,7 +12,7 @@ from ..data import Dataset, Images
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
-from ..kernel.strategies import settled
+from ..kernel.strategies import compiles, settled
 from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import Params, select, stack
@@ -119,7 +119,7 @@ class IDC(Method):
         """Gradient [classes, ipc, C, H, W] of the matching loss of every class, and the losses [classes]."""
         real, pick, draws = self._draw(train, generator)
         long = self.outer * self.inner > 100 if compiled is None else compiled
-        match = matcher(net, self.factor, self.distance, long)
+        match = matcher(net, self.factor, self.distance, long and compiles(net, pixels.device.type))
         at_once = classes_at_once(net, pixels.device, train.classes, max(self.real_batch, pick.shape[1]))
         return sweep(match, params, pixels, real_pixels(train, real), pick, draws, train.mean, train.std, at_once)
 

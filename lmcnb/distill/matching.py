@@ -10,7 +10,6 @@ from ..data import Images, normalise
 from ..kernel.augment import AUGMENTS, apply, draw
 from ..kernel.inside import class_gradients
 from ..kernel.strategies import compiled as compile_apart
-from ..kernel.strategies import compiles
 from ..models import Net, per_network
 from ..params import Params
 from .base import decode
@@ -34,7 +33,8 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
 
     pixels [c, ipc, C, H, W] and real [c, n, C, H, W], before normalisation; pick int64 [c, m], which decoded images to
     use; labels int64 [c, 1]; draws: one augmentation for each class, shared by its real and synthetic images.
-    ``distance`` is one of :data:`DISTANCES`; ``linear`` matches the linear layers' weights too.
+    ``distance`` is one of :data:`DISTANCES`; ``linear`` matches the linear layers' weights too. Ask
+    :func:`lmcnb.kernel.strategies.compiles` before ``compiled``.
     """
     gradients, warps, apart = class_gradients(net, linear), AUGMENTS[augment], DISTANCES[distance]
 
@@ -54,7 +54,7 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
             each: Tensor = sum(apart(a, b) for a, b in zip(target, found))  # pyright: ignore[reportAssignmentType]
             return each.sum(), each
         return torch.func.grad(loss, has_aux=True)(pixels)
-    return compile_apart(match) if compiled and compiles(net) else match
+    return compile_apart(match) if compiled else match
 
 
 def sweep(match: Callable, params: Params, pixels: Tensor, real: Tensor, pick: Tensor, draws: dict[str, Tensor],

@@ -148,7 +148,7 @@ def trajectory_gradient(net: Net, start: Params, target: Params, x: Tensor, labe
         x: normalised float32 [N, C, H, W]. labels: int64 [N] or probabilities [N, classes].
         draws: for each step its augmentation ("dsa_single") and ``index`` int64 [batch] into x.
     """
-    descent, adjoint = _steps(net, compiled)
+    descent, adjoint = _steps(net, compiled and compiles(net, x.device.type))
     theta, before = start, []
     for d in draws:
         before.append(theta)
@@ -182,6 +182,6 @@ def _steps(net: Net, compiled: bool) -> tuple[Callable, Callable]:
             return value, value
         (curved, gx), value = torch.func.grad(slope, argnums=(0, 1), has_aux=True)(params, x)
         return {n: t - rate * curved[n] for n, t in towards.items()}, gx, value
-    if compiled and compiles(net):
+    if compiled:
         return compile_apart(descent), compile_apart(adjoint)
     return descent, adjoint

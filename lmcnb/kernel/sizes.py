@@ -17,6 +17,9 @@ LARGEST = 2 ** 30  # bytes of an evaluation's largest activation: three or four 
 STACK = 2 ** 33  # bytes that a training step of a stack keeps for its way back
 MATCHING = 2 ** 35  # bytes that gradients of gradients take
 STACKED = 16  # networks at most
+# Numbers of a layer's output that Hessian products are taken at together: what a CPU's caches hold, what a GPU is
+# kept busy with.
+PRODUCTS, PRODUCTS_GPU = 2 ** 21, 2 ** 27
 
 
 class _Sizes(TorchDispatchMode):
@@ -71,3 +74,8 @@ def classes_at_once(net: Net, device: torch.device, classes: int, images: int) -
     if device.type == "cpu":
         return 1
     return max(1, min(classes, MATCHING // (12 * images * activations(net)[0])))
+
+
+def products_at_once(device: torch.device, outputs: int) -> int:
+    """Hessian products that are taken together at a layer's output of so many numbers."""
+    return max(1, (PRODUCTS if device.type == "cpu" else PRODUCTS_GPU) // outputs)

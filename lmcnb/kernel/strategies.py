@@ -62,10 +62,11 @@ def compiled(function: Callable) -> Callable:
 
 
 @cache
-def can_compile() -> bool:
-    """Whether torch.compile works here; on a CPU it needs a C++ compiler. Without it everything runs, only slower."""
+def can_compile(device: str = "cpu") -> bool:
+    """Whether torch.compile works for this kind of device; a CPU needs a C++ compiler, a GPU Triton. Without it
+    everything runs, only slower."""
     try:
-        compiled(lambda x: x + 1)(torch.ones(1))
+        compiled(lambda x: x + 1)(torch.ones(1, device=device))
         return True
     except Exception as error:  # whatever a broken tool chain raises
         log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
@@ -93,9 +94,9 @@ def settled(net: Net, device: torch.device, steps: int, batch: int = 64) -> str:
     return "compiled" if 3 * operations(net) * batch * steps > COMPILE_OPERATIONS and compiles(net) else "loop"
 
 
-def compiles(net: Net) -> bool:
-    """Whether anything of this network is ever compiled on a CPU here: the inputs of the rules that a key must hold."""
-    return not tiny(net) and can_compile()
+def compiles(net: Net, device: str = "cpu") -> bool:
+    """Whether anything of this network is ever compiled here; for a CPU what a key must hold of its rules."""
+    return not tiny(net) and (can_compile() if device == "cpu" else can_compile(device))
 
 
 def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str) -> Callable:
