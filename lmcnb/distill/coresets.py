@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..data import Dataset, Images
+from ..kernel.exact import exact_on
 from ..kernel.inside import features
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.sizes import portion
@@ -69,7 +70,8 @@ class KCenter(Herding):
 
 @torch.no_grad()
 def _embed(call, model, images: Images, index: Tensor, batch: int) -> Tensor:
-    return torch.cat([call(*model, images.normalised(i)) for i in index.split(batch)])
+    with exact_on(index.device):
+        return torch.cat([call(*model, images.normalised(i)) for i in index.split(batch)])
 
 
 def herd(features: Tensor, count: int) -> Tensor:

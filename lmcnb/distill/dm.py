@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..data import Dataset, Images, normalise
 from ..kernel.augment import AUGMENTS, apply
+from ..kernel.exact import exact_on
 from ..kernel.inside import features
 from ..kernel.recipe import seeded
 from ..kernel.strategies import compiled as compile_apart
@@ -72,7 +73,8 @@ class DM(Method):
         real, draws = real_batches(train, self.real_batch, generator), shared_draws("dsa_matching", train, generator)
         pixels = normalise(real_pixels(train, real), train.mean, train.std)
         compiled = self.iterations > 100 and compiles(net, device.type)
-        return matcher(net, self.factor, compiled)(params, buffers, x, pixels, draws)
+        with exact_on(device):
+            return matcher(net, self.factor, compiled)(params, buffers, x, pixels, draws)
 
 
 @per_network(8)

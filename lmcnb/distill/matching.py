@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..data import Images, normalise
 from ..kernel.augment import AUGMENTS, apply, draw
+from ..kernel.exact import exact_on
 from ..kernel.inside import class_gradients
 from ..kernel.strategies import compiled as compile_apart
 from ..models import Net, per_network
@@ -67,8 +68,9 @@ def sweep(match: Callable, params: Params, pixels: Tensor, real: Tensor, pick: T
     classes = len(pixels)
     labels, parts = torch.arange(classes, device=pixels.device)[:, None], []
     for s in (slice(c, c + at_once) for c in range(0, classes, at_once)):
-        parts.append(match(params, pixels[s], real[s], pick[s], labels[s], {n: d[s] for n, d in draws.items()}, mean,
-                           std))
+        with exact_on(pixels.device):
+            parts.append(match(params, pixels[s], real[s], pick[s], labels[s], {n: d[s] for n, d in draws.items()},
+                               mean, std))
     grads, losses = zip(*parts)
     return torch.cat(grads), torch.cat(losses)
 

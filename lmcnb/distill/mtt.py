@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data import Dataset, Images, normalise, whitening
 from ..kernel.augment import AUGMENTS, Draws, apply, draw
+from ..kernel.exact import exact_on
 from ..kernel.recipe import Recipe, order, seeded
 from ..kernel.step import caller
 from ..kernel.strategies import compiled as compile_apart
@@ -129,11 +130,12 @@ class MTT(Method):
         draws = {n: t.to(x.device) for n, t in draws.items()}
         draws["index"] = order(f"mtt/{seed}", 0, self.steps, len(labels), batch).to(x.device)
         each = [{n: t[s] for n, t in draws.items()} for s in range(self.steps)]
-        ready, back = torch.func.vjp(  # pyright: ignore[reportAssignmentType]  # three only with has_aux
-            lambda given: self._trained_on(given, space), x)
         long = self.iterations * self.steps > 300
-        by_images, by_lr, loss = trajectory_gradient(net, start, target, ready, labels, lr, each, compiled=long)
-        return back(by_images)[0], by_lr, loss
+        with exact_on(x.device):
+            ready, back = torch.func.vjp(  # pyright: ignore[reportAssignmentType]  # three only with has_aux
+                lambda given: self._trained_on(given, space), x)
+            by_images, by_lr, loss = trajectory_gradient(net, start, target, ready, labels, lr, each, compiled=long)
+            return back(by_images)[0], by_lr, loss
 
 
 def trajectory_gradient(net: Net, start: Params, target: Params, x: Tensor, labels: Tensor, lr: Tensor,

@@ -8,6 +8,7 @@ import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from ..data import Dataset
+from ..kernel.exact import exact_on
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.sizes import portion
 from ..kernel.step import caller
@@ -67,7 +68,7 @@ class SoftLabels(Method):
         teacher, statistics = ({n: t[0] for n, t in part.items()} for part in (state.params, state.buffers))
         call, x = caller(net, False), found.decoded().normalised()
         _, batch = portion(net, x.device, 1, len(x))
-        with torch.no_grad():
+        with torch.no_grad(), exact_on(x.device):
             logits = torch.cat([call(teacher, statistics, part) for part in x.split(batch)])
         return replace(found, labels=(logits / self.temperature).softmax(1),
                        data_points=found.data_points + self._looked_at(data))

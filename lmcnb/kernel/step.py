@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data import normalise
 from ..models import Net
 from ..params import Params, clone, size
+from .attention import attention_on
 from .augment import Augment, apply
 from .randomness import refuse_random
 from .recipe import Recipe
@@ -101,7 +102,8 @@ def caller(net: Net, training: bool) -> Callable[[Params, Params, Tensor], Tenso
 
     def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
         # Buffers go in by reference: functional_call lets BatchNorm update them in place.
-        return torch.func.functional_call(module, (params, buffers), (x,))
+        with attention_on(x.device):
+            return torch.func.functional_call(module, (params, buffers), (x,))
     return call
 
 

@@ -6,9 +6,7 @@ outputs, where one product serves many weights at once.
 """
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..data import Images
+from ..kernel.attention import second_order
+from ..kernel.exact import exact_on
 from ..kernel.masks import Masks
 from ..kernel.sizes import products_at_once
 from ..kernel.strategies import compiled, compiles
@@ -90,7 +89,7 @@ class HessianOperator:
         total = torch.zeros_like(full)
         for x, y in batches(self.images, self.batch, self.dtype):
             product = self._fast if len(x) == self.batch else self._slow  # another shape would compile anew
-            with second_order():
+            with exact_on(x.device), second_order():
                 part = product(self.params, self.buffers, direction, x, y)
             total += torch.cat([part[n].flatten() for n in self.names])
         return total[self.kept] / len(self.images)
@@ -142,14 +141,6 @@ def batches(images: Images, batch: int, dtype: torch.dtype = torch.float32) -> I
         yield images.normalised(index).to(dtype), images.y[index]
 
 
-@contextmanager
-def second_order() -> Iterator[None]:
-    """Attention by its plain formula: the fused kernels have no second derivative."""
-    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="There is a performance drop")
-        yield
-
-
 def _loss(module: nn.Module, params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(functional_call(module, (params, buffers), (x,)), y, reduction="sum")
 
@@ -181,11 +172,12 @@ def exact_diagonal(network: Networks, images: Images, names: Sequence[str] | Non
     masks = flags(names, params, masks)
     total = {n: torch.zeros(params[n].shape, dtype=torch.float64, device=params[n].device) for n in names}
     for x, y in batches(images, batch, params[names[0]].dtype):
-        plain = _layers(module, params, buffers, x, y, names)
+        with exact_on(x.device):
+            plain = _layers(module, params, buffers, x, y, names)
         for n in names:
             if not masks[n].any():  # a layer that pruning emptied
                 continue
-            with second_order():
+            with exact_on(x.device), second_order():
                 if n in plain:
                     total[n] += _layer_diagonal(module, params, buffers, x, y, masks[n], *plain[n])
                 else:
