@@ -4,12 +4,16 @@ import torch
 from helpers import NET, TRAIN, another, identical, made_up, networks, random_masks
 from torch.overrides import TorchFunctionMode
 
-from lmcnb import IDC, Lab, Net
+from lmcnb import IDC, Images, Lab, Net
+from lmcnb.distill.matching import real_batches
 from lmcnb.kernel import strategies
+from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.sizes import products_at_once
+from lmcnb.lab.shelf import numbered
 from lmcnb.lab.store import Store
 from lmcnb.measure import hessian
 from lmcnb.measure.hessian import exact_diagonal
+from lmcnb.params import sent
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -72,7 +76,6 @@ def test_compiling_is_asked_of_the_device_that_computes(monkeypatch):
 def test_matching_compiles_only_where_the_pixels_device_can(monkeypatch):
     from cuda_emulation import meta_images
 
-    from lmcnb.kernel.recipe import seeded
     from lmcnb.models import initialise
 
     asked, net = [], Net(channels=1, size=8, width=2, classes=4)
@@ -99,3 +102,29 @@ def test_a_checkpoint_of_another_device_goes_on_here(lab: Lab, tmp_path, monkeyp
     monkeypatch.setattr(Store, "save_checkpoint", save)
     whole = Lab("cpu", tmp_path / "whole", progress=False).get(TRAIN)
     assert saved and identical(another(lab).get(TRAIN).tensors, whole.tensors)
+
+
+def test_a_gpu_is_sent_pinned_memory_and_nobody_waits(monkeypatch):
+    calls, x = [], torch.arange(3)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: calls.append("pinned") or t)
+    monkeypatch.setattr(torch.Tensor, "to", lambda t, device, **how: calls.append((str(device), how)) or t)
+    sent(x, "cuda:1")
+    sent(x, CPU)
+    assert calls == ["pinned", ("cuda:1", {"non_blocking": True}), ("cpu", {})]
+
+
+def test_real_images_of_all_classes_go_to_the_device_in_one_piece(monkeypatch):
+    train, calls = made_up(41, 4), []
+    uneven = Images(train.x, (torch.arange(41) ** 2 // 420).clamp_max(3), train.mean, train.std, 4)
+    assert len({len(i) for i in uneven.by_class}) > 1
+    generator = seeded(0)  # as they were drawn class by class
+    each = [i[torch.randint(len(i), (6,), generator=generator)] for i in uneven.by_class]
+    monkeypatch.setattr("lmcnb.distill.matching.sent", lambda t, device: calls.append(t.shape) or t)
+    assert torch.equal(real_batches(uneven, 6, seeded(0)), torch.stack(each)) and calls == [(4, 6)]
+
+
+def test_one_gpu_has_one_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert Lab("cuda", progress=False).device == numbered(torch.device("cuda:1")) == torch.device("cuda:1")
+    assert numbered(CPU) == CPU

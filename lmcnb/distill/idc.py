@@ -15,7 +15,7 @@ from ..kernel.step import State
 from ..kernel.strategies import compiles, settled
 from ..kernel.training import fit
 from ..models import Net, initialise
-from ..params import Params, select, stack
+from ..params import Params, select, sent, stack
 from .base import Distilled, Method, mix, real_pixels
 from .matching import matcher, real_batches, shared_draws, sweep
 
@@ -127,5 +127,5 @@ class IDC(Method):
         real = real_batches(train, self.real_batch, generator)
         decoded = self.ipc * self.factor ** 2
         count = min(self.synthetic_batch, decoded)
-        pick = torch.rand(train.classes, decoded, generator=generator).argsort(1)[:, :count].to(train.x.device)
-        return real, pick, shared_draws("match", train, generator)
+        pick = torch.rand(train.classes, decoded, generator=generator).argsort(1)[:, :count]
+        return real, sent(pick, train.x.device), shared_draws("match", train, generator)

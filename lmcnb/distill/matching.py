@@ -12,7 +12,7 @@ from ..kernel.exact import exact_on
 from ..kernel.inside import class_gradients
 from ..kernel.strategies import compiled as compile_apart
 from ..models import Net, per_network
-from ..params import Params
+from ..params import Params, sent
 from .base import decode
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -77,11 +77,11 @@ def sweep(match: Callable, params: Params, pixels: Tensor, real: Tensor, pick: T
 
 def real_batches(train: Images, count: int, generator: torch.Generator) -> Tensor:
     """Indices int64 [classes, count] of random real images of each class, drawn with replacement."""
-    return torch.stack([i[torch.randint(len(i), (count,), generator=generator).to(i.device)]
-                        for i in train.by_class])
+    drawn = torch.stack([torch.randint(len(i), (count,), generator=generator) for i in train.by_class])
+    return train.class_table.gather(1, sent(drawn, train.x.device))
 
 
 def shared_draws(augment: str, train: Images, generator: torch.Generator) -> dict[str, Tensor]:
     """One augmentation for each class, on the images' device."""
     draws = draw(AUGMENTS[augment], train.classes, 1, train.shape[-1], generator)
-    return {n: t.to(train.x.device) for n, t in draws.items()}
+    return {n: sent(t, train.x.device) for n, t in draws.items()}

@@ -17,7 +17,7 @@ from ..kernel.step import caller
 from ..kernel.strategies import compiled as compile_apart
 from ..kernel.strategies import compiles
 from ..models import Net, per_network
-from ..params import Params, select
+from ..params import Params, select, sent
 from .base import Distilled, Method, decode, mix
 from .experts import Experts, course
 
@@ -123,12 +123,12 @@ class MTT(Method):
         generator = seeded("mtt", seed)
         expert, begin = (int(torch.randint(n, (1,), generator=generator)) for n in (self.expert_count, self.max_start))
         whole = trajectories(expert)
-        start, target = ({n: t[e].to(x.device) for n, t in whole.items()} for e in (begin, begin + self.ahead))
+        start, target = ({n: sent(t[e], x.device) for n, t in whole.items()} for e in (begin, begin + self.ahead))
         labels = torch.arange(train.classes, device=x.device).repeat_interleave(self.ipc).repeat(self.factor ** 2)
         batch = min(self.synthetic_batch, len(labels))
         draws = draw(AUGMENTS["dsa_single"], self.steps, batch, train.shape[-1], generator)
-        draws = {n: t.to(x.device) for n, t in draws.items()}
-        draws["index"] = order(f"mtt/{seed}", 0, self.steps, len(labels), batch).to(x.device)
+        draws["index"] = order(f"mtt/{seed}", 0, self.steps, len(labels), batch)
+        draws = {n: sent(t, x.device) for n, t in draws.items()}
         each = [{n: t[s] for n, t in draws.items()} for s in range(self.steps)]
         long = self.iterations * self.steps > 300
         with exact_on(x.device):

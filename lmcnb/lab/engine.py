@@ -22,6 +22,7 @@ from .estimate import Row, expected
 from .job import Job
 from .keys import code, execution, foreign, registered
 from .provenance import provenance
+from .shelf import numbered
 from .stage import Result, Stage, closure
 from .store import Entry, Store
 from .tabulate import tabulated
@@ -43,7 +44,7 @@ class Lab:
 
     def __init__(self, device: str | torch.device | None = None, store: Path | str | None = None,
                  stack: int | None = None, progress: bool = True):
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = numbered(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         self.store = Store(Path(store) if store else store_root())
         self.stack, self.progress = stack, progress
         self._keys: dict[Stage, str] = {}
