@@ -46,6 +46,13 @@ def laid_out(params: Params, layout: torch.memory_format) -> Params:
     return {n: t.contiguous(memory_format=layout) if t.ndim == 4 else t for n, t in params.items()}
 
 
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device; a GPU gets it without waiting for what it computes, which needs pinned memory."""
+    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def prefixed(tensors: Params, prefix: str) -> Params:
     """Those whose names begin with a prefix, under what follows it."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

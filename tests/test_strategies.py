@@ -7,8 +7,9 @@ from helpers import BATCHNORM, NET, QUICK, apart, double, identical, made_up, ra
 from lmcnb import Images, Net
 from lmcnb.kernel import strategies
 from lmcnb.kernel.augment import AUGMENTS
+from lmcnb.kernel.sizes import stack_size
 from lmcnb.kernel.step import State
-from lmcnb.kernel.strategies import STRATEGIES, settled, stack_size, tiny
+from lmcnb.kernel.strategies import STRATEGIES, settled, tiny
 from lmcnb.kernel.training import evaluate, fit
 from lmcnb.params import select
 
@@ -128,5 +129,5 @@ def test_evaluation_refuses_an_unknown_strategy():
 
 def test_a_gpu_takes_stacks_and_a_cpu_one_model_at_a_time():
     assert tiny(NET) and not tiny(Net())
-    assert stack_size(torch.device("cpu")) == 1 and stack_size(torch.device("cuda")) > 1
+    assert stack_size(torch.device("cpu"), NET, 64) == 1 and stack_size(torch.device("cuda"), NET, 64) > 1
     assert set(STRATEGIES) == {"loop", "fused", "vmap", "compiled", "graph"}

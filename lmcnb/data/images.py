@@ -64,6 +64,11 @@ class Images:
         return [torch.nonzero(self.hard == c).flatten() for c in range(self.classes)]
 
     @cached_property
+    def class_table(self) -> Tensor:
+        """int64 [classes, most of one class]: :attr:`by_class` as one tensor, shorter rows filled up with 0."""
+        return torch.nn.utils.rnn.pad_sequence(self.by_class, batch_first=True)
+
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 over pixels, labels and normalisation: what the store's keys are made of."""
         h = hashlib.sha256()

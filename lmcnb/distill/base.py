@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data import Dataset, Images
 from ..kernel.inside import refuse_batchnorm
 from ..kernel.recipe import seeded
+from ..kernel.warp import by_matrices, enlarged
 from ..models import Net
 from ..params import Params
 from ..spec import SettingError, Spec
@@ -92,6 +93,8 @@ def decode(images: Tensor, factor: int) -> Tensor:
     side = padded.shape[-1] // factor
     tiles = [padded[..., r * side:(r + 1) * side, c * side:(c + 1) * side]
              for r in range(factor) for c in range(factor)]
+    if by_matrices(images, turned=False):
+        return enlarged(torch.cat(tiles), size)
     return F.interpolate(torch.cat(tiles), size=(size, size), mode="bilinear", align_corners=False)
 
 

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from ..data import Dataset, Images
+from ..kernel.exact import exact_on
 from ..kernel.inside import features
 from ..kernel.recipe import Recipe, seeded
+from ..kernel.sizes import portion
 from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import stack
@@ -42,7 +44,8 @@ class Herding(Method):
         state = fit(net, params, buffers, data.train, self.recipe, [f"herding/{seed}"])
         call = features(net, training=False)
         model = [{n: t[0] for n, t in d.items()} for d in (state.params, state.buffers)]
-        index = torch.stack([i[self.choose(_embed(call, model, data.train, i))] for i in data.train.by_class])
+        _, batch = portion(net, data.train.x.device, 1, 500)
+        index = torch.stack([i[self.choose(_embed(call, model, data.train, i, batch))] for i in data.train.by_class])
         return self.result(data, real_pixels(data.train, index), self.work(data))
 
     def choose(self, features: Tensor) -> Tensor:
@@ -66,8 +69,9 @@ class KCenter(Herding):
 
 
 @torch.no_grad()
-def _embed(call, model, images: Images, index: Tensor, batch: int = 500) -> Tensor:
-    return torch.cat([call(*model, images.normalised(i)) for i in index.split(batch)])
+def _embed(call, model, images: Images, index: Tensor, batch: int) -> Tensor:
+    with exact_on(index.device):
+        return torch.cat([call(*model, images.normalised(i)) for i in index.split(batch)])
 
 
 def herd(features: Tensor, count: int) -> Tensor:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ..data import Dataset, Images, normalise
 from ..kernel.recipe import Recipe, seeded
+from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
+from ..kernel.strategies import compiles
 from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import Params, select, stack
@@ -99,9 +101,11 @@ class DC(Method):
         pick = torch.arange(self.ipc * self.factor ** 2, device=x.device).expand(train.classes, -1)
         draws = shared_draws(self.augment, train, generator)
         long = self.iterations * self.outer > 100 if compiled is None else compiled
-        match = matcher(net, self.factor, "cosine", long, self.augment, linear=True)
+        fast = long and compiles(net, x.device.type)
+        match = matcher(net, self.factor, "cosine", fast, self.augment, linear=True)
         same = torch.zeros_like(train.mean), torch.ones_like(train.std)  # x and real are normalised already
-        return sweep(match, params, x, real, pick, draws, *same)
+        at_once = classes_at_once(net, x.device, train.classes, max(self.real_batch, pick.shape[1]))
+        return sweep(match, params, x, real, pick, draws, *same, at_once)
 
     def _train(self, net: Net, network: State, train: Images, x: Tensor, seed: str) -> State:
         """``inner`` epochs on the synthetic images."""

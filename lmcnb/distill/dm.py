@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..data import Dataset, Images, normalise
 from ..kernel.augment import AUGMENTS, apply
+from ..kernel.exact import exact_on
 from ..kernel.inside import features
 from ..kernel.recipe import seeded
 from ..kernel.strategies import compiled as compile_apart
@@ -71,8 +72,9 @@ class DM(Method):
         params, buffers = initialise(net, seeded("net", seed).initial_seed(), device)
         real, draws = real_batches(train, self.real_batch, generator), shared_draws("dsa_matching", train, generator)
         pixels = normalise(real_pixels(train, real), train.mean, train.std)
-        compiled = self.iterations > 100
-        return matcher(net, self.factor, compiled)(params, buffers, x, pixels, draws)
+        compiled = self.iterations > 100 and compiles(net, device.type)
+        with exact_on(device):
+            return matcher(net, self.factor, compiled)(params, buffers, x, pixels, draws)
 
 
 @per_network(8)
@@ -84,7 +86,8 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
         c, n = x.shape[:2]
         each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
         own = clone(buffers)  # BatchNorm writes its running statistics here
-        return embed(params, own, apply(augment, x.flatten(0, 1), each)).flatten(1).unflatten(0, (c, n)).mean(1)
+        x = apply(augment, x.flatten(0, 1), each, differentiated=True)
+        return embed(params, own, x).flatten(1).unflatten(0, (c, n)).mean(1)
 
     def match(params, buffers, x, real, draws):
         with torch.no_grad():
@@ -95,4 +98,4 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
             value = (target - means(params, buffers, tiles.flatten(1, 2), draws)).square().sum()
             return value, value
         return torch.func.grad(loss, has_aux=True)(x)
-    return compile_apart(match) if compiled and compiles(net) else match
+    return compile_apart(match) if compiled else match

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ..data import Dataset, Images
 from ..kernel.recipe import Recipe, seeded
+from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
-from ..kernel.strategies import settled
+from ..kernel.strategies import compiles, settled
 from ..kernel.training import fit
 from ..models import Net, initialise
-from ..params import Params, select, stack
+from ..params import Params, select, sent, stack
 from .base import Distilled, Method, mix, real_pixels
 from .matching import matcher, real_batches, shared_draws, sweep
 
@@ -118,12 +119,13 @@ class IDC(Method):
         """Gradient [classes, ipc, C, H, W] of the matching loss of every class, and the losses [classes]."""
         real, pick, draws = self._draw(train, generator)
         long = self.outer * self.inner > 100 if compiled is None else compiled
-        match = matcher(net, self.factor, self.distance, long)
-        return sweep(match, params, pixels, real_pixels(train, real), pick, draws, train.mean, train.std)
+        match = matcher(net, self.factor, self.distance, long and compiles(net, pixels.device.type))
+        at_once = classes_at_once(net, pixels.device, train.classes, max(self.real_batch, pick.shape[1]))
+        return sweep(match, params, pixels, real_pixels(train, real), pick, draws, train.mean, train.std, at_once)
 
     def _draw(self, train: Images, generator: torch.Generator):
         real = real_batches(train, self.real_batch, generator)
         decoded = self.ipc * self.factor ** 2
         count = min(self.synthetic_batch, decoded)
-        pick = torch.rand(train.classes, decoded, generator=generator).argsort(1)[:, :count].to(train.x.device)
-        return real, pick, shared_draws("match", train, generator)
+        pick = torch.rand(train.classes, decoded, generator=generator).argsort(1)[:, :count]
+        return real, sent(pick, train.x.device), shared_draws("match", train, generator)

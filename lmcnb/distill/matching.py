@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..data import Images, normalise
 from ..kernel.augment import AUGMENTS, apply, draw
+from ..kernel.exact import exact_on
 from ..kernel.inside import class_gradients
 from ..kernel.strategies import compiled as compile_apart
-from ..kernel.strategies import compiles
 from ..models import Net, per_network
-from ..params import Params
+from ..params import Params, sent
 from .base import decode
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -34,14 +34,15 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
 
     pixels [c, ipc, C, H, W] and real [c, n, C, H, W], before normalisation; pick int64 [c, m], which decoded images to
     use; labels int64 [c, 1]; draws: one augmentation for each class, shared by its real and synthetic images.
-    ``distance`` is one of :data:`DISTANCES`; ``linear`` matches the linear layers' weights too.
+    ``distance`` is one of :data:`DISTANCES`; ``linear`` matches the linear layers' weights too. Ask
+    :func:`lmcnb.kernel.strategies.compiles` before ``compiled``.
     """
     gradients, warps, apart = class_gradients(net, linear), AUGMENTS[augment], DISTANCES[distance]
 
     def prepared(x: Tensor, draws, mean: Tensor, std: Tensor) -> Tensor:
         c, n = x.shape[:2]
         each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
-        return apply(warps, normalise(x.flatten(0, 1), mean, std), each).unflatten(0, (c, n))
+        return apply(warps, normalise(x.flatten(0, 1), mean, std), each, differentiated=True).unflatten(0, (c, n))
 
     def match(params, pixels, real, pick, labels, draws, mean, std):
         target = gradients(params, prepared(real, draws, mean, std), labels.expand(-1, real.shape[1]))
@@ -54,33 +55,33 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
             each: Tensor = sum(apart(a, b) for a, b in zip(target, found))  # pyright: ignore[reportAssignmentType]
             return each.sum(), each
         return torch.func.grad(loss, has_aux=True)(pixels)
-    return compile_apart(match) if compiled and compiles(net) else match
+    return compile_apart(match) if compiled else match
 
 
 def sweep(match: Callable, params: Params, pixels: Tensor, real: Tensor, pick: Tensor, draws: dict[str, Tensor],
-          mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+          mean: Tensor, std: Tensor, at_once: int = 1) -> tuple[Tensor, Tensor]:
     """Gradient [classes, ipc, C, H, W] of the matching loss of every class, and the losses [classes].
 
-    Classes share the frozen network and nothing else, so they may go in one batch or one at a time with one result. A
-    GPU takes all at once; a CPU one at a time, which keeps the work in its caches.
+    Classes share the frozen network and nothing else, so they may go in one batch or ``at_once`` with one result (see
+    :func:`lmcnb.kernel.sizes.classes_at_once`).
     """
     classes = len(pixels)
-    at_once = classes if pixels.device.type == "cuda" else 1
     labels, parts = torch.arange(classes, device=pixels.device)[:, None], []
     for s in (slice(c, c + at_once) for c in range(0, classes, at_once)):
-        parts.append(match(params, pixels[s], real[s], pick[s], labels[s], {n: d[s] for n, d in draws.items()}, mean,
-                           std))
+        with exact_on(pixels.device):
+            parts.append(match(params, pixels[s], real[s], pick[s], labels[s], {n: d[s] for n, d in draws.items()},
+                               mean, std))
     grads, losses = zip(*parts)
     return torch.cat(grads), torch.cat(losses)
 
 
 def real_batches(train: Images, count: int, generator: torch.Generator) -> Tensor:
     """Indices int64 [classes, count] of random real images of each class, drawn with replacement."""
-    return torch.stack([i[torch.randint(len(i), (count,), generator=generator).to(i.device)]
-                        for i in train.by_class])
+    drawn = torch.stack([torch.randint(len(i), (count,), generator=generator) for i in train.by_class])
+    return train.class_table.gather(1, sent(drawn, train.x.device))
 
 
 def shared_draws(augment: str, train: Images, generator: torch.Generator) -> dict[str, Tensor]:
     """One augmentation for each class, on the images' device."""
     draws = draw(AUGMENTS[augment], train.classes, 1, train.shape[-1], generator)
-    return {n: t.to(train.x.device) for n, t in draws.items()}
+    return {n: sent(t, train.x.device) for n, t in draws.items()}

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..data import Dataset, Images, normalise, whitening
 from ..kernel.augment import AUGMENTS, Draws, apply, draw
+from ..kernel.exact import exact_on
 from ..kernel.recipe import Recipe, order, seeded
 from ..kernel.step import caller
 from ..kernel.strategies import compiled as compile_apart
 from ..kernel.strategies import compiles
 from ..models import Net, per_network
-from ..params import Params, select
+from ..params import Params, select, sent
 from .base import Distilled, Method, decode, mix
 from .experts import Experts, course
 
@@ -122,18 +123,19 @@ class MTT(Method):
         generator = seeded("mtt", seed)
         expert, begin = (int(torch.randint(n, (1,), generator=generator)) for n in (self.expert_count, self.max_start))
         whole = trajectories(expert)
-        start, target = ({n: t[e].to(x.device) for n, t in whole.items()} for e in (begin, begin + self.ahead))
+        start, target = ({n: sent(t[e], x.device) for n, t in whole.items()} for e in (begin, begin + self.ahead))
         labels = torch.arange(train.classes, device=x.device).repeat_interleave(self.ipc).repeat(self.factor ** 2)
         batch = min(self.synthetic_batch, len(labels))
         draws = draw(AUGMENTS["dsa_single"], self.steps, batch, train.shape[-1], generator)
-        draws = {n: t.to(x.device) for n, t in draws.items()}
-        draws["index"] = order(f"mtt/{seed}", 0, self.steps, len(labels), batch).to(x.device)
+        draws["index"] = order(f"mtt/{seed}", 0, self.steps, len(labels), batch)
+        draws = {n: sent(t, x.device) for n, t in draws.items()}
         each = [{n: t[s] for n, t in draws.items()} for s in range(self.steps)]
-        ready, back = torch.func.vjp(  # pyright: ignore[reportAssignmentType]  # three only with has_aux
-            lambda given: self._trained_on(given, space), x)
         long = self.iterations * self.steps > 300
-        by_images, by_lr, loss = trajectory_gradient(net, start, target, ready, labels, lr, each, compiled=long)
-        return back(by_images)[0], by_lr, loss
+        with exact_on(x.device):
+            ready, back = torch.func.vjp(  # pyright: ignore[reportAssignmentType]  # three only with has_aux
+                lambda given: self._trained_on(given, space), x)
+            by_images, by_lr, loss = trajectory_gradient(net, start, target, ready, labels, lr, each, compiled=long)
+            return back(by_images)[0], by_lr, loss
 
 
 def trajectory_gradient(net: Net, start: Params, target: Params, x: Tensor, labels: Tensor, lr: Tensor,
@@ -148,7 +150,7 @@ def trajectory_gradient(net: Net, start: Params, target: Params, x: Tensor, labe
         x: normalised float32 [N, C, H, W]. labels: int64 [N] or probabilities [N, classes].
         draws: for each step its augmentation ("dsa_single") and ``index`` int64 [batch] into x.
     """
-    descent, adjoint = _steps(net, compiled)
+    descent, adjoint = _steps(net, compiled and compiles(net, x.device.type))
     theta, before = start, []
     for d in draws:
         before.append(theta)
@@ -169,7 +171,7 @@ def _steps(net: Net, compiled: bool) -> tuple[Callable, Callable]:
 
     def loss(params: Params, x: Tensor, labels: Tensor, draws: Draws) -> Tensor:
         index = draws["index"]
-        return F.cross_entropy(call(params, {}, apply(augment, x[index], draws)), labels[index])
+        return F.cross_entropy(call(params, {}, apply(augment, x[index], draws, differentiated=True)), labels[index])
 
     def descent(params, x, labels, draws, rate):
         grads = torch.func.grad(loss)(params, x, labels, draws)
@@ -182,6 +184,6 @@ def _steps(net: Net, compiled: bool) -> tuple[Callable, Callable]:
             return value, value
         (curved, gx), value = torch.func.grad(slope, argnums=(0, 1), has_aux=True)(params, x)
         return {n: t - rate * curved[n] for n, t in towards.items()}, gx, value
-    if compiled and compiles(net):
+    if compiled:
         return compile_apart(descent), compile_apart(adjoint)
     return descent, adjoint

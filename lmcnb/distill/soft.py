@@ -8,7 +8,9 @@ import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from ..data import Dataset
+from ..kernel.exact import exact_on
 from ..kernel.recipe import Recipe, seeded
+from ..kernel.sizes import portion
 from ..kernel.step import caller
 from ..kernel.training import fit
 from ..models import Net, initialise
@@ -64,8 +66,10 @@ class SoftLabels(Method):
         params, buffers = (stack([t]) for t in initialise(net, seeded("teacher", seed).initial_seed(), train.x.device))
         state = fit(net, params, buffers, train, self.teacher, [f"teacher/{seed}"])
         teacher, statistics = ({n: t[0] for n, t in part.items()} for part in (state.params, state.buffers))
-        with torch.no_grad():
-            logits = caller(net, False)(teacher, statistics, found.decoded().normalised())
+        call, x = caller(net, False), found.decoded().normalised()
+        _, batch = portion(net, x.device, 1, len(x))
+        with torch.no_grad(), exact_on(x.device):
+            logits = torch.cat([call(teacher, statistics, part) for part in x.split(batch)])
         return replace(found, labels=(logits / self.temperature).softmax(1),
                        data_points=found.data_points + self._looked_at(data))
 

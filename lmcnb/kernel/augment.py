@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..data import IMAGENET_MEAN, IMAGENET_STD
 from ..spec import Spec, choose
+from .warp import by_matrices, warped
 
 Draws = dict[str, Tensor]
 
@@ -199,15 +200,22 @@ def _cutmix(probability: float, steps: int, batch: int, size: int, generator: to
     return {"partner": partner, "box": box, "kept": 1 - area / size ** 2}
 
 
-def apply(augment: Augment, x: Tensor, draws: Draws) -> Tensor:
-    """Augmented images for one step's draws (no leading ``steps`` axis). x: normalised float32 [B, C, H, W]."""
+def apply(augment: Augment, x: Tensor, draws: Draws, *, differentiated: bool = False) -> Tensor:
+    """Augmented images for one step's draws (no leading ``steps`` axis). x: normalised float32 [B, C, H, W].
+
+    ``differentiated``: the pixels' gradient is wanted, and the same in every run (:mod:`.warp`).
+    """
     if augment.colour:
         x = _colour(x, draws["colour"])
     if augment.warps:
         affine = draws["affine"].to(x.dtype).expand(len(x), 2, 3)
         # A shared draw is for matching, which differentiates the pixels: a look-up by index is slow backwards.
         by_index = augment.whole_pixels and not augment.shared
-        x = _moved(x, affine) if by_index else _warped(x, affine, "border" if augment.stays_inside else "zeros")
+        turned, inside = "rotate" in augment.geometry, augment.stays_inside
+        if differentiated and by_matrices(x, turned):
+            x = warped(x, affine, turned=turned, whole=augment.whole_pixels, border=inside)
+        else:
+            x = _moved(x, affine) if by_index else _warped(x, affine, "border" if inside else "zeros")
     if augment.jitter:
         x = _jittered(x, draws["jitter"])
     if augment.lighting and x.shape[1] == 3:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..data import normalise
 from ..models import Net
 from ..params import Params, clone, size
+from .attention import attention_on
 from .augment import apply
 from .fused import fuse
 from .randomness import refuse_random
@@ -134,7 +135,8 @@ def caller(net: Net, training: bool, precision: str = "float32", fused: bool = F
 
     def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
         # Buffers go in by reference: functional_call lets BatchNorm update them in place.
-        return torch.func.functional_call(module, (params, buffers), (x,))
+        with attention_on(x.device):
+            return torch.func.functional_call(module, (params, buffers), (x,))
 
     def rounded(params: Params, buffers: Params, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):

@@ -9,7 +9,7 @@ import itertools
 import logging
 import types
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,9 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..data import Images
 from ..models import Net, per_network
-from ..params import Params, clone, laid_out, select, size
+from ..params import Params, laid_out, select, size
+from .capturable import capturable
 from .fused import fuses
+from .graph import replayed
 from .recipe import Recipe
+from .sizes import stack_size
 from .step import State, layout_of, make_first_order_step, make_score, make_step
 
 log = logging.getLogger(__name__)
@@ -59,10 +62,11 @@ def compiled(function: Callable) -> Callable:
 
 
 @cache
-def can_compile() -> bool:
-    """Whether torch.compile works here; on a CPU it needs a C++ compiler. Without it everything runs, only slower."""
+def can_compile(device: str = "cpu") -> bool:
+    """Whether torch.compile works for this kind of device; a CPU needs a C++ compiler, a GPU Triton. Without it
+    everything runs, only slower."""
     try:
-        compiled(lambda x: x + 1)(torch.ones(1))
+        compiled(lambda x: x + 1)(torch.ones(1, device=device))
         return True
     except Exception as error:  # whatever a broken tool chain raises
         log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
@@ -83,24 +87,24 @@ def settled(net: Net, device: torch.device, steps: int, batch: int = 64) -> str:
     What changes the last bits of a result must not depend on what else the machine does, on what is left of an
     interrupted run, or on the other models of a stack. So a CPU takes one model after another: fused where the network
     can be, else compiled where that can repay compiling and a compiler is at hand. A GPU replays one graph of the
-    whole stack.
+    whole stack, of whatever network can be captured.
     """
     if device.type == "cuda":
-        return "graph"
+        return "graph" if capturable(net) else "loop"
     if not tiny(net) and fuses(net):
         return "fused"
     return "compiled" if 3 * operations(net) * batch * steps > COMPILE_OPERATIONS and compiles(net) else "loop"
 
 
-def compiles(net: Net) -> bool:
-    """Whether anything of this network is ever compiled on a CPU here."""
-    return not tiny(net) and can_compile()
+def compiles(net: Net, device: str = "cpu") -> bool:
+    """Whether anything of this network is ever compiled here."""
+    return not tiny(net) and (can_compile() if device == "cpu" else can_compile(device))
 
 
 def mode(net: Net, device: torch.device) -> str:
     """What of the rules' inputs a key must hold."""
     if device.type == "cuda":
-        return "graph"
+        return "graph" if capturable(net) else "eager"
     fast = ["fused"] * (not tiny(net) and fuses(net)) + ["compiled loss"] * compiles(net)
     return " ".join(fast) or "eager"
 
@@ -117,9 +121,15 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
         raise ValueError("strategy 'graph' needs a CUDA device; take 'auto'")
     if strategy == "auto":
         strategy = settled(net, data.x.device, recipe.steps(len(data)), recipe.batch)
-    shape, recipe = _shape(net, recipe, data, state.params, masks), recipe.on(data.x.device)
-    return _runner(_step(net, _neutral(recipe), strategy, shape), strategy, layout_of(net, recipe, strategy == "fused"),
-                   (data.x, data.y, data.mean, data.std))
+    shape, inputs = _shape(net, recipe, data, state.params, masks), (data.x, data.y, data.mean, data.std)
+    recipe = recipe.on(data.x.device)
+
+    def run_by(way: str) -> Callable:
+        step = _step(net, _neutral(recipe), way, shape)
+        if way == "graph":
+            return replayed(step, inputs, stack_size(data.x.device, net, recipe.batch), lambda: run_by("loop"))
+        return _runner(step, way, layout_of(net, recipe, way == "fused"), inputs)
+    return run_by(strategy)
 
 
 def _neutral(recipe: Recipe) -> Recipe:
@@ -133,7 +143,6 @@ def _shape(net: Net, recipe: Recipe, data: Images, params: Params, masks: Params
             torch.get_num_threads())
 
 
-@lru_cache(maxsize=8)  # a captured graph serves every later segment and every later fit on the same images
 def _runner(step: Callable, strategy: str, layout: torch.memory_format, inputs: tuple[Tensor, Tensor, Tensor, Tensor]
             ) -> Callable:
     def one(params, buffers, momentum, masks, batches, rates):
@@ -152,63 +161,8 @@ def _runner(step: Callable, strategy: str, layout: torch.memory_format, inputs: 
         joined = [{n: torch.stack([e[i][n] for e in ends]) for n in ends[0][i]} for i in range(3)]
         return *joined, torch.stack([e[3] for e in ends])
 
-    stacked = strategy in ("vmap", "graph")
-    if strategy == "graph":
-        return _graph_runner(step, inputs)
+    stacked = strategy == "vmap"
     return one if stacked else each
-
-
-def _graph_runner(step: Callable, inputs: tuple) -> Callable:
-    """Replays one captured step: inputs are copied into fixed memory, so a step costs one launch."""
-    captured: list = []
-
-    def run(*stacks_and_rates):
-        with torch.cuda.device(inputs[0].device):  # streams and graphs belong to the current device
-            return replay(*stacks_and_rates)
-
-    def replay(params, buffers, momentum, masks, batches, rates):
-        losses = torch.empty(size(params), len(rates), device=rates.device)
-        if not captured:
-            captured.extend(_capture(step, inputs, params, buffers, momentum, masks, batches, rates))
-        graph, state, fixed_masks, draws, lr, loss = captured
-        for old, new in zip(state, (params, buffers, momentum)):
-            _copy(old, new)
-        _copy(fixed_masks, masks)
-        for s in range(len(rates)):
-            _copy(draws, {n: t[:, s] for n, t in batches.items()})
-            lr.copy_(rates[s])
-            graph.replay()
-            losses[:, s] = loss
-        return *(clone(d) for d in state), losses
-    return run
-
-
-def _capture(step, inputs, params, buffers, momentum, masks, batches, rates):
-    state, fixed_masks = [clone(d) for d in (params, buffers, momentum)], clone(masks)
-    draws, lr = {n: t[:, 0].clone() for n, t in batches.items()}, rates[0].clone()
-
-    def advance() -> Tensor:
-        *new, loss = step(*state, fixed_masks, *inputs, draws, lr)
-        for old, values in zip(state, new):
-            _copy(old, values)
-        return loss
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # capture needs warm libraries and allocator
-        for _ in range(3):
-            advance()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss = advance()
-    return graph, state, fixed_masks, draws, lr, loss
-
-
-def _copy(old: Params, new: Params) -> None:
-    if old.keys() != new.keys():
-        raise ValueError(f"captured for {sorted(old)}, called with {sorted(new)}")
-    for n in old:
-        old[n].copy_(new[n])
 
 
 def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> Callable:
@@ -217,7 +171,7 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
     if strategy not in ("auto", "loop", "fused", "vmap", "compiled"):
         raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, fused, vmap, compiled")
     if strategy == "auto":  # of the network and the images alone: a model scores the same in any stack
-        strategy = "vmap" if device.type == "cuda" else _scored(net, images)
+        strategy = _scored(net, device, images)
     score = _score(net, strategy, (str(device), torch.get_num_threads()))
 
     def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
@@ -227,15 +181,12 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
     return run
 
 
-def _scored(net: Net, images: int) -> str:
+def _scored(net: Net, device: torch.device, images: int) -> str:
+    if device.type == "cuda":
+        return "vmap" if capturable(net) else "loop"
     if not tiny(net) and fuses(net):
         return "fused"
     return "compiled" if images >= 2000 and compiles(net) else "loop"
-
-
-def stack_size(device: torch.device) -> int:
-    """How many models are trained as one stack: on a GPU a step is dearer to launch than to compute, on a CPU not."""
-    return 16 if device.type == "cuda" else 1
 
 
 def tiny(net: Net) -> bool:

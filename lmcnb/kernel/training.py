@@ -14,11 +14,13 @@ from torch import Tensor
 
 from ..data import Images
 from ..models import Net
-from ..params import Params, size
+from ..params import Params, select, size
 from . import masks as _masks
 from . import recipe as _recipe
+from .exact import exact_on
 from .memory import keep_memory
 from .recipe import Recipe, draws
+from .sizes import portion
 from .step import State
 from .strategies import evaluator, runner
 
@@ -48,11 +50,12 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
     state = state or State.start(_masks.masked(params, masks), buffers)
     total = recipe.steps(len(data))
     stop = total if stop is None else min(stop, total)
-    run = runner(net, recipe, data, state, masks, strategy)
-    while state.step < stop:
-        state = _segment(run, recipe, data, seeds, masks, state, min(stop, _next_segment(state.step)), total)
-        if on_segment:
-            on_segment(state, total)
+    with exact_on(data.x.device):
+        run = runner(net, recipe, data, state, masks, strategy)
+        while state.step < stop:
+            state = _segment(run, recipe, data, seeds, masks, state, min(stop, _next_segment(state.step)), total)
+            if on_segment:
+                on_segment(state, total)
     return state
 
 
@@ -104,14 +107,21 @@ def evaluate(net: Net, params: Params, buffers: Params, data: Images, *, batch: 
              strategy: str = "auto") -> Scores:
     """Loss and error of K models on un-augmented images, in eval mode. Soft labels count their likeliest class.
 
-    ``strategy`` is "auto", "loop", "vmap" or "compiled"; sums are float64.
+    ``strategy`` is "auto", "loop", "vmap" or "compiled"; sums are float64. Off the CPU, fewer images than ``batch`` and
+    fewer models than all go through at once where their activations would be large.
     """
     k = size(params)
     keep_memory()
-    run = evaluator(net, k, len(data), params, strategy)
+    many, batch = portion(net, data.x.device, k, batch)
+    if many < k:
+        each = [evaluate(net, select(params, part), select(buffers, part), data, batch=batch, strategy=strategy)
+                for part in (slice(start, start + many) for start in range(0, k, many))]
+        return Scores(torch.cat([s.loss for s in each]), torch.cat([s.error for s in each]))
     sums = torch.zeros(k, 2, dtype=torch.float64, device=data.x.device)
-    for start in range(0, len(data), batch):
-        index = slice(start, start + batch)
-        sums += run(params, buffers, data.normalised(index), data.y[index])
+    with exact_on(data.x.device):
+        run = evaluator(net, k, len(data), params, strategy)
+        for start in range(0, len(data), batch):
+            index = slice(start, start + batch)
+            sums += run(params, buffers, data.normalised(index), data.y[index])
     sums = sums.cpu() / len(data)
     return Scores(sums[:, 0], sums[:, 1])

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from ..data import Dataset
 from ..kernel.exact import exact
-from ..kernel.strategies import stack_size
+from ..kernel.sizes import stack_size
 from ..places import store_root
 from ..spec import canonical, digest
 from ..tables import Table
@@ -22,6 +22,7 @@ from .estimate import Row, expected
 from .job import Job
 from .keys import code, execution, foreign, registered
 from .provenance import provenance
+from .shelf import numbered
 from .stage import Result, Stage, closure
 from .store import Entry, Store
 from .tabulate import tabulated
@@ -43,7 +44,7 @@ class Lab:
 
     def __init__(self, device: str | torch.device | None = None, store: Path | str | None = None,
                  stack: int | None = None, progress: bool = True):
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = numbered(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         self.store = Store(Path(store) if store else store_root())
         self.stack, self.progress = stack, progress
         self._keys: dict[Stage, str] = {}
@@ -171,9 +172,9 @@ class Lab:
         for spec in specs:
             begun = self.store.progress(self.key(spec)) if spec.stacked else ""
             groups[spec.group(), begun].append(spec)
-        most = self.stack or stack_size(self.device)
         for group in groups.values():
-            size = most if group[0].stacked else 1
+            first = group[0]
+            size = self.stack or stack_size(self.device, first.net, first.step_images) if first.stacked else 1
             yield from (group[start:start + size] for start in range(0, len(group), size))
 
     def _chunk(self, specs: list[Stage]) -> None:

@@ -13,6 +13,13 @@ from ..measure.corruptions import corrupt
 # A cell that registers a data set may be run again: what is kept belongs to the function, not to its name.
 
 
+def numbered(device: torch.device) -> torch.device:
+    """The GPU that "cuda" is now, by its number: under two names the images would be kept twice."""
+    if device.type == "cuda" and device.index is None and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 def dataset(name: str, device: torch.device) -> Dataset:
     return _dataset(name, str(device), DATASETS.get(name))
 

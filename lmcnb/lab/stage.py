@@ -51,6 +51,12 @@ class Stage(Spec):
         """One result a spec. ``specs`` are several only where :attr:`stacked` names what they differ in."""
         raise NotImplementedError(f"{cls.__name__} does not say how it is computed: give it a compute method")
 
+    @property
+    def step_images(self) -> int:
+        """Images of a training step, by which a stack of them is measured on a GPU."""
+        recipe = getattr(self, "recipe", None)
+        return recipe.batch if recipe else 64
+
     def cost(self, data: Data) -> float:
         """Rough work in training images (forward and backward): the unit of progress bars and estimates of time."""
         return 1.0

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..data import Images
+from ..kernel.exact import exact_on
 from ..networks import Networks
 from ..params import clone, select
 
@@ -36,7 +37,8 @@ def recalibrated(networks: Networks, images: Images, batch: int = 500) -> Networ
         p, total = select(networks.params, k), {}
         for part in parts:
             x, own = images.normalised(slice(int(part[0]), int(part[-1]) + 1)), clone(select(buffers, k))
-            torch.func.functional_call(module, (p, own), (x,))
+            with exact_on(x.device):
+                torch.func.functional_call(module, (p, own), (x,))
             for n, t in own.items():
                 total[n] = total.get(n, 0) + (t.double() * len(x) if t.is_floating_point() else 0)
         models.append({n: (total[n] / len(images)).to(t) if t.is_floating_point() else t

@@ -6,9 +6,7 @@ outputs, where one product serves many weights at once.
 """
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..data import Images
+from ..kernel.attention import second_order
+from ..kernel.exact import exact_on
 from ..kernel.masks import Masks
-from ..kernel.strategies import can_compile, compiled, tiny
+from ..kernel.sizes import products_at_once
+from ..kernel.strategies import compiled, compiles
 from ..models import Net, per_network
 from ..networks import Networks
 from ..params import Params, select
-
-CHUNK_ELEMENTS = 2 ** 21  # of a layer's output that products are taken at together
 
 
 class HessianOperator:
@@ -62,7 +60,7 @@ class HessianOperator:
         self._sizes = [params[n].numel() for n in self.names]
         self._slow = _make_hvp(net)
         if compile is None:
-            compile = not tiny(net) and len(images) >= 16 * batch and can_compile()
+            compile = len(images) >= 16 * batch and compiles(net, images.x.device.type)
         self._fast = _compiled_hvp(net) if compile else self._slow
 
     @property
@@ -91,7 +89,7 @@ class HessianOperator:
         total = torch.zeros_like(full)
         for x, y in batches(self.images, self.batch, self.dtype):
             product = self._fast if len(x) == self.batch else self._slow  # another shape would compile anew
-            with second_order():
+            with exact_on(x.device), second_order():
                 part = product(self.params, self.buffers, direction, x, y)
             total += torch.cat([part[n].flatten() for n in self.names])
         return total[self.kept] / len(self.images)
@@ -127,9 +125,13 @@ def known(names: Sequence[str], params: Params) -> tuple[str, ...]:
 
 def kept(names: Sequence[str], params: Params, masks: Masks) -> Tensor:
     """int64 [n]: positions of the kept weights among all weights of ``names``, flattened side by side."""
-    flags = [(masks[n] if n in masks else torch.ones_like(params[n], dtype=torch.bool)).flatten()
-             for n in names]
-    return torch.cat(flags).nonzero().squeeze(1).to(params[names[0]].device)
+    return torch.cat([m.flatten() for m in flags(names, params, masks).values()]).nonzero().squeeze(1)
+
+
+def flags(names: Sequence[str], params: Params, masks: Masks) -> Masks:
+    """Which weights of ``names`` are kept: bool, where the weights lie; all of those that have no mask."""
+    return {n: masks[n].to(params[n].device) if n in masks else torch.ones_like(params[n], dtype=torch.bool)
+            for n in names}
 
 
 def batches(images: Images, batch: int, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Tensor, Tensor]]:
@@ -137,14 +139,6 @@ def batches(images: Images, batch: int, dtype: torch.dtype = torch.float32) -> I
     for start in range(0, len(images), batch):
         index = slice(start, start + batch)
         yield images.normalised(index).to(dtype), images.y[index]
-
-
-@contextmanager
-def second_order() -> Iterator[None]:
-    """Attention by its plain formula: the fused kernels have no second derivative."""
-    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="There is a performance drop")
-        yield
 
 
 def _loss(module: nn.Module, params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
@@ -175,14 +169,15 @@ def exact_diagonal(network: Networks, images: Images, names: Sequence[str] | Non
     net, params, buffers, masks = one(network)
     names = known(net.prunable if names is None else names, params)
     module, params = net.build().eval(), {n: p.detach() for n, p in params.items()}
-    masks = {n: masks.get(n, torch.ones_like(params[n], dtype=torch.bool)) for n in names}
+    masks = flags(names, params, masks)
     total = {n: torch.zeros(params[n].shape, dtype=torch.float64, device=params[n].device) for n in names}
     for x, y in batches(images, batch, params[names[0]].dtype):
-        plain = _layers(module, params, buffers, x, y, names)
+        with exact_on(x.device):
+            plain = _layers(module, params, buffers, x, y, names)
         for n in names:
             if not masks[n].any():  # a layer that pruning emptied
                 continue
-            with second_order():
+            with exact_on(x.device), second_order():
                 if n in plain:
                     total[n] += _layer_diagonal(module, params, buffers, x, y, masks[n], *plain[n])
                 else:
@@ -247,19 +242,20 @@ def _layer_diagonal(module, params, buffers, x, y, mask: Tensor, layer: nn.Modul
     product = partial(_output_products, module, params, buffers, x, y, layer, z)
     found = torch.zeros(rows.shape, dtype=torch.float64, device=z.device)
     live = rows.any(1).nonzero().squeeze(1)
-    size = max(1, CHUNK_ELEMENTS // z.numel())
+    size = products_at_once(z.device, z.numel())
+    each = torch.arange(size, device=z.device)
     if len(live) * locations <= int(rows.sum()):
         places = torch.cartesian_prod(live, torch.arange(locations, device=z.device)).view(-1, 2)
         for o, at in (p.unbind(1) for p in places.split(size)):
             direction = z.new_zeros(len(o), len(z), channels, locations)
-            direction[torch.arange(len(o)), :, o, at] = 1
-            curved = product(direction)[torch.arange(len(o)), :, o]  # [c, B, L]
+            direction[each[:len(o)], :, o, at] = 1
+            curved = product(direction)[each[:len(o)], :, o]  # [c, B, L]
             part = torch.einsum("bfl,cbl,bfc->cf", a, curved, a[:, :, at])
             found.index_add_(0, o, part.double())
     else:
         for o, f in (p.unbind(1) for p in rows.nonzero().split(size)):
             direction = z.new_zeros(len(o), len(z), channels, locations)
-            direction[torch.arange(len(o)), :, o] = a[:, f].transpose(0, 1)
+            direction[each[:len(o)], :, o] = a[:, f].transpose(0, 1)
             found[o, f] = (product(direction) * direction).sum((1, 2, 3)).double()
     return found.view(mask.shape)
 
@@ -291,6 +287,6 @@ def _weight_diagonal(module, params, buffers, x, y, mask: Tensor, name: str, siz
         return (part[name] * d).sum()
     for index in mask.flatten().nonzero().squeeze(1).split(size):
         directions = torch.zeros(len(index), mask.numel(), device=mask.device, dtype=params[name].dtype)
-        directions[torch.arange(len(index)), index] = 1
+        directions[torch.arange(len(index), device=mask.device), index] = 1
         found[index] = vmap(entry)(directions.view(-1, *mask.shape)).double()
     return found.view(mask.shape)

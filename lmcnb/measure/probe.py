@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ..data import Images
+from ..kernel.exact import exact_on
 from ..kernel.inside import features
+from ..kernel.sizes import portion
 from ..networks import Networks
 from ..params import select
 
@@ -80,9 +82,11 @@ def probe(network: Networks, train: Images, test: Images, *, C: float = 0.01, ba
 @torch.no_grad()
 def _seen(network: Networks, images: Images, batch: int) -> np.ndarray:
     """float64 [N, d]: every image's features."""
+    _, batch = portion(network.net, network.device, 1, batch)
     call, params, buffers = features(network.net, training=False), select(network.params, 0), select(network.buffers, 0)
-    found: list[Tensor] = [call(params, buffers, images.normalised(slice(start, start + batch))).flatten(1)
-                           for start in range(0, len(images), batch)]
+    with exact_on(network.device):
+        found: list[Tensor] = [call(params, buffers, images.normalised(slice(start, start + batch))).flatten(1)
+                               for start in range(0, len(images), batch)]
     return torch.cat(found).double().cpu().numpy()
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from ..data.images import Images
-from ..params import Params
+from ..params import Params, sent
 from ..sources import code_digest, is_ours
 from ..spec import Spec, choose
 
@@ -109,7 +109,7 @@ def initialise(net: Net, seed: int, device: torch.device | str = "cpu") -> tuple
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = net.module()
-    params, buffers = ({n: t.detach().clone().to(device) for n, t in named}
+    params, buffers = ({n: sent(t.detach().clone(), device) for n, t in named}
                        for named in (module.named_parameters(), module.named_buffers()))
     return params, buffers
 

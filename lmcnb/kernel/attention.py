@@ -1,0 +1,26 @@
+"""Attention by its plain formula, where the fused kernels do not serve."""
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@contextmanager
+def second_order() -> Iterator[None]:
+    """Attention by its plain formula: the fused kernels have no second derivative."""
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        yield
+
+
+def attention_on(device: torch.device) -> AbstractContextManager[Any]:
+    """How a stack's networks attend: on a GPU by the plain formula.
+
+    The fused kernels there have no rule for a stack, which would be run one by one, and no repeatable gradient.
+    """
+    return nullcontext() if device.type == "cpu" else sdpa_kernel(SDPBackend.MATH)
