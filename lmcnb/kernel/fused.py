@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +46,8 @@ def library() -> ctypes.CDLL | None:
         if not built.exists():
             built.parent.mkdir(parents=True, exist_ok=True)
             aside = built.with_suffix(f".{os.getpid()}")
-            subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(aside)], check=True, capture_output=True)
+            command = [*shlex.split(compiler), *FLAGS, str(SOURCE), "-o", str(aside)]
+            subprocess.run(command, check=True, capture_output=True)
             aside.replace(built)
         return ctypes.CDLL(str(built))
     except (OSError, subprocess.CalledProcessError) as error:
