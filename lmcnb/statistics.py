@@ -89,9 +89,9 @@ def claim_within(id: str, statement: str, values: Values, note: str, margin: flo
     >>> assert verdicts == ["supported", "not supported", "undecided"]
     """
     e = estimate(values)
-    sides = {verdict(e.low, e.high, margin), verdict(-e.high, -e.low, margin)}
-    found: Verdict = "not supported" if "not supported" in sides else "supported" if len(sides) == 1 else "undecided"
-    found = "undecided" if sides == {"undecided"} else found
+    found: Verdict = "supported" if -margin < e.low and e.high < margin else "undecided"
+    if e.low >= margin or e.high <= -margin:
+        found = "not supported"
     return Claim(id, statement, e.mean, (e.low, e.high), e.n, found, note)
 
 

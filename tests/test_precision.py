@@ -8,7 +8,6 @@ from lmcnb import Net, Recipe, Train
 from lmcnb.kernel import recipe as recipes
 from lmcnb.kernel.training import fit
 from lmcnb.lab.keys import execution
-from lmcnb.models import initialise
 from lmcnb.spec import SettingError
 
 DATA = made_up(64, 10)
@@ -58,7 +57,3 @@ def test_the_precision_is_in_the_key_and_float32_leaves_keys_as_they_were():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(SettingError, match=r"Recipe\.precision must be 'float32', 'bf16' or 'auto'"):
         Recipe(precision="fp16")  # pyright: ignore[reportArgumentType]
-
-
-def test_initial_values_are_those_of_float32():
-    assert all(p.dtype == torch.float32 for p in initialise(NET, 0)[0].values())

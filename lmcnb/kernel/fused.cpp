@@ -1,5 +1,5 @@
 // Instance norm, ReLU and 2 x 2 average pool in one pass over each image, channels last; float32 inside.
-// A layer's memory is read once forwards and once backwards; PyTorch's three operations go through it nine times.
+// A layer's memory is read once forwards and once backwards, instead of by each operation.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
