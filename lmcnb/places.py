@@ -13,7 +13,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-VARIABLES = ("LMCNB_PROJECT", "LMCNB_STORE", "LMCNB_DATA", "LMCNB_FIGURES")
+VARIABLES = ("LMCNB_PROJECT", "LMCNB_STORE", "LMCNB_DATA", "LMCNB_FIGURES", "LMCNB_RESULTS")
 
 
 def project_root() -> Path:
@@ -53,16 +53,26 @@ def figures_dir(profile: str) -> Path:
     return base / profile
 
 
+def results_root() -> Path:
+    """Where the results that travel with the project are: `LMCNB_RESULTS`, else `results` beside its figures.
+
+    A folder that does not exist, such as /dev/null, is none.
+    """
+    return _from_environment("LMCNB_RESULTS") or figures_dir("results")
+
+
 @contextmanager
-def pinned(root: Path) -> Iterator[None]:
+def pinned(root: Path, shipped: bool = True) -> Iterator[None]:
     """Make every place absolute in the environment for a while, and the project `root`.
 
     A kernel inherits the environment but runs in the notebook's folder, where a relative path means another
-    place.
+    place. Not `shipped`: as if no results had come with it.
     """
     before = {name: os.environ.get(name) for name in VARIABLES}
     os.environ |= {name: str(path) for name in VARIABLES if (path := _from_environment(name))}
     os.environ["LMCNB_PROJECT"] = str(root)
+    if not shipped:
+        os.environ["LMCNB_RESULTS"] = os.devnull
     try:
         yield
     finally:

@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lmcnb.lab import Lab, Stage, Store
+from lmcnb.lab.entry import PARTS
+from lmcnb.lab.files import dump, unpacked
 from lmcnb.lab.stage import closure
-from lmcnb.lab.store import PARTS, dump, unpacked
 from lmcnb.params import Params
 from soak._children import PLANS
 

@@ -7,6 +7,7 @@ from lmcnb import Lab, Net
 from lmcnb.kernel import sizes, strategies
 from lmcnb.kernel.sizes import _Sizes, activations, classes_at_once, portion, stack_size
 from lmcnb.kernel.training import evaluate
+from lmcnb.lab.schedule import tasks
 from lmcnb.params import select
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -63,8 +64,12 @@ def test_an_evaluation_in_portions_gives_the_same(net: Net, monkeypatch):
 def test_a_lab_stacks_by_what_a_step_holds(lab: Lab, monkeypatch):
     from helpers import TRAIN
 
-    asked = []
+    asked, specs = [], [TRAIN.but(seed=k) for k in range(5)]
+
+    def sizes(lab: Lab) -> list[int]:
+        return [len(stack) for stack in lab._stacks(tasks(specs, lab.key, lab.cost))]
     monkeypatch.setattr("lmcnb.lab.engine.stack_size", lambda *of: asked.append(of) or 2)
-    assert [len(s) for s in lab._stacks([TRAIN.but(seed=k) for k in range(5)])] == [2, 2, 1]
-    assert asked == [(lab.device, TRAIN.net, TRAIN.recipe.batch)]
-    assert [len(s) for s in Lab("cpu", lab.store.root, stack=5)._stacks([TRAIN.but(seed=k) for k in range(5)])] == [5]
+    assert sizes(lab) == [2, 2, 1]
+    assert set(asked) == {(lab.device, TRAIN.net, TRAIN.recipe.batch)}
+    assert sizes(Lab("cpu", lab.store.root, stack=5)) == [5]
+    assert sizes(Lab("cpu", lab.store.root, stack=5, workers=2)) == [3, 2]

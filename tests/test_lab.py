@@ -268,6 +268,7 @@ def test_a_study_asks_for_what_its_ways_say():
 
 def test_a_training_that_diverges_names_lr_and_loses_nothing(lab: Lab):
     wild = TRAIN.but(recipe=RECIPE.but(lr=1e6, epochs=2))
+    lab.map([IMP, TRAIN])
     with pytest.raises(FloatingPointError, match=r"seed train/0/0.*lower lr \(now 1000000.0\)"):
         lab.map([IMP, TRAIN, wild])
     fresh = another(lab)

@@ -62,7 +62,7 @@ def test_one_plan_into_two_empty_stores(tmp_path: Path):
 
 
 def test_what_is_computed_anew_is_what_is_stored(lab: Lab):
-    from lmcnb.lab.store import dump, packed
+    from lmcnb.lab.files import dump, packed
 
     for spec in (TRAIN, IMP.at(2), STUDY.distill("idc"), STUDY.connect("imp", 0, 2)):
         entry, again = lab.get(spec), another(lab).recompute(spec)

@@ -7,7 +7,7 @@ from filled_store import ALL, call, damage, files, rewritten
 from helpers import IMP, TRAIN
 
 from lmcnb import Lab
-from lmcnb.lab import upkeep
+from lmcnb.lab import verify
 from lmcnb.stages import Connect, Landscape, RandomMask, Ticket, Train
 
 
@@ -80,7 +80,7 @@ def call_quietly(function: Callable[[], object]) -> bool:
 
 
 def test_a_reader_neither_computes_nor_moves(shelf: Lab):
-    reader = upkeep.Reader("cpu", shelf.store.root)
+    reader = verify.Reader("cpu", shelf.store.root)
     damage(shelf, IMP)
     before = files(shelf)
     assert call_quietly(lambda: reader.get(TRAIN)) and not call_quietly(lambda: reader.get(IMP))

@@ -1,4 +1,4 @@
-"""The command line: run | params | status | report | claims | bench | tidy | store.
+"""The command line: run | compute | params | status | report | claims | bench | tidy | store.
 
 Nothing heavy is imported before a command needs it: `lmcnb --help` answers at once.
 """
@@ -15,9 +15,11 @@ import click
 from lmcnb import __version__, places
 from lmcnb.cli import bench as benchmarks
 from lmcnb.cli import claims as verdicts
-from lmcnb.cli import execution, runner
+from lmcnb.cli import compute as many
+from lmcnb.cli import execution, results, runner
 from lmcnb.cli import report as site
 from lmcnb.cli import store as stored
+from lmcnb.cli.live import live
 from lmcnb.cli.text import Refused, duration, printable, table
 from lmcnb.cli.tidy import tidied
 from lmcnb.notebooks import ProjectError, find_notebooks
@@ -73,27 +75,73 @@ def main() -> None:
     """
 
 
+workers_option = click.option(
+    "-j", "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each of one thread."
+)
+
+
 @main.command()
 @selected
 @executed_option
-def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], executed: Path | None) -> None:
+@workers_option
+@click.option("--recompute", is_flag=True, help="Compute what the store lacks, whatever came with the project.")
+def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], executed: Path | None, workers: int,
+        recompute: bool) -> None:
     """Execute notebooks; stop at the first that fails.
 
     All settings and plans are checked before the first cell runs. Exits with 2 if that refuses, with 1 if a
     cell fails, with 130 or 143 after Ctrl-C or SIGTERM. Results go to the store: a second run is short, an
     interrupted one goes on. Figures go to figures/PROFILE/, and with --set to figures/custom/; executed
     notebooks to executed/, where only a complete run replaces the last one.
+
+    With -j the processes first divide what is missing among them, then execute notebooks side by side.
+
+    Results and figures that came with the project are used: where the results of a committed figure are not at
+    hand, it is drawn again from its JSON file. --recompute computes them.
     """
     root = _root()
     folder = (executed or root / "executed").absolute()
     jobs = runner.prepare(root, notebooks, profile, settings)
-    with places.pinned(root), execution.stoppable():
-        runner.plans(jobs)
-        for number, job in enumerate(jobs, start=1):
-            click.echo(f"[{number}/{len(jobs)}] {job.notebook.stem}, {_named(profile, job)}")
-            start = time.monotonic()
+    with places.pinned(root, shipped=not recompute), execution.stoppable():
+        again = [] if recompute else results.redraws(root, jobs, profile)
+        left = [job for job in jobs if job not in [each.job for each in again]]
+        plans = runner.plans(left)
+        if workers > 1:
+            many.divided(root, left, plans, profile, settings, workers=workers)
+            many.side_by_side(left, folder, workers, lambda job: _named(profile, job))
+        else:
+            _one_by_one(left, folder, profile)
+        results.draw(again, profile)
+
+
+def _one_by_one(jobs: Sequence[runner.Job], folder: Path, profile: str) -> None:
+    for number, job in enumerate(jobs, start=1):
+        click.echo(f"[{number}/{len(jobs)}] {job.notebook.stem}, {_named(profile, job)}")
+        start = time.monotonic()
+        with live(job.notebook.stem):
             target = execution.execute(job, folder)
-            click.echo(f"[{number}/{len(jobs)}] {target} in {duration(time.monotonic() - start)}")
+        click.echo(f"[{number}/{len(jobs)}] {target} in {duration(time.monotonic() - start)}")
+
+
+@main.command()
+@selected
+@workers_option
+@click.option("--executor", "name", default="processes", show_default=True, metavar="NAME",
+              help="processes, ray or slurm: where the workers run.")
+@click.option("-o", "--option", "options", multiple=True, metavar="K=V",
+              help="For ray (address, cpus) or slurm (submitit's, as slurm_partition); repeatable.")
+@click.option("--shard", metavar="K/N", default="1/1", help="Only part K of N of the plan, of about equal cost.")
+def compute(notebooks: Sequence[str], profile: str, settings: Sequence[str], workers: int, name: str,
+            options: Sequence[str], shard: str) -> None:
+    """Compute what notebooks need, and execute none.
+
+    Any number of these may work on one store, started here or on other machines: they divide what is missing.
+    A worker that is killed loses no more than a minute: another takes its work over.
+    """
+    root, which = _root(), many.parse_shard(shard)
+    jobs = runner.prepare(root, notebooks, profile, settings)
+    with places.pinned(root), execution.stoppable():
+        many.divided(root, jobs, runner.plans(jobs), profile, settings, which, workers, name, options)
 
 
 def _named(profile: str, job: runner.Job) -> str:
@@ -222,4 +270,6 @@ def tidy(notebooks: Sequence[str]) -> None:
         click.echo(f"{notebook.stem}: {'tidied' if clean != text else 'was tidy'}")
 
 
+main.add_command(results.publish)
+main.add_command(results.verify)
 main.add_command(stored.store)

@@ -71,7 +71,7 @@ def execute(job: Job, folder: Path) -> Path:
             parameters=job.values,
             kernel_name="python3",
             cwd=str(notebook.path.parent),
-            progress_bar={"desc": notebook.stem},
+            progress_bar=False,  # which counts cells, and one of them may take hours: see lmcnb.cli.live
             extra_arguments=[QUIET],
         )
     except papermill.PapermillExecutionError as error:

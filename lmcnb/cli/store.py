@@ -11,7 +11,8 @@ import click
 
 from lmcnb import places
 from lmcnb.cli import runner
-from lmcnb.cli.text import Failed, Refused, duration, table
+from lmcnb.cli.checks import count, say_checks, seconds
+from lmcnb.cli.text import Failed, Refused, duration, human, table
 from lmcnb.notebooks import unknown
 
 WIDEST = 78  # characters of what an entry is, in a list
@@ -47,7 +48,7 @@ def ls(stage: str | None) -> None:
         for i, words in zip(found, described(found), strict=True)
     ]
     click.echo(table(("key", "stage", "what it is", "size", "time", "date", "state"), rows))
-    click.echo(f"{_count(len(found))}, {human(sum(i.size for i in found))}: {_states(found)}")
+    click.echo(f"{count(len(found))}, {human(sum(i.size for i in found))}: {_states(found)}")
 
 
 @store.command()
@@ -81,9 +82,9 @@ def du() -> None:
     groups = defaultdict(list)
     for i in found:
         groups[f"{i.stage}, {OLDER}" if i.store.of_older_version(i.stage, i.key) else i.stage].append(i)
-    rows = [(n, len(g), human(sum(i.size for i in g)), duration(_seconds(g))) for n, g in groups.items()]
+    rows = [(n, len(g), human(sum(i.size for i in g)), duration(seconds(g))) for n, g in groups.items()]
     rows += [(name, len(list((root / name).glob("*"))), human(size(root / name)), "") for name in ELSEWHERE]
-    rows += [("all", len(found), human(size(root)), duration(_seconds(found)))]
+    rows += [("all", len(found), human(size(root)), duration(seconds(found)))]
     click.echo(f"{table(('stage', 'number', 'size', 'computed in'), rows)}\n{root}")
 
 
@@ -104,15 +105,17 @@ def verify(sample: int, seed: int, stage: str | None, everything: bool, set_asid
     found = _items(stage)
     from lmcnb.lab.inventory import DAMAGED, WHOLE
 
-    click.echo(f"{_count(len(found))}, every checksum compared: {_states(found)}")
+    click.echo(f"{count(len(found))}, every checksum compared: {_states(found)}")
     for item in (damaged := [i for i in found if i.state == DAMAGED]):
         click.echo(f"damaged: {item.stage} {item.key[:12]}: {item.reason}")
         if set_aside:
             item.store.set_aside(item.folder, ValueError(item.reason))
     whole = [i for i in found if i.state == WHOLE]
-    wrong = _say_checks(whole, len(whole) if everything else sample, seed)
-    problems = [f"{_count(len(damaged))} damaged"] if damaged else []
-    problems += [f"{_count(wrong)} not what is computed now on the same kind of machine"] if wrong else []
+    from lmcnb.lab.verify import Reader, recomputed
+
+    wrong = say_checks(Reader(store=places.store_root()), whole, len(whole) if everything else sample, seed, recomputed)
+    problems = [f"{count(len(damaged))} damaged"] if damaged else []
+    problems += [f"{count(wrong)} not what is computed now on the same kind of machine"] if wrong else []
     if problems:
         raise Failed(", ".join(problems) + ("" if set_aside or not damaged else "; --set-aside moves what is damaged"))
 
@@ -202,7 +205,8 @@ def _chosen(found: Iterable[Any], key: str) -> Any:
 
 def _upstream(found: Sequence[Any], item: Any) -> str:
     from lmcnb.lab import Lab
-    from lmcnb.lab.upkeep import obstacle, upstream
+    from lmcnb.lab.upkeep import upstream
+    from lmcnb.lab.verify import obstacle
 
     lab = Lab(progress=False)
     made_from, why = upstream(lab, found, item), obstacle(lab, item)
@@ -214,40 +218,10 @@ def _upstream(found: Sequence[Any], item: Any) -> str:
     return "\n".join([*rows, *([f"  by its settings: {why}"] if why else [])])
 
 
-def _say_checks(whole: Sequence[Any], count: int, seed: int) -> int:
-    """Computes entries again, says how each came out, and returns how many differ where they must not."""
-    from lmcnb.lab.upkeep import Reader, obstacle, recomputed
-
-    lab = Reader(store=places.store_root())
-    reasons = {i.key: obstacle(lab, i) for i in whole}
-    for reason, number in Counter(filter(None, reasons.values())).most_common():
-        click.echo(f"{_count(number)} cannot be computed again here: {reason}")
-    able = [i for i in whole if not reasons[i.key]]
-    few = min(count, len(able))
-    about = duration(_seconds(able) * few / max(1, len(able)))
-    click.echo(f"computing {few} of {_count(len(able))} again, in about {about}")
-    wrong = 0
-    for check in recomputed(lab, able, count, seed):
-        click.echo(f"  {check.item.key[:12]}  {check.item.stage}: {_outcome(check)}")
-        wrong += check.wrong
-    return wrong
-
-
-def _outcome(check: Any) -> str:
-    if check.why_not:
-        return f"cannot be computed again: {check.why_not}"
-    if not check.differs:
-        return "the same bytes"
-    more = ", …" if len(check.differs) > 4 else ""
-    why = (f"as it may: computed with {'; '.join(check.elsewhere)}" if check.elsewhere else
-           "though device, processor and torch are the same")
-    return f"differs in {', '.join(check.differs[:4])}{more}, {why}"
-
-
 def _say_kept(kept: Sequence[Any], keys: set[str]) -> None:
-    click.echo(f"kept: {_count(len(kept))}, {human(sum(i.size for i in kept))} (figures list {len(keys)})")
+    click.echo(f"kept: {count(len(kept))}, {human(sum(i.size for i in kept))} (figures list {len(keys)})")
     if strange := [i for i in kept if i.spec is None]:
-        click.echo(f"{_count(len(strange))} of these have settings that mean nothing here; what they are made from is "
+        click.echo(f"{count(len(strange))} of these have settings that mean nothing here; what they are made from is "
                    f"kept only where a figure lists it")
 
 
@@ -273,28 +247,6 @@ def _states(found: Iterable[Any]) -> str:
     return ", ".join(f"{number} {state}" for state, number in Counter(i.state for i in found).most_common())
 
 
-def _count(number: int) -> str:
-    return "1 entry" if number == 1 else f"{number} entries"
-
-
-def _seconds(found: Iterable[Any]) -> float:
-    return sum(s for i in found if isinstance(s := i.meta.get("seconds"), int | float))
-
-
 def _time(meta: dict[str, Any]) -> str:
     seconds = meta.get("seconds")
     return re.sub(r"^0 s$", "< 1 s", duration(seconds)) if isinstance(seconds, int | float) else ""
-
-
-def human(number: int) -> str:
-    """Bytes as people say it.
-
-    >>> human(812), human(3_500_000), human(12 * 2**30)
-    ('812 B', '3.3 MiB', '12.0 GiB')
-    """
-    value = float(number)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"

@@ -81,3 +81,17 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def human(number: int) -> str:
+    """Bytes as people say it.
+
+    >>> human(812), human(3_500_000), human(12 * 2**30)
+    ('812 B', '3.3 MiB', '12.0 GiB')
+    """
+    value = float(number)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"

@@ -1,9 +1,10 @@
 """Remembering and computing: a content-addressed store, and the engine that fills it with stages."""
 from .engine import Lab
+from .entry import Entry
 from .estimate import Row
 from .provenance import provenance
 from .stage import STAGES, Result, Stage
-from .store import Entry, Store, StoreError
+from .store import Store, StoreError
 
 
 def status(specs) -> list[Row]:

@@ -2,29 +2,32 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
-from tqdm.auto import tqdm
 
 from ..data import Dataset
 from ..kernel.exact import exact
 from ..kernel.sizes import stack_size
-from ..places import store_root
+from ..places import results_root, store_root
 from ..spec import canonical, digest
 from ..tables import Table
 from . import inventory, shelf
+from .entry import Entry
 from .estimate import Row, expected
 from .job import Job
 from .keys import code, execution, foreign, registered
+from .progress import Progress, progress
 from .provenance import provenance
+from .schedule import Task, stacks, tasks
 from .shelf import numbered
+from .shipped import Archive
 from .stage import Result, Stage, closure
-from .store import Entry, Store
+from .store import Store
 from .tabulate import tabulated
 
 if TYPE_CHECKING:
@@ -40,19 +43,22 @@ class Lab:
         device: "cpu", "cuda", …; by default a GPU where there is one.
         store: folder of results; by default LMCNB_STORE or the user's cache.
         stack: most models computed as one stack; by default chosen for the device.
+        workers: how many processes compute the same plan side by side: its stacks are divided among them.
+        shipped: whether results that travel with the project (:mod:`lmcnb.lab.shipped`) count as computed.
     """
 
     def __init__(self, device: str | torch.device | None = None, store: Path | str | None = None,
-                 stack: int | None = None, progress: bool = True):
+                 stack: int | None = None, progress: bool = True, workers: int = 1, shipped: bool = True):
         self.device = numbered(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         self.store = Store(Path(store) if store else store_root())
-        self.stack, self.progress = stack, progress
+        self.shipped = Archive(results_root()) if shipped else None
+        self.stack, self.progress, self.workers = stack, progress, workers
         self._keys: dict[Stage, str] = {}
         self._entries: dict[str, Entry] = {}
         self._classes: set[type] = set()  # of settings, that are not this package's
         self._registered: dict[str, Any] = registered(())
         self._remembered: OrderedDict[str, Any] = OrderedDict()
-        self._progress: tqdm | None = None
+        self._progress: Progress | None = None
 
     def dataset(self, name: str) -> Dataset:
         return shelf.dataset(name, self.device)
@@ -88,114 +94,119 @@ class Lab:
         """The artifact of one spec, computed if it is missing."""
         return self.map([spec])[0]
 
-    def map(self, specs: Iterable[Stage]) -> list[Entry]:
+    def map(self, specs: Iterable[Stage], whole: bool = False) -> list[Entry]:
         """The artifacts of many specs, in their order. What is missing is computed, upstream first, as stacks.
 
         Equal specs are computed once. Other processes on the same store share the work: what one of them is computing
         is waited for. A stage that is killed resumes from its last checkpoint in the next call, whoever makes it.
+        ``whole``: also what the project came with, but without its tensors.
 
         Raises:
             ValueError: something asked for cannot work (nothing has been computed then). StoreError: see there.
         """
         specs = list(specs)
         self._forget_changed()
-        missing = self._missing(specs)
+        missing = self.missing(specs, whole)
         if missing:
-            if self._progress is None:  # the outermost call: before anything is computed
+            outer = self._progress
+            if outer is None:  # nothing has been computed yet
                 for spec in missing:
                     spec.check(self.dataset)
-            with self._bar(missing):
-                self._work(missing)
+            shown = self.progress and outer is None
+            with progress(len(missing), sum(map(self.cost, missing)), shown) as self._progress:
+                try:
+                    self._work(missing)
+                finally:
+                    self._progress = outer
         if any(self.store.leases.root.glob("*.*")):  # a process that was killed after it had stored a result
             self.store.leases.sweep(self.key(s) for s in closure(specs))
         return [self._find(s) for s in specs]  # pyright: ignore[reportReturnType]  # nothing is missing now
 
-    def _missing(self, specs: Iterable[Stage]) -> list[Stage]:
-        """What must be computed for ``specs``, upstream first."""
-        return closure(specs, lambda spec: self._find(spec) is not None)
+    def cost(self, spec: Stage) -> float:
+        """Rough work of one spec in training images, its upstream left out."""
+        return spec.cost(self.dataset)
 
-    @contextmanager
-    def _bar(self, missing: list[Stage]) -> Iterator[None]:
-        """One progress bar, with the time left, for everything that the outermost call has to compute."""
-        if self._progress is not None:
-            yield
-            return
-        form = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left"
-        total = sum(s.cost(self.dataset) for s in missing)
-        with tqdm(total=total, disable=not self.progress, bar_format=form, leave=False) as self._progress:
-            try:
-                yield
-            finally:
-                self._progress = None
+    def missing(self, specs: Iterable[Stage], whole: bool = False) -> list[Stage]:
+        """What must be computed for ``specs``, upstream first; computes nothing."""
+        def done(spec: Stage, asked: bool) -> bool:
+            entry = self._find(spec)
+            return entry is not None and (entry.whole or asked and not whole)
+        return closure(specs, done)
+
+    def has(self, spec: Stage, asked: bool = True) -> bool:
+        """Whether a result is there, without reading it; where nobody ``asked`` for it, with its tensors."""
+        key = self.key(spec)
+        there = self.shipped is not None and (asked or not spec.large) and self.shipped.has(spec.stored, key)
+        return there or self.store.has(spec.stored, key)
 
     def _find(self, spec: Stage) -> Entry | None:
+        """What is stored, or what the project came with."""
         key = self.key(spec)
+        entry = self._stored(spec.stored, key)
+        if entry is None and self.shipped:
+            found = self.shipped.get(spec.stored, key)
+            if found is None:
+                return None
+            entry = replace(found, compute=lambda: self.map([spec], whole=True)[0])
+            if entry.whole:
+                self._entries[key] = entry
+        return entry
+
+    def _stored(self, stage: str, key: str) -> Entry | None:
         if key not in self._entries:
-            entry = self.store.get(spec.stored, key)
+            entry = self.store.get(stage, key)
             if entry is None:
                 return None
             self._entries[key] = entry
         return self._entries[key]
 
     def _work(self, missing: list[Stage]) -> None:
-        """Computes what is missing, stack by stack, next to any other process that does the same."""
-        bar = self._progress
-        assert bar is not None  # map has opened one
-        while missing:
-            ready = [s for s in missing if all(self._find(u) for u in s.upstream())]
-            computed = [self._share(stack) for stack in self._stacks(ready)]
-            if not any(computed):
-                bar.set_description("waiting for another process")
+        """Computes what is missing, a stack at a time, next to any other process that does the same."""
+        shown = self._progress
+        assert shown is not None  # map has opened one
+        left = tasks(missing, self.key, self.cost)
+        while left:
+            open_ = {task.key for task in left}
+            ready = [task for task in left if open_.isdisjoint(task.needs)]
+            if not any(self._share(stack) for stack in self._stacks(ready)):
+                shown.wait()
                 time.sleep(POLL_SECONDS)
-            left = [s for s in missing if self._find(s) is None]
-            bar.update(sum(s.cost(self.dataset) for s in set(missing) - set(left) - set().union(*computed)))
-            missing = left
+            left = [task for task in left if self._stored(task.spec.stored, task.key) is None]
+            shown.left(len(left), sum(task.cost for task in left))
 
-    def _share(self, stack: list[Stage]) -> set[Stage]:
-        """Computes those of a stack that nobody else is computing or has computed; returns them."""
-        keys = {self.key(s): s for s in stack}
+    def _share(self, stack: list[Task]) -> bool:
+        """Computes those of a stack that nobody else is computing or has computed; whether there were any."""
         try:
-            mine = self.store.leases.acquire(list(keys))
+            mine = self.store.leases.acquire([task.key for task in stack])
         except OSError as error:
             raise self.store.explained(error) from error
         try:
-            specs = [keys[k] for k in mine if self._find(keys[k]) is None]
+            specs = [t.spec for t in stack if t.key in mine and self._stored(t.spec.stored, t.key) is None]
             if specs:
                 self._chunk(specs)
-            return set(specs)
+            return bool(specs)
         finally:
             self.store.leases.release(mine)
 
-    def _stacks(self, specs: list[Stage]) -> Iterator[list[Stage]]:
-        """Specs that may be computed together: equal but for the model axis, and equally far if they were begun."""
-        groups: dict[tuple[str, str], list[Stage]] = defaultdict(list)
-        for spec in specs:
-            begun = self.store.progress(self.key(spec)) if spec.stacked else ""
-            groups[spec.group(), begun].append(spec)
-        for group in groups.values():
-            first = group[0]
-            size = self.stack or stack_size(self.device, first.net, first.step_images) if first.stacked else 1
-            yield from (group[start:start + size] for start in range(0, len(group), size))
+    def _stacks(self, ready: list[Task]) -> Iterable[list[Task]]:
+        def most(spec: Stage) -> int:
+            return self.stack or stack_size(self.device, spec.net, spec.step_images)
+        return stacks(ready, lambda task: self.store.progress(task.key), most, self.workers)
 
     def _chunk(self, specs: list[Stage]) -> None:
-        bar, shown = self._progress, [0.0]
-        assert bar is not None
-        bar.set_description(f"{specs[0].stored} × {len(specs)}")
-
-        def advance(units: float) -> None:
-            shown[0] += units
-            bar.update(units)
-        job = Job(self, [self.key(s) for s in specs], advance)
+        shown = self._progress
+        assert shown is not None
+        shown.begin(specs[0].stored, len(specs))
+        job = Job(self, [self.key(s) for s in specs], shown.advance)
         with exact():
             results = type(specs[0]).compute(job, specs)
         seconds = job.seconds()
         for spec, key, result in zip(specs, job.keys, results):
             meta = provenance(self.device) | {"execution": execution(spec, self.device), "seconds": seconds,
-                                              "cost": spec.cost(self.dataset)}
+                                              "cost": self.cost(spec)}
             self._entries[key] = self.store.put(spec.stored, key, spec.canonical(), result.values, result.tensors,
                                                 meta)
             self.store.drop_checkpoint(key)
-        bar.update(sum(s.cost(self.dataset) for s in specs) - shown[0])
 
     def recompute(self, spec: Stage) -> Result:
         """The result of one spec, computed anew from its stored upstream; the store is not touched."""

@@ -25,9 +25,9 @@ class Row:
 def expected(lab: Lab, specs: Sequence[Stage]) -> list[Row]:
     """:meth:`Lab.status`."""
     def has(spec: Stage) -> bool:
-        return lab.store.has(spec.stored, lab.key(spec))
+        return lab.has(spec)
 
-    needed, missing = closure(specs), set(closure(specs, has))
+    needed, missing = closure(specs), set(closure(specs, lab.has))
     rows = []
     for name in dict.fromkeys(s.stored for s in needed):
         mine = [s for s in needed if s.stored == name]

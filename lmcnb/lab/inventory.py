@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..spec import Spec, canonical
+from .entry import Damaged
 from .stage import STAGES, Stage, leaves
-from .store import Damaged, Store
+from .store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

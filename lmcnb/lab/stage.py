@@ -13,8 +13,8 @@ from ..spec import Spec
 
 if TYPE_CHECKING:
     from .engine import Lab
+    from .entry import Entry
     from .job import Job
-    from .store import Entry
 
 Data = Callable[[str], Dataset]  # a data set by name
 
@@ -38,6 +38,8 @@ class Stage(Spec):
 
     version: ClassVar[int] = 1
     stacked: ClassVar[tuple[str, ...]] = ()  # fields along the model axis: specs that differ only there are one stack
+
+    large: ClassVar[bool] = False  # whether its tensors are trained weights, which do not travel with a project
 
     dataset: str = "digits"
     net: Net
@@ -110,18 +112,21 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{name}", value
 
 
-def closure(specs: Iterable[Stage], done: Callable[[Stage], bool] = lambda _: False) -> list[Stage]:
-    """The specs and all that they are made from, upstream first; what is ``done`` and its upstream left out."""
-    found: dict[Stage, None] = {}
-    visited: set[Stage] = set()
+def closure(specs: Iterable[Stage], done: Callable[[Stage, bool], bool] = lambda _, asked: False) -> list[Stage]:
+    """The specs and all that they are made from, upstream first; what is ``done`` and its upstream left out.
 
-    def visit(spec: Stage) -> None:
-        if spec not in visited:
-            visited.add(spec)
-            if not done(spec):
+    ``done`` is told a spec, and whether it is one that was asked for or one that another is to be made from.
+    """
+    found: dict[Stage, None] = {}
+    visited: set[tuple[Stage, bool]] = set()
+
+    def visit(spec: Stage, asked: bool) -> None:
+        if (spec, asked) not in visited:
+            visited.add((spec, asked))
+            if not done(spec, asked):
                 for upstream in spec.upstream():
-                    visit(upstream)
+                    visit(upstream, False)
                 found[spec] = None
     for spec in specs:
-        visit(spec)
+        visit(spec, True)
     return list(found)

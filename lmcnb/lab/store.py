@@ -13,56 +13,22 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..params import Params
-from ..spec import canonical, digest
+from .entry import PARTS, Damaged, Entry, contents, own
 from .files import dump, note_of, packed, sha256, unpacked
 from .lease import Leases
 
 log = logging.getLogger(__name__)
 
-PARTS = ("spec.json", "result.json", "tensors.safetensors")  # what meta.json holds the checksums of
-ELSEWHERE = ("aside", "checkpoints", "damaged", "leases")  # folders of the store that are no stage's
+ELSEWHERE = ("aside", "checkpoints", "damaged", "leases", "progress", "slurm")  # folders that are no stage's
 
 
 class StoreError(OSError):
     """The store could not be written; the message says where and what to do."""
-
-
-class Damaged(ValueError):
-    """What lies under a key is not what was stored there."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One computed artifact: ``result`` (plain numbers), ``meta`` (provenance), ``tensors`` (read when asked for)."""
-
-    folder: Path
-    spec: dict[str, Any]
-    result: dict[str, Any]
-    meta: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        return self.folder.name
-
-    @property
-    def stage(self) -> str:
-        return self.folder.parent.name
-
-    @property
-    def tensors(self) -> Params:
-        """Read from the file each time: what nobody holds any more is released. Raises Damaged when it has changed."""
-        return unpacked(_checked(self.folder, "tensors.safetensors", self.meta))
-
-    @property
-    def size(self) -> int:
-        """Bytes of its files on disk."""
-        return sum(f.stat().st_size for f in self.folder.iterdir())
 
 
 class Store:
@@ -111,15 +77,7 @@ class Store:
             FileNotFoundError: it is not there, or not whole. Damaged: it is not what was stored.
         """
         folder = self.folder(stage, key)
-        data = (folder / "meta.json").read_bytes()
-        meta = _json(folder, "meta.json", data)
-        if not isinstance(meta, dict) or meta.get("self") != _own(meta) or dump(meta) != data:
-            raise Damaged("meta.json does not have the sha256 that it holds")
-        if (meta["stage"], meta["key"]) != (stage, key):
-            raise Damaged(f"it is the entry {meta['stage']}/{meta['key']}")
-        parts = {name: _checked(folder, name, meta) for name in PARTS}
-        spec, result = (_json(folder, name, parts[name]) for name in PARTS[:2])
-        return Entry(folder, spec, result, meta)
+        return Entry(folder, *contents(lambda name: (folder / name).read_bytes(), stage, key))
 
     def set_aside(self, folder: Path, reason: Exception) -> None:
         """Moves an entry's folder, or a checkpoint, to ``damaged/``, where nothing reads it and nothing deletes it."""
@@ -141,7 +99,7 @@ class Store:
         """
         parts = dict(zip(PARTS, (spec.encode(), dump(result), packed(tensors))))
         meta = {**meta, "stage": stage, "key": key, "sha256": {n: sha256(data) for n, data in parts.items()}}
-        meta["self"] = _own(meta)
+        meta["self"] = own(meta)
         folder, aside = self.folder(stage, key), self.root / "aside" / f"{key}-{uuid.uuid4().hex}"
         try:
             aside.mkdir(parents=True)
@@ -257,24 +215,3 @@ def _renamed(aside: Path, folder: Path) -> bool:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             return False
         raise
-
-
-def _checked(folder: Path, name: str, meta: dict[str, Any]) -> bytes:
-    data = (folder / name).read_bytes()
-    if sha256(data) != meta["sha256"][name]:
-        raise Damaged(f"{name} does not have the recorded sha256")
-    return data
-
-
-def _json(folder: Path, name: str, data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise Damaged(f"{name} is no JSON") from error
-
-
-def _own(meta: dict[str, Any]) -> str:
-    try:
-        return digest(canonical({n: v for n, v in meta.items() if n != "self"}))
-    except ValueError as error:  # a number that is none
-        raise Damaged(f"meta.json cannot be: {error}") from error

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..tables import COLUMNS, Table
+from .entry import Entry
 from .stage import Stage
-from .store import Entry
 
 
 def tabulated(found: Iterable[tuple[Stage, Entry]], sets: Mapping[str, Any],

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
+from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
-from ..lab.store import Entry
 from ..measure.diagonal import Diagonal, estimate_diagonal, exact_diagonal, summary
 from ..measure.hessian import HessianOperator
 from ..measure.spectrum import lanczos

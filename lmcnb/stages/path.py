@@ -7,9 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ..lab.engine import Lab
+from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
-from ..lab.store import Entry
 from ..measure.path import CONVENTIONS, QUANTITIES, alpha_grid, path, with_residuals
 from ..networks import Networks
 from .training import Train, check_same

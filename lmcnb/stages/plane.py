@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, model_validator
 
+from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
-from ..lab.store import Entry
 from ..measure.plane import Plane, grid, loss_on_plane, plane_as_released, plane_random, plane_through
 from ..networks import Networks
 from ..spec import Seed

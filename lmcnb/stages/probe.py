@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
-from ..lab.store import Entry
 from ..measure.probe import fitted, probe
 from .training import Train, check_same
 

@@ -11,9 +11,9 @@ from ..data import Images
 from ..kernel.recipe import Recipe
 from ..kernel.training import Scores
 from ..lab import shelf
+from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
-from ..lab.store import Entry
 from ..measure.corruptions import SEVERITIES, corruption
 from ..networks import Networks
 from ..spec import Seed

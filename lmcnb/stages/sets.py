@@ -14,10 +14,10 @@ from ..kernel.recipe import Recipe
 from ..kernel.step import State
 from ..kernel.training import evaluate
 from ..lab import shelf
+from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.resume import fitted, joined, parted
 from ..lab.stage import Data, Result, Stage
-from ..lab.store import Entry
 from ..networks import Networks
 from ..params import Params, prefixed, select, to
 from ..spec import Seed
@@ -30,6 +30,7 @@ class Expert(Stage):
         init: seed of the initialisation and of the SGD noise. zca: ε of the whitening of the images it sees.
     """
 
+    large: ClassVar[bool] = True
     stacked: ClassVar[tuple[str, ...]] = ("init",)
 
     recipe: Recipe

@@ -13,10 +13,10 @@ from ..kernel.masks import Masks
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.training import Scores, evaluate
 from ..lab.engine import Lab
+from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.resume import resumable
 from ..lab.stage import Data, Result, Stage
-from ..lab.store import Entry
 from ..networks import Networks
 from ..params import Params, prefixed, to
 from ..prune.magnitude import Round, prune_round, round_seed, sparsity_after

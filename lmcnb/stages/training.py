@@ -30,6 +30,7 @@ class Train(Stage):
             Frankle et al. (2020).
     """
 
+    large: ClassVar[bool] = True
     stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed")
 
     recipe: Recipe

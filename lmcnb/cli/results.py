@@ -1,0 +1,161 @@
+"""Results that travel with the project: shipped, computed again and compared, and figures drawn from what is there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from lmcnb import places
+from lmcnb.cli import runner
+from lmcnb.cli.checks import say_checks
+from lmcnb.cli.text import Failed, Refused, duration, human
+
+MOST = 15 * 2**20  # bytes of all archives: what a clone should not grow by more than
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """A notebook's committed figures, drawn again without its results, and why so."""
+
+    job: runner.Job
+    figures: tuple[str, ...]
+    why: str
+
+
+def redraws(root: Path, jobs: Sequence[runner.Job], profile: str) -> list[Redraw]:
+    """Of these jobs those that are drawn again from their figures' JSON.
+
+    That is where a committed figure has exactly the values that the job has, and the results behind it are neither
+    stored nor shipped, or its data are not at hand. The smoke profile is always computed.
+    """
+    found = []
+    for job in jobs if profile != "smoke" else ():
+        names = saved(profile, job)
+        if names and (why := _lacking(job)):
+            found.append(Redraw(job, names, why))
+    return found
+
+
+def saved(profile: str, job: runner.Job) -> tuple[str, ...]:
+    """The committed figures of a job that were made with the same values."""
+    number = job.notebook.stem.partition("_")[0]
+    names = []
+    for path in sorted(places.figures_dir(profile).glob(f"fig{number}_*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))["record"]
+        except (OSError, ValueError, KeyError):
+            continue
+        if record.get("parameters") == {n: v for n, v in job.namespace.items() if n in record.get("parameters", {})}:
+            names.append(path.stem)
+    return tuple(names)
+
+
+def _lacking(job: runner.Job) -> str:
+    """Why a notebook cannot be executed from what is there; nothing where it can."""
+    from lmcnb.cli.compute import stages
+    from lmcnb.lab import Lab
+
+    try:
+        specs = stages(runner.plans([job]))
+        lab = Lab(progress=False)
+        missing = lab.missing(specs)
+    except (Refused, ValueError, OSError) as error:
+        return str(error).partition(": ")[2] or str(error)
+    if not missing:
+        return ""
+    seconds = [row.seconds for row in lab.status(specs)]
+    known = sum(s for s in seconds if s is not None)
+    return f"{len(missing)} results are neither stored nor shipped" + (f", {duration(known)} of work" if known else "")
+
+
+def redrawn(each: Redraw, profile: str) -> list[Path]:
+    """Draws a notebook's figures from their JSON files, and writes PNG and PDF beside them."""
+    from lmcnb import figures
+    from lmcnb.figures.saved import pdf, png
+
+    paths = []
+    for name in each.figures:
+        figure = figures.read(name, profile).draw()
+        path = places.figures_dir(profile) / f"{name}.png"
+        path.write_bytes(png(figure))
+        path.with_suffix(".pdf").write_bytes(pdf(figure))
+        paths.append(path)
+    return paths
+
+
+def draw(again: Sequence[Redraw], profile: str) -> None:
+    """Draws these, and says why from their JSON files."""
+    for number, each in enumerate(again, start=1):
+        start = time.monotonic()
+        where = ", ".join(map(str, redrawn(each, profile)))
+        click.echo(f"[{number}/{len(again)}] {where} in {duration(time.monotonic() - start)}, from its own table: "
+                   f"{each.why}; --recompute computes them")
+
+
+@click.command()
+@click.option("--profile", default="laptop", show_default=True, metavar="NAME", help="Whose figures' results.")
+def publish(profile: str) -> None:
+    """Ship the results behind the committed figures: figures/results/PROFILE/.
+
+    Everything but the weights of trained networks goes there, from the store or from what was shipped before.
+    A figure whose results are not all there keeps what it had.
+    """
+    from lmcnb.lab import Lab
+    from lmcnb.lab.shipped import ship
+
+    lab, folder = Lab(progress=False), places.results_root() / profile
+    assert lab.shipped is not None
+    known = {key: (stage, key) for stage in lab.store.stages() for key in lab.store.keys(stage)}
+    known |= {key: (stage, key) for stage, key in lab.shipped.places}
+    taken: set[str] = set()
+    for path in sorted(places.figures_dir(profile).glob("*.json")):
+        keys = [key for key in _keys(path) if key not in taken]
+        absent = len([key for key in keys if key not in known])
+        archive = folder / f"{path.stem}.zip"
+        if not absent:
+            absent = len(ship(archive, [known[key] for key in keys], lab.store, lab.shipped))
+        if absent:
+            click.echo(f"{path.stem}: {absent} of {len(keys)} results are not in the store: left as it was")
+            continue
+        taken |= set(keys)
+        click.echo(f"{path.stem}: {len(keys)} results, {human(archive.stat().st_size) if archive.exists() else 'none'}")
+    size = sum(path.stat().st_size for path in folder.parent.glob("*/*.zip"))
+    click.echo(f"{human(size)} in {folder.parent}")
+    if size > MOST:
+        raise Failed(f"that is more than a clone should carry, {human(MOST)}: leave a figure's results out")
+
+
+def _keys(path: Path) -> list[str]:
+    record = json.loads(path.read_text(encoding="utf-8")).get("record", {})
+    return list(record.get("keys") or [])
+
+
+@click.command()
+@click.option("--sample", metavar="N", type=click.IntRange(0), default=5, show_default=True, help="How many.")
+@click.option("--seed", default=0, show_default=True, help="Of the choice.")
+@click.option("--stage", help="Only results of this stage.")
+def verify(sample: int, seed: int, stage: str | None) -> None:
+    """Compute a random sample of the shipped results again, and compare.
+
+    What they are made from is computed too, into the store. The bytes must be the same on the kind of machine that
+    computed them; the weights that were not shipped are compared by their checksum. Exits with 1 if one differs
+    where it must not. `lmcnb store verify` does the same for the store.
+    """
+    from lmcnb.lab import Lab
+    from lmcnb.lab.shipped import Archive
+    from lmcnb.lab.verify import computed_anew, travelled
+
+    archive = Archive(places.results_root())
+    whole = travelled(archive)
+    items, absent = [i for i in whole if stage in (None, i.stage)], len(archive.places) - len(whole)
+    if not items:
+        raise Refused(f"no results {f'of {stage} ' if stage else ''}travel with this project: {archive.root} is empty")
+    click.echo(f"{len(items)} results in {archive.root}, every checksum compared; {absent} damaged")
+    wrong = say_checks(Lab(shipped=False), items, sample, seed, computed_anew)
+    if wrong or absent:
+        raise Failed(f"{wrong} not what is computed now on the same kind of machine, {absent} damaged")

@@ -1,0 +1,142 @@
+"""Results that travel with a project: a second store, which is only read.
+
+A zip archive a figure, with the entries behind it: settings, results, provenance; and their tensors but for the
+weights of trained networks, which are large and can be trained again. ``figures/results/laptop/fig03….zip`` holds
+``<stage>/<key>/{meta.json, spec.json, result.json, tensors.safetensors}``, the bytes that the store held.
+"""
+from __future__ import annotations
+
+import logging
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ..params import Params
+from .entry import META, PARTS, TENSORS, Damaged, Entry, checked, contents
+from .files import unpacked
+from .stage import STAGES
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+Place = tuple[str, str]  # an entry's stage and key
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every file in an archive: equal entries, equal bytes
+
+
+@dataclass(frozen=True)
+class Shipped(Entry):
+    """An entry in an archive. The tensors that did not travel are computed when they are asked for."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    compute: Callable[[], Entry] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        return TENSORS in self.files
+
+    @property
+    def tensors(self) -> Params:
+        """Raises LookupError where they did not travel and no lab is there to compute them."""
+        if self.whole:
+            return unpacked(checked(self.files[TENSORS], TENSORS, self.meta))
+        if self.compute is None:
+            raise LookupError(f"{self.stage} {self.key[:12]} came without its tensors: a lab computes them")
+        return self.compute().tensors
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.files.values()))
+
+
+class Archive:
+    """All archives below a folder, as one store that is only read. What is damaged there counts as absent."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        self._open: dict[Path, zipfile.ZipFile] = {}
+        self._reported: set[Path | Place] = set()
+
+    @cached_property
+    def places(self) -> dict[Place, Path]:
+        """In which archive each entry is."""
+        found: dict[Place, Path] = {}
+        for path in sorted(self.root.glob("*/*.zip")):
+            try:
+                self._open[path] = zipfile.ZipFile(path)
+            except (OSError, zipfile.BadZipFile) as error:
+                self._report(path, f"{path} cannot be read ({error})")
+                continue
+            names = (name.split("/") for name in self._open[path].namelist() if name.count("/") == 2)
+            found |= {(stage, key): path for stage, key, name in names if name == META}
+        return found
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether an entry is there, without reading it."""
+        return (stage, key) in self.places
+
+    def get(self, stage: str, key: str) -> Shipped | None:
+        """The entry, every byte of it checked, or None."""
+        path = self.places.get((stage, key))
+        if path is None:
+            return None
+        try:
+            return self.read(path, stage, key)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            self._report((stage, key), f"{stage} {key[:12]} in {path} is damaged ({error})")
+            return None
+
+    def read(self, path: Path, stage: str, key: str) -> Shipped:
+        """Raises Damaged, or whatever a damaged archive raises."""
+        archive, files = self._open[path], {}
+        for name in (META, *PARTS):
+            with suppress(KeyError):
+                files[name] = archive.read(f"{stage}/{key}/{name}")
+        absent = {TENSORS} - files.keys()
+        if absent and not travels_without_tensors(stage):
+            raise Damaged(f"{TENSORS} is missing")
+        return Shipped(path / stage / key, *contents(files.__getitem__, stage, key, absent), files)
+
+    def _report(self, what: Path | Place, text: str) -> None:
+        if what not in self._reported:
+            self._reported.add(what)
+            log.warning("%s: it counts as absent, and is computed where it is needed", text)
+
+
+def ship(path: Path, places: Iterable[Place], store: Store, archive: Archive) -> list[Place]:
+    """Writes an archive of these entries, from the store or else from archives that there are.
+
+    Returns:
+        Those that are in neither: nothing is written then.
+    """
+    found: dict[str, bytes] = {}
+    absent = []
+    for stage, key in sorted(places):
+        entry = store.get(stage, key) or archive.get(stage, key)
+        if entry is None:
+            absent.append((stage, key))
+            continue
+        kept = (META, *PARTS[:2], *(() if travels_without_tensors(stage) else (TENSORS,)))
+        files = entry.files if isinstance(entry, Shipped) else {n: (entry.folder / n).read_bytes() for n in kept}
+        found |= {f"{stage}/{key}/{name}": files[name] for name in kept}
+    if not absent:
+        write(path, found)
+    return absent
+
+
+def travels_without_tensors(stage: str) -> bool:
+    """Whether a stage's tensors are the weights of trained networks."""
+    return stage in STAGES and STAGES[stage].large
+
+
+def write(path: Path, files: Mapping[str, bytes]) -> None:
+    """A zip archive: the same bytes for the same files, and no file where there is none."""
+    path.unlink(missing_ok=True)
+    if files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name, data in sorted(files.items()):
+                archive.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED, 9)
