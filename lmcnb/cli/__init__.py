@@ -16,10 +16,9 @@ from lmcnb import __version__, places
 from lmcnb.cli import bench as benchmarks
 from lmcnb.cli import claims as verdicts
 from lmcnb.cli import compute as many
-from lmcnb.cli import execution, results, runner
+from lmcnb.cli import execution, live, results, runner
 from lmcnb.cli import report as site
 from lmcnb.cli import store as stored
-from lmcnb.cli.live import live
 from lmcnb.cli.text import Refused, duration, printable, table
 from lmcnb.cli.tidy import tidied
 from lmcnb.notebooks import ProjectError, find_notebooks
@@ -118,7 +117,7 @@ def _one_by_one(jobs: Sequence[runner.Job], folder: Path, profile: str) -> None:
     for number, job in enumerate(jobs, start=1):
         click.echo(f"[{number}/{len(jobs)}] {job.notebook.stem}, {_named(profile, job)}")
         start = time.monotonic()
-        with live(job.notebook.stem):
+        with live.live(job.notebook.stem):
             target = execution.execute(job, folder)
         click.echo(f"[{number}/{len(jobs)}] {target} in {duration(time.monotonic() - start)}")
 
@@ -172,8 +171,12 @@ def params(notebooks: Sequence[str], profile: str, settings: Sequence[str], as_y
 
 @main.command()
 @selected
-def status(notebooks: Sequence[str], profile: str, settings: Sequence[str]) -> None:
-    """Show what is computed, what remains, and how long that is going to take."""
+@workers_option
+def status(notebooks: Sequence[str], profile: str, settings: Sequence[str], workers: int) -> None:
+    """Show what is computed, what remains, and how long that is going to take.
+
+    The time is of so many workers of this machine's kind, here or elsewhere.
+    """
     root = _root()
     jobs = runner.prepare(root, notebooks, profile, settings)
     with places.pinned(root):
@@ -188,6 +191,8 @@ def status(notebooks: Sequence[str], profile: str, settings: Sequence[str]) -> N
     ]
     click.echo(table(("notebook", "stage", "done", "remaining", "estimated"), rows))
     click.echo(_total([row for its_rows in found for row in its_rows]))
+    if specs := many.stages(plans):
+        click.echo(many.outlook(specs, workers))
 
 
 def _cost(row: Any) -> str:

@@ -86,6 +86,20 @@ def stages(plans: Iterable[Iterable[Any]]) -> list[Any]:
     return list(dict.fromkeys(spec for plan in plans for spec in plan if isinstance(spec, Stage)))
 
 
+def outlook(specs: Sequence[Any], workers: int) -> str:
+    """What is missing of specs that notebooks may share, and its cost, in words."""
+    from lmcnb.lab import outlook as found
+
+    now = found(specs, workers)
+    if not now.images:
+        return "Nothing is left to compute."
+    words = [f"Without what notebooks share: {now.images:.3g} training images, {now.flops / 1e15:.3g} PFLOP"]
+    if now.seconds:
+        words += [f"{duration(now.seconds)} of one worker, {duration(now.span)} with {workers}; its longest chain "
+                  f"takes {duration(now.chain)}"]
+    return "\n".join([*words, f"By {now.source}"])
+
+
 def part(specs: list[Any], which: tuple[int, int], lab: Any) -> list[Any]:
     """A shard of a plan."""
     from lmcnb.lab.schedule import shard

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heapify, heappop, heappush
 
 from .stage import Stage, closure
 
@@ -86,14 +87,23 @@ def makespan(plan: Iterable[Task], seconds: Callable[[Task], float | None], work
 
     At least as long as its longest chain. Tasks of unknown length count nothing.
     """
-    free = [0.0] * workers
-    ends: dict[str, float] = {}
     left = {task.key: task for task in plan}
-    while left:
-        ready = [t for t in left.values() if left.keys().isdisjoint(t.needs)]
-        # The one that may begin first, of these the most urgent.
-        begins = {t.key: max([min(free), *(ends.get(n, 0.0) for n in t.needs)]) for t in ready}
-        task = min(ready, key=lambda t: (begins[t.key], -t.urgency))
-        worker = free.index(min(free))
-        free[worker] = ends[task.key] = begins[task.key] + (seconds(left.pop(task.key)) or 0.0)
-    return max(ends.values(), default=0.0)
+    waits = {key: {need for need in task.needs if need in left} for key, task in left.items()}
+    followers: dict[str, list[str]] = defaultdict(list)
+    for key, needs in waits.items():
+        for need in needs:
+            followers[need].append(key)
+    ready = [(-left[key].urgency, key) for key, needs in waits.items() if not needs]
+    heapify(ready)
+    running: list[tuple[float, str]] = []  # ends
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            _, key = heappop(ready)
+            heappush(running, (now + (seconds(left[key]) or 0.0), key))
+        now, ended = heappop(running)
+        for key in followers[ended]:
+            waits[key].discard(ended)
+            if not waits[key]:
+                heappush(ready, (-left[key].urgency, key))
+    return now

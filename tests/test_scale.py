@@ -1,0 +1,113 @@
+"""A plan divided over real processes: of this machine, of Ray, of submitit; one of them is killed on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from helpers import NET
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from lmcnb import Lab, Recipe, places
+from lmcnb.stages import Train
+
+PARAMETERS = 'profile = "smoke"  # these settings\ntrainings = 6  # how many\nepochs = 12  # of each'
+PLAN = f"""
+import lmcnb
+from lmcnb.stages import Train
+net = lmcnb.Net(**{NET.model_dump()!r})
+plan = [Train(net=net, recipe=lmcnb.Recipe(epochs=epochs, batch=32, lr=0.05), seed=s) for s in range(trainings)]
+"""
+CELLS = [new_markdown_cell("# Trainings"), new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+         new_code_cell(PLAN, metadata={"tags": ["plan"]}),
+         new_code_cell("len(lmcnb.Lab(progress=False).map(plan))")]
+SPECS = [Train(net=NET, recipe=Recipe(epochs=12, batch=32, lr=0.05), seed=s) for s in range(6)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    (tmp_path / "notebooks" / "profiles" / "smoke.yaml").write_text("00_trainings: {}\n")
+    nbformat.write(new_notebook(cells=CELLS), tmp_path / "notebooks" / "00_trainings.ipynb")
+    return tmp_path
+
+
+def command(project: Path, *words: str) -> subprocess.Popen:
+    environment = {n: v for n, v in os.environ.items() if n not in places.VARIABLES} | {
+        "LMCNB_PROJECT": str(project), "LMCNB_STORE": str(project / "store"), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(places.__file__).parents[1]), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    return subprocess.Popen([sys.executable, "-m", "lmcnb", *words], cwd=project, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def holders(project: Path) -> list[int]:
+    """The processes that compute something now."""
+    found = set()
+    for path in (project / "store" / "leases").glob("*.*"):
+        try:
+            found.add(json.loads(path.read_text())["pid"])
+        except (OSError, ValueError):
+            continue
+    return sorted(found)
+
+
+def killed(project: Path, process: subprocess.Popen) -> int:
+    """Kills one of two workers while both compute."""
+    until = time.monotonic() + 240
+    while len(holders(project)) < 2:
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.02)
+    victim = holders(project)[0]
+    os.kill(victim, signal.SIGKILL)
+    return victim
+
+
+def entries(store: Path) -> dict[str, tuple[bytes, bytes]]:
+    """Results and tensors of every entry, by key."""
+    return {f.name: ((f / "result.json").read_bytes(), (f / "tensors.safetensors").read_bytes())
+            for f in (store / "Train").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, bytes]]:
+    """The same plan by one process."""
+    store = tmp_path_factory.mktemp("alone")
+    Lab("cpu", store, progress=False).map(SPECS)
+    return entries(store)
+
+
+EXECUTORS = {"processes": [], "ray": ["--executor", "ray", "-o", "cpus=2"],
+             "slurm": ["--executor", "slurm", "-o", "cluster=local", "-o", "gpus_per_node=0"]}
+# A local job of submitit has a process of its own that starts the one which computes, and reports it as failed.
+LOST: dict[str, Callable[[str], bool]] = {name: lambda said: "is lost" in said for name in EXECUTORS}
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_a_killed_worker_is_replaced_and_the_bytes_are_those_of_one_process(name: str, project: Path, alone: dict):
+    if name != "processes":
+        pytest.importorskip({"ray": "ray", "slurm": "submitit"}[name])
+    process = command(project, "compute", "-j", "2", *EXECUTORS[name])
+    victim = killed(project, process)
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, said
+    assert LOST[name](said) and "6 results computed" in said
+    assert entries(project / "store") == alone
+    assert victim not in holders(project) and not list((project / "store" / "progress").glob("*"))
+
+
+def test_shards_on_one_store_make_the_whole(project: Path, alone: dict):
+    for k in (1, 2):
+        process = command(project, "compute", "--shard", f"{k}/2")
+        said, _ = process.communicate(timeout=200)
+        assert process.returncode == 0 and "3 results computed" in said, said
+    assert entries(project / "store") == alone
+    again = command(project, "run", "-j", "2")
+    said, _ = again.communicate(timeout=200)
+    assert again.returncode == 0 and "everything is stored already" in said and "[1/1]" in said, said
+    assert (project / "executed" / "00_trainings.ipynb").exists()

@@ -1,0 +1,181 @@
+"""Results that travel with a project: what of them is kept, read, trusted, and computed again."""
+
+import json
+import logging
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from filled_store import ALL, PATH, PLAN
+from helpers import IMP, TRAIN
+
+from lmcnb import Lab, places
+from lmcnb.cli import main, results, runner
+from lmcnb.lab.entry import META, TENSORS
+from lmcnb.lab.shipped import Archive, ship
+from lmcnb.lab.stage import closure
+
+
+@pytest.fixture
+def archive(shelf: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive of everything in the filled store, where a lab looks for it."""
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    path = tmp_path / "results" / "laptop" / "fig03_x.zip"
+    assert not ship(path, [(s.stored, shelf.key(s)) for s in ALL], shelf.store, Archive(tmp_path / "nothing"))
+    return path
+
+
+def fresh(tmp_path: Path, **options) -> Lab:
+    return Lab("cpu", tmp_path / "empty", progress=False, **options)
+
+
+def test_weights_stay_and_everything_else_travels(archive: Path):
+    names = zipfile.ZipFile(archive).namelist()
+    with_tensors = {name.split("/")[0] for name in names if name.endswith(TENSORS)}
+    assert {name.split("/")[0] for name in names} - with_tensors == {"Train"}
+    assert {"Ticket", "RandomMask", "Connect", "Landscape"} == with_tensors
+
+
+def test_equal_entries_are_equal_bytes_and_none_is_no_file(archive: Path, shelf: Lab, tmp_path: Path):
+    before, places_ = archive.read_bytes(), [(s.stored, shelf.key(s)) for s in reversed(ALL)]
+    assert not ship(archive, places_, shelf.store, Archive(tmp_path / "nothing")) and archive.read_bytes() == before
+    again = tmp_path / "again.zip"
+    assert not ship(again, places_, fresh(tmp_path).store, Archive(archive.parents[1])) and again.read_bytes() == before
+    assert ship(again, [("Train", "0" * 64)], shelf.store, Archive(archive.parents[1])) == [("Train", "0" * 64)]
+    assert again.read_bytes() == before, "nothing is written where something is missing"
+    ship(again, [], shelf.store, Archive(tmp_path / "nothing"))
+    assert not again.exists()
+
+
+def test_a_table_needs_nothing_else(archive: Path, shelf: Lab, tmp_path: Path):
+    there, here = shelf.table(PLAN), fresh(tmp_path).table(PLAN)
+    assert there.to_columns() == here.to_columns()
+    lab = fresh(tmp_path)
+    assert lab.record(PLAN) == shelf.record(PLAN) and not (tmp_path / "empty").exists()
+    assert all(row.remaining == 0 for row in lab.status(PLAN) if row.stage in ("Connect", "Landscape"))
+
+
+def test_weights_are_trained_when_they_are_asked_for(archive: Path, filled: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.undo()  # this one may compute
+    monkeypatch.setenv("LMCNB_RESULTS", str(archive.parents[1]))
+    lab, stored = fresh(tmp_path), Lab("cpu", filled, progress=False, shipped=False)
+    entry = lab.get(PATH.a)
+    assert not entry.whole and lab.missing([PATH.a]) == [] and lab.missing([PATH.a], whole=True) == [PATH.a]
+    weights, expected = entry.tensors, stored.get(PATH.a).tensors
+    assert all(weights[n].equal(t) for n, t in expected.items()) and weights.keys() == expected.keys()
+    assert lab.store.keys("Train") == [lab.key(PATH.a)] and not lab.store.keys("Ticket"), "the mask had travelled"
+    longer = PATH.but(points=5)
+    assert lab.missing([longer]) == [PATH.b, longer], "what it is made from must be whole, a is by now"
+    assert lab.get(longer).result and lab.get(PATH.b).whole
+
+
+@pytest.mark.parametrize("how", ["a changed number", "cut off", "without its tensors", "under another key"])
+def test_what_is_damaged_is_reported_and_never_trusted(archive: Path, shelf: Lab, tmp_path: Path, how: str, caplog):
+    path, key = f"{IMP.stored}/{shelf.key(IMP)}", shelf.key(IMP)
+    with zipfile.ZipFile(archive) as whole:
+        files = {name: whole.read(name) for name in whole.namelist()}
+    if how == "a changed number":
+        files[f"{path}/result.json"] = files[f"{path}/result.json"].replace(b"0", b"1", 1)
+    elif how == "without its tensors":
+        del files[f"{path}/{TENSORS}"]
+    elif how == "under another key":
+        other = next(s for s in ALL if s.stored == IMP.stored and s != IMP)
+        files |= {name.replace(shelf.key(other), key): data for name, data in files.items() if shelf.key(other) in name}
+    with zipfile.ZipFile(archive, "w") as changed:
+        for name, data in files.items():
+            changed.writestr(name, data)
+    if how == "cut off":
+        archive.write_bytes(archive.read_bytes()[:200])
+    lab = fresh(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert lab.missing([IMP])[-1] == IMP and lab.missing([IMP])[-1] == IMP
+    assert len(caplog.records) == 1 and "counts as absent" in caplog.text
+    if how != "cut off":
+        assert lab.missing([PATH]) == [], "the others stay"
+
+
+def test_a_lab_may_do_without(archive: Path, tmp_path: Path, monkeypatch):
+    assert fresh(tmp_path, shipped=False).missing([TRAIN])
+    with places.pinned(tmp_path, shipped=False):
+        assert fresh(tmp_path).missing([PATH]) == closure([PATH])
+    assert not fresh(tmp_path).missing([PATH])
+
+
+def call(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, list(words))
+    return done.exit_code, done.output
+
+
+def figure(folder: Path, name: str, keys: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"record": {"keys": keys}}))
+
+
+def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
+    figure(folder, "fig03", keys)
+    figure(folder, "fig05", [*keys, shelf.key(IMP.at(1))])
+    figure(folder, "fig08", ["0" * 64])
+    code, said = call("publish")
+    assert code == 0 and "fig08: 1 of 1 results are not in the store: left as it was" in said, said
+    assert [p.name for p in sorted((tmp_path / "results" / "laptop").iterdir())] in (["fig03.zip"],
+                                                                                    ["fig03.zip", "fig05.zip"])
+    shipped = Archive(tmp_path / "results")
+    assert {key for _, key in shipped.places} == {*keys, shelf.key(IMP.at(1))}
+    before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.zip")}
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
+    assert call("publish")[0] == 0 and {p: p.read_bytes() for p in before} == before, "from what was shipped"
+
+
+def test_verify_computes_a_sample_again(archive: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("LMCNB_RESULTS", str(archive.parents[1]))
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "other"))
+    code, said = call("verify", "--sample", "3", "--seed", "1")
+    assert code == 0 and said.count("the same bytes") == 3 and "0 damaged" in said, said
+    assert call("verify", "--stage", "Nothing")[0] == 2
+
+
+def test_verify_finds_a_result_that_is_not_what_is_computed(archive: Path, shelf: Lab, tmp_path: Path, monkeypatch):
+    entry = shelf.store.get("Ticket", shelf.key(IMP))
+    forged = Lab("cpu", tmp_path / "forged", progress=False).store
+    forged.put("Ticket", entry.key, IMP.canonical(), entry.result | {"loss": 0.5}, entry.tensors,
+               {n: v for n, v in entry.meta.items() if n not in ("sha256", "self")})
+    assert not ship(archive, [("Ticket", entry.key)], forged, Archive(tmp_path / "nothing"))
+    monkeypatch.undo()
+    monkeypatch.setenv("LMCNB_RESULTS", str(archive.parents[1]))
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "other"))
+    code, said = call("verify")
+    assert code == 1 and "differs in loss" in said and META not in said, said
+
+
+@pytest.mark.parametrize("data", ["absent", "there"])
+def test_a_committed_figure_is_drawn_again_where_its_results_are_not_at_hand(data: str, tmp_path: Path, monkeypatch):
+    """Of a fresh clone, on a machine without the data or without the results: to the same bytes, and it is said why."""
+    committed = places.figures_dir("laptop")
+    name = "fig15_precision_cifar10"
+    copy = tmp_path / "figures" / "laptop" / f"{name}.json"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes((committed / copy.name).read_bytes())
+    variables = {"FIGURES": tmp_path / "figures", "STORE": tmp_path / "store"}
+    variables |= {"DATA": tmp_path / "data"} if data == "absent" else {}
+    for variable, value in variables.items():
+        monkeypatch.setenv(f"LMCNB_{variable}", str(value))
+    if data == "there" and not (places.data_root() / "cifar10.npz").exists():
+        pytest.skip("no cifar10.npz in LMCNB_DATA")
+    code, said = call("run", "15", "--profile", "laptop", "--executed", str(tmp_path / "executed"))
+    assert code == 0, said
+    assert copy.with_suffix(".png").read_bytes() == (committed / f"{name}.png").read_bytes()
+    assert "from its own table" in said and "--recompute computes them" in said
+    assert ("results are neither stored nor shipped" if data == "there" else "cifar10") in said
+    assert not (tmp_path / "executed").exists() and not (tmp_path / "store").exists()
+
+
+def test_a_figure_of_other_settings_is_not_drawn_again(tmp_path: Path, monkeypatch):
+    job = runner.prepare(places.project_root(), ["15"], "laptop")[0]
+    assert results.saved("laptop", job) == ("fig15_precision_cifar10",)
+    changed = runner.prepare(places.project_root(), ["15"], "laptop", ["epochs=3"])[0]
+    assert results.saved("laptop", changed) == ()
+    assert not results.redraws(places.project_root(), [job], "smoke"), "which is always computed"
