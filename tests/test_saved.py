@@ -194,9 +194,6 @@ def test_the_json_holds_the_table_in_full_and_the_claims(figures_folder: Path):
     assert record["claims"][1]["interval"] == [None, None]
 
 
-WITHOUT_PICTURES = {"fig01_distilled_pruning_cifar10"}  # saved before JSON kept them: drawn anew by running it
-
-
 def committed() -> list[Path]:
     return sorted((Path(__file__).parents[1] / "figures").glob("*/fig*.json"))
 
@@ -208,10 +205,6 @@ def test_every_committed_figure_is_drawn_again_from_its_json(path: Path, monkeyp
     monkeypatch.delenv("LMCNB_FIGURES", raising=False)
     monkeypatch.setenv("LMCNB_PROJECT", str(ROOT))
     found = figures.read(path.stem, path.parent.name)
-    if found.name in WITHOUT_PICTURES:
-        with pytest.raises(ValueError, match="saved without its pictures"):
-            found.draw()
-        return
     drawn = png(found.draw())
     if found.record["versions"].get("matplotlib") == matplotlib.__version__:
         assert drawn == path.with_suffix(".png").read_bytes()
