@@ -15,10 +15,10 @@ import click
 from lmcnb import __version__, places
 from lmcnb.cli import bench as benchmarks
 from lmcnb.cli import claims as verdicts
-from lmcnb.cli import compute as many
 from lmcnb.cli import execution, live, results, runner
 from lmcnb.cli import report as site
 from lmcnb.cli import store as stored
+from lmcnb.cli import workers as many
 from lmcnb.cli.text import Refused, duration, printable, table
 from lmcnb.cli.tidy import tidied
 from lmcnb.notebooks import ProjectError, find_notebooks
@@ -106,7 +106,7 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
         left = [job for job in jobs if job not in [each.job for each in again]]
         plans = runner.plans(left)
         if workers > 1:
-            many.divided(root, left, plans, profile, settings, workers=workers)
+            many.divided(root, left, plans, profile, settings, many.Workers(workers))
             many.side_by_side(left, folder, workers, lambda job: _named(profile, job))
         else:
             _one_by_one(left, folder, profile)
@@ -129,18 +129,20 @@ def _one_by_one(jobs: Sequence[runner.Job], folder: Path, profile: str) -> None:
               help="processes, ray or slurm: where the workers run.")
 @click.option("-o", "--option", "options", multiple=True, metavar="K=V",
               help="For ray (address, cpus) or slurm (submitit's, as slurm_partition); repeatable.")
+@click.option("--gpus", type=click.IntRange(0, 1), help="GPUs of each worker.  [default: 1 where this machine has one]")
 @click.option("--shard", metavar="K/N", default="1/1", help="Only part K of N of the plan, of about equal cost.")
 def compute(notebooks: Sequence[str], profile: str, settings: Sequence[str], workers: int, name: str,
-            options: Sequence[str], shard: str) -> None:
+            options: Sequence[str], gpus: int | None, shard: str) -> None:
     """Compute what notebooks need, and execute none.
 
     Any number of these may work on one store, started here or on other machines: they divide what is missing.
     A worker that is killed loses no more than a minute: another takes its work over.
     """
     root, which = _root(), many.parse_shard(shard)
+    how = many.Workers(workers, name, tuple(options), gpus)
     jobs = runner.prepare(root, notebooks, profile, settings)
     with places.pinned(root), execution.stoppable():
-        many.divided(root, jobs, runner.plans(jobs), profile, settings, which, workers, name, options)
+        many.divided(root, jobs, runner.plans(jobs), profile, settings, how, which)
 
 
 def _named(profile: str, job: runner.Job) -> str:

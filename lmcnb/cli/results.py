@@ -57,7 +57,7 @@ def saved(profile: str, job: runner.Job) -> tuple[str, ...]:
 
 def _lacking(job: runner.Job) -> str:
     """Why a notebook cannot be executed from what is there; nothing where it can."""
-    from lmcnb.cli.compute import stages
+    from lmcnb.cli.workers import stages
     from lmcnb.lab import Lab
 
     try:

@@ -37,11 +37,12 @@ class Order:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def order(root: Path, jobs: Sequence[runner.Job], profile: str, settings: Sequence[str], **how: Any) -> Order:
+def order(root: Path, jobs: Sequence[runner.Job], profile: str, settings: Sequence[str], device: str,
+          shard: tuple[int, int]) -> Order:
     """An order for these notebooks; called where the places are pinned."""
     known = {name: os.environ[name] for name in (*places.VARIABLES, "LMCNB_PROGRESS") if name in os.environ}
     names = tuple(job.notebook.stem for job in jobs)
-    return Order(root, names, profile, tuple(settings), device(), places=known, versions=versions(), **how)
+    return Order(root, names, profile, tuple(settings), device, shard, places=known, versions=versions())
 
 
 def device() -> str:
@@ -70,12 +71,13 @@ def work(given: Order) -> None:
     here = versions()
     if wrong := [f"{n} {here[n][:12]} instead of {v[:12]}" for n, v in given.versions.items() if here[n] != v]:
         raise Refused(f"a worker has {', '.join(wrong)}: install the same on every machine, as their results would mix")
-    if device() != given.device:
-        raise Refused(f"a worker computes on {device()}, and {given.device} was ordered: their results do not mix")
+    if given.device not in ("cpu", device()):
+        raise Refused(f"a worker has no GPU that torch can use, and {given.device} was ordered: give each worker one, "
+                      "or order --gpus 0")
     from lmcnb.lab import Lab
 
     jobs = runner.prepare(given.root, given.notebooks, given.profile, given.settings)
-    lab = Lab(workers=given.workers)
+    lab = Lab(given.device, workers=given.workers)
     lab.map(part(stages(runner.plans(jobs)), given.shard, lab))
 
 
@@ -136,34 +138,64 @@ def chosen(name: str, options: Iterable[str], gpus: int) -> Any:
         raise Refused(str(error)) from error
 
 
+@dataclass(frozen=True)
+class Workers:
+    """How many, where, and on what: `executor` by name with its options, and GPUs of each, None as this machine has."""
+
+    number: int = 1
+    executor: str = "processes"
+    options: tuple[str, ...] = ()
+    gpus: int | None = None
+
+    @property
+    def device(self) -> str:
+        """The kind of device that they compute on."""
+        return device() if self.gpus is None else "cuda" if self.gpus else "cpu"
+
+    @property
+    def here(self) -> bool:
+        """Whether they are processes of this machine."""
+        return self.executor == "processes"
+
+    def most(self) -> int:
+        """Their number, but of this machine's GPUs one each; a CPU may have any number."""
+        import torch
+
+        most = torch.cuda.device_count() if self.here and self.device == "cuda" else self.number
+        if self.here and not most:
+            raise Refused("--gpus 1: this machine has no GPU that torch can use; --gpus 0 computes on the processor")
+        if self.number > most:
+            click.echo(f"{most} of {self.number} workers: each takes one GPU")
+        return min(self.number, most)
+
+
 def divided(root: Path, jobs: Sequence[runner.Job], plans: Iterable[Iterable[Any]], profile: str,
-            settings: Sequence[str], shard: tuple[int, int] = (1, 1), workers: int = 1, name: str = "processes",
-            options: Sequence[str] = ()) -> None:
-    """Computes what is missing of the notebooks' plans, by so many workers of the executor with that name.
+            settings: Sequence[str], workers: Workers, shard: tuple[int, int] = (1, 1)) -> None:
+    """Computes what is missing of the notebooks' plans, or of a part of it.
 
     Raises:
-        Refused: a wrong executor or option, or more workers than GPUs. Failed: see :func:`shared`.
+        Refused: a wrong executor or option, or no GPU where one was asked for. Failed: see :func:`shared`.
     """
-    specs = stages(plans)
-    if not specs:
-        return
-    most_workers(workers, name)
-    where = chosen(name, options, int(device() == "cuda"))
-    from lmcnb.lab import Lab
+    specs, start, number = stages(plans), time.monotonic(), workers.most()
+    where = chosen(workers.executor, workers.options, int(workers.device == "cuda"))
+    words = "the plan is computed"
+    if workers.device in ("cpu", device()):  # else the keys are not known here
+        from lmcnb.lab import Lab
 
-    lab, start = Lab(progress=False), time.monotonic()
-    missing = lab.missing(part(specs, shard, lab))
-    if not missing:
-        click.echo("everything is stored already")
-        return
-    elsewhere = None if name == "processes" else places.store_root() / "progress"
-    with live(f"computing with {workers} worker{'s' * (workers > 1)}", elsewhere) as shown:
-        given = order(root, jobs, profile, settings, shard=shard)
-        if workers > 1 or elsewhere:
-            shared(given, where, workers, shown)
+        lab = Lab(workers.device, progress=False)
+        missing = len(lab.missing(part(specs, shard, lab)))
+        words = f"{missing} results computed"
+        if not missing:
+            click.echo("everything is stored already")
+            return
+    far = None if workers.here else places.store_root() / "progress"
+    with live(f"computing with {number} worker{'s' * (number > 1)}", far) as shown:
+        given = order(root, jobs, profile, settings, workers.device, shard)
+        if number > 1 or far:
+            shared(given, where, number, shown)
         else:
             work(given)
-    click.echo(f"{len(missing)} results computed in {duration(time.monotonic() - start)}")
+    click.echo(f"{words} in {duration(time.monotonic() - start)}")
 
 
 def shared(given: Order, where: Any, workers: int, shown: Live) -> None:
@@ -185,14 +217,6 @@ def shared(given: Order, where: Any, workers: int, shown: Live) -> None:
         raise Failed(f"a worker failed: {type(error).__name__}: {error}; {execution.KEPT}") from error
     finally:
         where.close()
-
-
-def most_workers(workers: int, name: str) -> None:
-    """Raises Refused where this machine has not as many GPUs as workers are asked for; a CPU may have any number."""
-    import torch
-
-    if name == "processes" and device() == "cuda" and workers > torch.cuda.device_count():
-        raise Refused(f"-j {workers}: this machine has {torch.cuda.device_count()} GPUs, and each worker takes one")
 
 
 def executed(job: runner.Job, folder: Path) -> None:

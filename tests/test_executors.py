@@ -1,0 +1,202 @@
+"""Workers without their work: who is started again, what ends all, what is refused."""
+
+import os
+import pickle
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lmcnb import places
+from lmcnb.cli import main, workers
+from lmcnb.cli.text import Interrupted, Refused
+from lmcnb.lab import executors
+from lmcnb.lab.executors import RESTARTS, Executor, Killed, Processes, executor, together
+
+
+class Made(Executor):
+    """Workers that end as they are told, in the order in which they are submitted."""
+
+    def __init__(self, *outcomes: BaseException | str | None):
+        super().__init__()
+        self.outcomes, self.submitted, self.cancelled = list(outcomes), [], []
+
+    def submit(self, number, work, *args):
+        self.submitted.append(number)
+        return MadeWorker(self, number, self.outcomes.pop(0))
+
+
+class MadeWorker:
+    def __init__(self, of: Made, number: int, outcome):
+        self.of, self.number, self.outcome = of, number, outcome
+
+    def done(self) -> bool:
+        return self.outcome != "runs on"
+
+    def error(self):
+        return self.outcome
+
+    def cancel(self) -> None:
+        self.of.cancelled.append(self.number)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(executors, "POLL_SECONDS", 0.0)
+
+
+def test_a_killed_worker_is_started_again_and_a_few_times_only():
+    lost, where = [], Made(None, Killed("out of memory"), None)
+    together(where, 2, print, lost=lambda number, why: lost.append((number, str(why))))
+    assert where.submitted == [0, 1, 1] and lost == [(1, "out of memory")]
+    where = Made(*[Killed("gone")] * (RESTARTS + 1))
+    with pytest.raises(Killed, match="gone"):
+        together(where, 1, print)
+    assert len(where.submitted) == RESTARTS + 1
+
+
+def test_an_error_ends_the_others_and_is_raised():
+    where = Made("runs on", ValueError("lower lr"), "runs on")
+    with pytest.raises(ValueError, match="lower lr"):
+        together(where, 3, print)
+    assert where.cancelled == [0, 2]
+
+
+def test_whoever_waits_may_end_it():
+    def stop() -> None:
+        raise KeyboardInterrupt
+    where = Made("runs on")
+    with pytest.raises(KeyboardInterrupt):
+        together(where, 1, print, watch=stop)
+    assert where.cancelled == [0]
+
+
+def write(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+
+
+def fail(*odd: int) -> None:
+    raise Odd(*odd) if odd else ValueError("no such data")
+
+
+class Odd(Exception):
+    """One that cannot travel."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} {b}")
+
+
+def ended(work, *args) -> BaseException | None:
+    process = Processes().submit(0, work, *args)
+    while not process.done():
+        time.sleep(0.01)
+    return process.error()
+
+
+def test_a_process_says_how_it_ended(tmp_path: Path):
+    assert ended(write, str(tmp_path / "pid")) is None and (tmp_path / "pid").read_text() != str(os.getpid())
+    error = ended(fail)
+    assert isinstance(error, ValueError) and str(error) == "no such data"
+    assert str(ended(fail, 1, 2)) == "Odd: 1 2"
+    assert isinstance(ended(os.kill, 0, signal.SIGKILL), Killed)
+    assert str(ended(os._exit, 3)).endswith("with exit status 3")
+
+
+def test_a_process_that_is_asked_to_ends():
+    process = Processes().submit(0, time.sleep, 60)
+    begun = time.monotonic()
+    process.cancel()
+    assert process.done() and time.monotonic() - begun < 15
+
+
+@pytest.mark.parametrize(("name", "options", "words"), [
+    ("rey", {}, "unknown executor 'rey'; known: processes, ray, slurm"),
+    ("processes", {"cpus": "2"}, "processes take no options; got cpus"),
+    ("slurm", {"cluster": "local", "slurm_partitions": "x"}, "slurm_partitions"),
+    ("slurm", {"cluster": "nowhere"}, "nowhere"),
+    ("slurm", {"timeout_min": "long", "cluster": "local"}, "timeout_min"),
+])
+def test_wrong_executors_and_options_are_refused(name: str, options: dict, words: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path))
+    if name == "slurm":
+        pytest.importorskip("submitit")
+    with pytest.raises(ValueError, match=words.replace("(", r"\(")):
+        executor(name, 0, options)
+
+
+@pytest.mark.parametrize(("name", "package", "extra"), [("ray", "ray", "ray"), ("slurm", "submitit", "slurm")])
+def test_a_missing_package_names_its_extra(name: str, package: str, extra: str, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"pip install 'lmcnb\[{extra}\]'"):
+        executor(name)
+
+
+def test_without_slurm_the_way_out_is_named(tmp_path: Path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="cluster=local runs its jobs on this machine"):
+        executor("slurm")
+
+
+def test_an_unknown_option_of_ray_is_refused_before_a_cluster_starts():
+    ray = pytest.importorskip("ray")
+    with pytest.raises(ValueError, match="address and cpus; got memory"):
+        executor("ray", 0, {"memory": "1"})
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--shard", "3/2"], "write K/N with 1 ≤ K ≤ N"), (["--shard", "0/2"], "--shard 0/2"), (["--shard", "x"], "as 2/8"),
+    (["--shard", "-1/2"], "--shard -1/2"), (["-j", "0"], "x>=1"), (["--executor", "rey"], "known: processes, ray"),
+    (["-o", "cpus"], "--option cpus: write NAME=VALUE"), (["-o", "cpus=2"], "processes take no options"),
+    (["--gpus", "1"], "no GPU that torch can use"),
+])
+def test_wrong_orders_are_refused_before_anything_is_computed(words: list, said: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(workers, "device", lambda: "cpu")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    result = CliRunner().invoke(main, ["compute", "00", *words])
+    assert result.exit_code == 2 and said in result.output, result.output
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.fixture
+def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> workers.Order:
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "store"))
+    root = places.project_root()
+    given = workers.order(root, [], "smoke", (), "cpu", (1, 1))
+    assert pickle.loads(pickle.dumps(given)) == given
+    return replace(given, notebooks=("00_quickstart",))
+
+
+@pytest.mark.parametrize("changed", [{"lmcnb": "0" * 40}, {"torch": "2.11.0"}])
+def test_a_worker_of_another_version_is_refused(order: workers.Order, changed: dict, tmp_path: Path):
+    with pytest.raises(Refused, match=f"{next(iter(changed))} .* instead of {next(iter(changed.values()))[:12]}"):
+        workers.work(replace(order, versions={**order.versions, **changed}))
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_worker_without_the_gpu_that_was_ordered_is_refused(order: workers.Order, monkeypatch):
+    monkeypatch.setattr(workers, "device", lambda: "cpu")
+    with pytest.raises(Refused, match="no GPU that torch can use, and cuda was ordered"):
+        workers.work(replace(order, device="cuda"))
+
+
+def test_of_gpus_each_worker_takes_one(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    assert workers.Workers(8, gpus=1).most() == 3 and "3 of 8 workers: each takes one GPU" in capsys.readouterr().out
+    assert workers.Workers(8, gpus=0).most() == 8 == workers.Workers(8, "ray", gpus=1).most()
+    seen: list = []
+    monkeypatch.setattr(executors, "_Process", lambda environment, *of: seen.append(environment))
+    for k in range(2):
+        Processes(gpus=1).submit(k, print)
+    assert seen == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+
+
+def test_an_interruption_travels_as_words():
+    assert str(executors._portable(Interrupted("cut off", 2))).endswith("cut off")
