@@ -1,5 +1,7 @@
 """Instance norm, ReLU and 2 × 2 average pool as one operation on a CPU, forwards and backwards (``fused.cpp``).
 
+With a 3 × 3 convolution before them, the gradient of its weights belongs to the operation too.
+
 Between two convolutions a ConvNet does little arithmetic and much reading and writing: three operations forwards and
 three backwards, each through all of a layer's memory. One pass over each image, while it is in the cache, does it all.
 The C++ is compiled once a machine, by whatever compiler there is, in a second; without one nothing here is used.
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-O3", "-march=native", "-Wno-psabi", "-shared", "-fPIC")
+PARTS = 8  # of a batch, each with its own sum of the weights' gradient: as many threads at most share the work
+LANES = 16  # output channels that fused.cpp keeps together
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bf16"}
 
 
@@ -58,13 +62,8 @@ def library() -> ctypes.CDLL | None:
 class _NormReluPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        weight, bias = weight.contiguous(), bias.contiguous()
-        images, channels, height, width = x.shape
-        out = torch.empty(images, channels, height // 2, width // 2, dtype=x.dtype, memory_format=torch.channels_last)
-        mean, rstd = torch.empty(2, images, channels).unbind()
-        _call("forward", x, (x, out, mean, rstd, weight, bias), ctypes.c_float(eps))
-        ctx.save_for_backward(x, mean, rstd, weight, bias)
+        out, *saved = _forward(x, weight, bias, eps)
+        ctx.save_for_backward(*saved)
         return out
 
     @staticmethod
@@ -73,24 +72,67 @@ class _NormReluPool(torch.autograd.Function):
         x, mean, rstd, weight, bias = ctx.saved_tensors
         gx, (gweight, gbias) = torch.empty_like(x), torch.empty(2, *mean.shape).unbind()
         grad = grad.contiguous(memory_format=torch.channels_last)
-        _call("backward", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias))
+        _call(f"backward_{_NAMES[x.dtype]}", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias))
         return gx, gweight.sum(0), gbias.sum(0), None
 
 
-def _call(name: str, x: Tensor, tensors: tuple[Tensor, ...], *more) -> None:
-    """Over the images of a batch, on as many threads as torch has; each image by itself, so to the same bits."""
-    function = getattr(library(), f"{name}_{_NAMES[x.dtype]}")
+class _ConvolutionNormReluPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor, offset: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+                ) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        out, *saved = _forward(F.conv2d(x, kernel, offset, padding=1), weight, bias, eps)
+        ctx.save_for_backward(x, kernel, offset, *saved)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        image, kernel, offset, x, mean, rstd, weight, bias = ctx.saved_tensors
+        parts, (channels, inputs), wanted = min(PARTS, len(x)), kernel.shape[:2], ctx.needs_input_grad[0]
+        gx = torch.empty_like(x) if wanted else x
+        gconv = torch.zeros(parts, -(-channels // LANES), inputs, 3, 3, LANES)
+        gweight, gbias = torch.empty(2, *mean.shape).unbind()
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        _call("backward_convolution", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias, image, gconv),
+              inputs, int(wanted), parts=parts)
+        gkernel = gconv.sum(0).permute(0, 4, 1, 2, 3).flatten(0, 1)[:channels].contiguous(
+            memory_format=torch.channels_last)
+        gimage = torch.ops.aten.convolution_backward(gx, image, kernel, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
+                                                     [True, False, False])[0] if wanted else None
+        # What is added to a whole channel, the norm takes away.
+        return gimage, gkernel, None if offset is None else torch.zeros_like(offset), gweight.sum(0), gbias.sum(0), None
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
+    """The result, and what its gradient needs."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight, bias = weight.contiguous(), bias.contiguous()
+    images, channels, height, width = x.shape
+    out = torch.empty(images, channels, height // 2, width // 2, dtype=x.dtype, memory_format=torch.channels_last)
+    mean, rstd = torch.empty(2, images, channels).unbind()
+    _call(f"forward_{_NAMES[x.dtype]}", x, (x, out, mean, rstd, weight, bias), ctypes.c_float(eps))
+    return out, x, mean, rstd, weight, bias
+
+
+def _call(name: str, x: Tensor, tensors: tuple[Tensor, ...], *more, parts: int | None = None) -> None:
+    """Over the images of a batch in parts, on as many threads as torch has.
+
+    An image's results do not depend on its part; sums over a part do, so whoever wants these says how many there are.
+    """
+    function = getattr(library(), name)
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in tensors]
     images, channels, height, width = x.shape
     threads = min(torch.get_num_threads(), images)
+    parts = parts or threads
 
-    def part(k: int) -> None:
-        first, last = images * k // threads, images * (k + 1) // threads
-        function(*pointers, first, last, height, width, channels, *more)
+    def run(part: int) -> None:
+        function(*pointers, part, parts, images, height, width, channels, *more)
     if threads == 1:
-        part(0)
+        for part in range(parts):
+            run(part)
     else:
-        list(_pool(threads).map(part, range(threads)))
+        list(_pool(threads).map(run, range(parts)))
 
 
 @cache
@@ -108,6 +150,27 @@ def norm_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -
     return _NormReluPool.apply(x, weight, bias, eps)
 
 
+def convolution_norm_relu_pool(x: Tensor, kernel: Tensor, offset: Tensor | None, weight: Tensor, bias: Tensor,
+                               eps: float = 1e-5) -> Tensor:
+    """:func:`norm_relu_pool` of a 3 × 3 convolution (stride and padding 1) of x [B, C, H, W], all float32.
+
+    Args:
+        kernel: [O, C, 3, 3]. offset: [O], or none; its gradient is zero, as the norm takes away what it adds.
+    """
+    return _ConvolutionNormReluPool.apply(x, kernel, offset, weight, bias, eps)
+
+
+class Deferred(nn.Module):
+    """A 3 × 3 convolution under its name: hands input and weights on to the :class:`NormReluPool` that follows."""
+
+    def __init__(self, convolution: nn.Conv2d):
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        return x, self.weight, self.bias
+
+
 class NormReluPool(nn.Module):
     """A norm, a ReLU and a pool in one; ``weight`` and ``bias`` are the norm's, under its name."""
 
@@ -115,7 +178,11 @@ class NormReluPool(nn.Module):
         super().__init__()
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | tuple[Tensor, Tensor, Tensor | None]) -> Tensor:
+        if isinstance(x, tuple):
+            if x[0].dtype == torch.float32 and x[0].device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+                return convolution_norm_relu_pool(*x, self.weight, self.bias, self.eps)
+            x = F.conv2d(*x, padding=1)
         if x.dtype in _NAMES and x.device.type == "cpu":
             return norm_relu_pool(x, self.weight, self.bias, self.eps)
         return F.avg_pool2d(F.group_norm(x, len(self.weight), self.weight, self.bias, self.eps).relu(), 2)
@@ -124,7 +191,8 @@ class NormReluPool(nn.Module):
 def fuse(module: nn.Module) -> int:
     """Replaces norm, ReLU, pool wherever they follow each other in an ``nn.Sequential``; how many times it did.
 
-    Names of parameters stay: the norm's place is taken, ReLU and pool become identities.
+    A 3 × 3 convolution before them is replaced too. Names of parameters stay: the norm's place is taken, ReLU and pool
+    become identities.
     """
     count = 0
     for parent in module.modules():
@@ -133,8 +201,16 @@ def fuse(module: nn.Module) -> int:
                 norm, relu, pool = parent[i], parent[i + 1], parent[i + 2]
                 if isinstance(norm, nn.GroupNorm) and _are(norm, relu, pool):
                     parent[i], parent[i + 1], parent[i + 2] = NormReluPool(norm), nn.Identity(), nn.Identity()
+                    if i and _is_plain(parent[i - 1]):
+                        parent[i - 1] = Deferred(parent[i - 1])
                     count += 1
     return count
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    plain = nn.Conv2d(1, 1, 3, padding=1)
+    return type(layer) is nn.Conv2d and all(getattr(layer, n) == getattr(plain, n) for n in (
+        "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"))
 
 
 def _are(norm: nn.GroupNorm, relu: nn.Module, pool: nn.Module) -> bool:

@@ -105,7 +105,7 @@ def mode(net: Net, device: torch.device) -> str:
     """What of the rules' inputs a key must hold."""
     if device.type == "cuda":
         return "graph" if capturable(net) else "eager"
-    fast = ["fused"] * (not tiny(net) and fuses(net)) + ["compiled loss"] * compiles(net)
+    fast = ["fused blocks"] * (not tiny(net) and fuses(net)) + ["compiled loss"] * compiles(net)
     return " ".join(fast) or "eager"
 
 
