@@ -15,7 +15,7 @@ from torch import Tensor
 
 import lmcnb
 from benchmarks._shared import DEVICE, Case, about, random_data, side_by_side
-from lmcnb.kernel.fused import fuses
+from lmcnb.kernel.layers import fuses
 from lmcnb.kernel.strategies import settled
 from lmcnb.kernel.training import fit
 from lmcnb.models import initialise

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lmcnb import Net
 from lmcnb.kernel import fused
-from lmcnb.kernel.fused import convolution_norm_relu_pool, fuse, fuses, norm_relu_pool
+from lmcnb.kernel.fused import convolution, convolution_norm_relu_pool, norm_relu_pool
+from lmcnb.kernel.layers import fuse, fuses
 from lmcnb.kernel.step import layout_of
 from lmcnb.kernel.training import evaluate, fit
 

@@ -144,43 +144,50 @@ __attribute__((noinline)) void add_taps(const float* x, const int* start, const 
     for (int i = 0; i < S * 3 * V; i++) store<false>(sums + i * L, a[i]);
 }
 
-// The gradient of a 3 x 3 convolution's weights: for each tap the sum over all pixels of x, moved by it, times g. Rows
-// of pixels have a zero between them in x and g, so that a run of rows is one sum.
+// The gradient of a 3 x 3 convolution's weights: for each tap the sum over all pixels of x, moved by it, times g. A zero
+// stands between rows of pixels, and a row of zeros between images, so that a run of rows is one sum.
 class WeightGradient {
-    const int height, width, in, out, pitch, plane, block;  // block: rows whose g stays in the first cache
-    std::vector<float> planes;                              // x: [in, height + 2, pitch], and one more zero
-    std::vector<vf> panel;                                  // g of a block and N outputs: [block, pitch, N]
-    std::vector<int> start;                                 // [in, 3]: where in planes the taps of a row begin
+    const int height, width, in, out, pitch, rows, plane;
+    std::vector<float> planes;  // x: [in, rows + 2, pitch], and one more zero
+    std::vector<vf> panel;      // g, N outputs of some rows that stay in the first cache: [rows, pitch, N]
+    std::vector<int> start;     // [in, 3]: where in planes the taps of a row begin
 
   public:
+    const int together;  // images in one sum: small ones would leave too little between reading and writing the sums
+
     WeightGradient(int H, int W, int in, int out)
-        : height(H), width(W), in(in), out(out), pitch(W + 1), plane(pitch * (H + 2)),
-          block(std::max(1, std::min(H, 256 / W))), planes((int64_t)in * plane + 1),
-          panel((int64_t)block * pitch * V), start(3 * in) {
+        : height(H), width(W), in(in), out(out), pitch(W + 1), rows(group(H, W) * (H + 1) - 1),
+          plane(pitch * (rows + 2)), planes((int64_t)in * plane + 1), panel((int64_t)rows * pitch * V), start(3 * in),
+          together(group(H, W)) {
         for (int s = 0; s < 3 * in; s++) start[s] = s / 3 * plane + s % 3 * pitch;
     }
 
     int64_t size() const { return (int64_t)(out + N - 1) / N * N * in * 9; }
 
-    // Adds one image's: x [H, W, in], g [H, W, out]; sums [out / N upwards, in, 3, 3, N].
-    void add(const float* x, const float* g, float* sums) {
+    // Adds that of some images, at most ``together``: x [images, H, W, in], g [images, H, W, out];
+    // sums [out / N upwards, in, 3, 3, N].
+    void add(const float* x, const float* g, int images, float* sums) {
         for (int c = 0; c < in; c++)
-            for (int i = 0; i < height; i++)
-                for (int j = 0; j < width; j++)
-                    planes[(int64_t)c * plane + (i + 1) * pitch + j + 1] = x[((int64_t)i * width + j) * in + c];
-        for (int i = 0; i < height; i += block)
+            for (int i = 0; i < images * height; i++) {
+                float* to = &planes[(int64_t)c * plane + (i + i / height + 1) * pitch + 1];
+                for (int j = 0; j < width; j++) to[j] = x[((int64_t)i * width + j) * in + c];
+            }
+        const int block = together > 1 ? images * height : std::max(1, std::min(height, 256 / width));
+        for (int i = 0; i < images * height; i += block)
             for (int o = 0; o < out; o += N) {
-                const int rows = std::min(block, height - i);
-                pack(g + (int64_t)i * width * out + o, rows, std::min(N, out - o));
-                add_rows(&planes[i * pitch], rows * pitch, sums + (int64_t)o * 9 * in);
+                const int some = std::min(block, images * height - i);
+                pack(g + (int64_t)i * width * out + o, some, std::min(N, out - o));
+                add_rows(&planes[i * pitch], (some + (some - 1) / height) * pitch, sums + (int64_t)o * 9 * in);
             }
     }
 
   private:
-    void pack(const float* g, int rows, int outputs) {
-        for (int i = 0; i < rows; i++)
+    static int group(int H, int W) { return H * W < 64 ? 256 / (H * W) : 1; }
+
+    void pack(const float* g, int some, int outputs) {
+        for (int i = 0; i < some; i++)
             for (int j = 0; j < width; j++, g += out) {
-                vf* to = &panel[((int64_t)i * pitch + j) * V];
+                vf* to = &panel[((int64_t)(i + i / height) * pitch + j) * V];
                 if (outputs == N) memcpy(to, g, 4 * N);
                 else memcpy(to, g, 4 * outputs);
             }
@@ -239,19 +246,32 @@ template <typename T> void backward(const T* x, const T* gout, const float* mean
 EXPORT(float, float32)
 EXPORT(bf16, bf16)
 
-// The same where x is a 3 x 3 convolution of image [B, H, W, in]; gx of one image alone where ``keep`` is 0. gconv
-// [parts, C / N upwards, in, 3, 3, N] begins at zero.
+// The gradient of the weights of a 3 x 3 convolution of x [B, H, W, C]: gweight [parts, O / N upwards, C, 3, 3, N] begins
+// at zero.
+extern "C" void weight_gradient(const float* x, const float* gout, float* gweight, int part, int parts, int B, int H,
+                                int W, int C, int O) {
+    WeightGradient gradient(H, W, C, O);
+    const int64_t last = (int64_t)B * (part + 1) / parts, size = (int64_t)H * W;
+    for (int64_t b = (int64_t)B * part / parts; b < last; b += gradient.together)
+        gradient.add(x + b * size * C, gout + b * size * O, std::min<int64_t>(gradient.together, last - b),
+                     gweight + part * gradient.size());
+}
+
+// Both where x is a 3 x 3 convolution of image [B, H, W, in]; where ``keep`` is 0, nothing is written to gx.
 extern "C" void backward_convolution(const float* x, const float* gout, const float* mean, const float* rstd,
                                      const float* weight, const float* bias, float* gx, float* gweight, float* gbias,
                                      const float* image, float* gconv, int part, int parts, int B, int H, int W, int C,
                                      int in, int keep) {
     const Shape s{H, W, C};
     WeightGradient gradient(H, W, in, C);
-    std::vector<float> aside(keep ? 0 : s.size());
-    IMAGES {
-        float* g = keep ? gx + b * s.size() : aside.data();
-        backward(x + b * s.size(), gout + b * s.pooled(), mean + b * C, rstd + b * C, weight, bias, g, gweight + b * C,
-                 gbias + b * C, s);
-        gradient.add(image + b * H * W * in, g, gconv + (int64_t)part * gradient.size());
+    std::vector<float> aside(keep ? 0 : gradient.together * s.size());
+    const int64_t last = (int64_t)B * (part + 1) / parts;
+    for (int64_t first = (int64_t)B * part / parts; first < last; first += gradient.together) {
+        const int images = std::min<int64_t>(gradient.together, last - first);
+        float* g = keep ? gx + first * s.size() : aside.data();
+        for (int64_t b = first; b < first + images; b++)
+            backward(x + b * s.size(), gout + b * s.pooled(), mean + b * C, rstd + b * C, weight, bias,
+                     g + (b - first) * s.size(), gweight + b * C, gbias + b * C, s);
+        gradient.add(image + first * H * W * in, g, images, gconv + part * gradient.size());
     }
 }
