@@ -1,6 +1,8 @@
 """Layers with a faster form on a CPU (:mod:`.fused`), put into a network in place of its own."""
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -74,9 +76,10 @@ def quicken(module: nn.Module) -> int:
     """
     count = 0
     for layer in module.modules():
-        plain = _is_plain(layer) and layer.out_channels >= LANES
-        if plain or type(layer) is nn.Conv2d and is_strided_pointwise(layer) and layer.padding == (0, 0):
-            layer.__class__, count = Convolution if plain else StridedPointwise, count + 1
+        if _is_plain(layer) and layer.out_channels >= LANES:
+            layer.__class__, count = Convolution, count + 1
+        elif type(layer) is nn.Conv2d and is_strided_pointwise(layer) and layer.padding == (0, 0):
+            layer.__class__, count = StridedPointwise, count + 1
     return count
 
 
@@ -98,7 +101,7 @@ def is_strided_pointwise(layer: nn.Module) -> bool:
             and layer.kernel_size == (1, 1) and layer.stride != (1, 1))
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     plain = nn.Conv2d(1, 1, 3, padding=1)
     return type(layer) is nn.Conv2d and all(getattr(layer, n) == getattr(plain, n) for n in (
         "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"))
