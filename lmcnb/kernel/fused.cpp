@@ -144,8 +144,8 @@ __attribute__((noinline)) void add_taps(const float* x, const int* start, const 
     for (int i = 0; i < S * 3 * V; i++) store<false>(sums + i * L, a[i]);
 }
 
-// The gradient of a 3 x 3 convolution's weights: for each tap the sum over all pixels of x, moved by it, times g. A zero
-// stands between rows of pixels, and a row of zeros between images, so that a run of rows is one sum.
+// The gradient of a 3 x 3 convolution's weights: for each tap the sum over all pixels of x, moved by it, times g.
+// Between rows of pixels stands a zero, and between images a row of them, so that a run of rows is one sum.
 class WeightGradient {
     const int height, width, in, out, pitch, rows, plane;
     std::vector<float> planes;  // x: [in, rows + 2, pitch], and one more zero
@@ -246,8 +246,8 @@ template <typename T> void backward(const T* x, const T* gout, const float* mean
 EXPORT(float, float32)
 EXPORT(bf16, bf16)
 
-// The gradient of the weights of a 3 x 3 convolution of x [B, H, W, C]: gweight [parts, O / N upwards, C, 3, 3, N] begins
-// at zero.
+// The gradient of the weights of a 3 x 3 convolution of x [B, H, W, C]: gweight [parts, O / N upwards, C, 3, 3, N]
+// begins at zero.
 extern "C" void weight_gradient(const float* x, const float* gout, float* gweight, int part, int parts, int B, int H,
                                 int W, int C, int O) {
     WeightGradient gradient(H, W, C, O);
