@@ -59,7 +59,8 @@ def settings(quick: bool) -> list[Setting]:
 def plain(s: Setting) -> Tensor:
     """Losses [steps] of the loop that one would write."""
     recipe, losses = s.recipe(), []
-    module = plain_module(s.net, initialise(s.net, 0)[0]).to(DEVICE)
+    params, buffers = initialise(s.net, 0)
+    module = plain_module(s.net, params | buffers).to(DEVICE)
     optimiser = torch.optim.SGD(module.parameters(), recipe.lr, momentum=recipe.momentum,
                                 weight_decay=recipe.weight_decay)
     drawn = draws(recipe, 0, 0, s.steps, s.train)

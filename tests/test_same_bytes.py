@@ -132,7 +132,8 @@ def test_the_way_of_execution_is_in_the_key_and_follows_a_rule(lab: Lab, monkeyp
         monkeypatch.setattr("lmcnb.kernel.strategies.can_compile", lambda there=compiled: there)
         found.add((execution(large, cpu)["mode"], another(lab).key(large)))
         assert execution(small, cpu)["mode"] == "eager"
-    assert {mode for mode, _ in found} == {"fused compiled loss", "fused", "compiled loss", "eager"}
+    assert {mode for mode, _ in found} == {
+        "fused blocks compiled loss, own convolutions", "fused blocks", "compiled loss, own convolutions", "eager"}
     assert len({key for _, key in found}) == 4
 
 

@@ -70,7 +70,7 @@ def test_evaluation_is_the_same_looped_and_stacked(net: Net):
 
 
 def test_the_compiled_step_equals_the_loop():
-    net = Net(name="convnet1", channels=1, size=8, width=2)
+    net = Net(name="convnet1", channels=1, size=8, width=16)  # wide enough for our own convolution
     params, buffers = start(net, 0)
     masks = random_masks(net, params)
     recipe = QUICK.but(augment="flip_crop")

@@ -1,8 +1,10 @@
-"""Instance norm, ReLU and 2 × 2 average pool as one operation on a CPU, forwards and backwards (``fused.cpp``).
+"""Operations with a faster form on a CPU (``fused.cpp``): instance norm, ReLU and pool as one; a kernel's gradient.
 
-Between two convolutions a ConvNet does little arithmetic and much reading and writing: three operations forwards and
-three backwards, each through all of a layer's memory. One pass over each image, while it is in the cache, does it all.
-The C++ is compiled once a machine, by whatever compiler there is, in a second; without one nothing here is used.
+oneDNN, PyTorch's library, computes the gradient of a convolution's kernel at half the speed of a matrix product or
+less; here it runs at that speed. Between two convolutions a ConvNet does little arithmetic and much reading and
+writing: norm, ReLU and 2 × 2 average pool are three operations forwards and three backwards, each through all of a
+layer's memory. One pass over each image, while it is in the cache, does it all. The C++ is compiled once a machine, by
+whatever compiler there is, in a few seconds; without one nothing here is used.
 """
 from __future__ import annotations
 
@@ -20,17 +22,19 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..models import Net, per_network
 from ..places import cache_root
 
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-O3", "-march=native", "-Wno-psabi", "-shared", "-fPIC")
-_NAMES = {torch.float32: "float32", torch.bfloat16: "bf16"}
+PARTS = 8  # of a batch, each with its own sum of the weights' gradient: as many threads at most share the work
+LANES = 16  # output channels that fused.cpp keeps together
+_LAST = torch.channels_last
+NAMES = {torch.float32: "float32", torch.bfloat16: "bf16"}
 
 
 @cache
@@ -58,13 +62,8 @@ def library() -> ctypes.CDLL | None:
 class _NormReluPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        weight, bias = weight.contiguous(), bias.contiguous()
-        images, channels, height, width = x.shape
-        out = torch.empty(images, channels, height // 2, width // 2, dtype=x.dtype, memory_format=torch.channels_last)
-        mean, rstd = torch.empty(2, images, channels).unbind()
-        _call("forward", x, (x, out, mean, rstd, weight, bias), ctypes.c_float(eps))
-        ctx.save_for_backward(x, mean, rstd, weight, bias)
+        out, *saved = _forward(x, weight, bias, eps)
+        ctx.save_for_backward(*saved)
         return out
 
     @staticmethod
@@ -72,25 +71,109 @@ class _NormReluPool(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         x, mean, rstd, weight, bias = ctx.saved_tensors
         gx, (gweight, gbias) = torch.empty_like(x), torch.empty(2, *mean.shape).unbind()
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        _call("backward", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias))
+        grad = grad.contiguous(memory_format=_LAST)
+        _call(f"backward_{NAMES[x.dtype]}", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias))
         return gx, gweight.sum(0), gbias.sum(0), None
 
 
-def _call(name: str, x: Tensor, tensors: tuple[Tensor, ...], *more) -> None:
-    """Over the images of a batch, on as many threads as torch has; each image by itself, so to the same bits."""
-    function = getattr(library(), f"{name}_{_NAMES[x.dtype]}")
+class _ConvolutionNormReluPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor, offset: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+                ) -> Tensor:
+        x = x.contiguous(memory_format=_LAST)
+        out, *saved = _forward(F.conv2d(x, kernel, offset, padding=1), weight, bias, eps)
+        ctx.save_for_backward(x, kernel, offset, *saved)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        image, kernel, offset, x, mean, rstd, weight, bias = ctx.saved_tensors
+        wanted, sums = ctx.needs_input_grad[0], _sums(kernel, len(x))
+        gx, (gweight, gbias) = torch.empty_like(x) if wanted else x, torch.empty(2, *mean.shape).unbind()
+        grad = grad.contiguous(memory_format=_LAST)
+        _call("backward_convolution", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias, image, sums),
+              kernel.shape[1], int(wanted), parts=len(sums))
+        gimage = _input_gradient(gx, image, kernel) if wanted else None
+        # What is added to a whole channel, the norm takes away.
+        goffset = None if offset is None else torch.zeros_like(offset)
+        return gimage, _summed(sums, kernel), goffset, gweight.sum(0), gbias.sum(0), None
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor, offset: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        ctx.biased = offset is not None
+        return F.conv2d(x, kernel, offset, padding=1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, kernel = ctx.saved_tensors
+        gx = _input_gradient(grad, x, kernel) if ctx.needs_input_grad[0] else None
+        return gx, kernel_gradient(x, grad, kernel), grad.sum((0, 2, 3)) if ctx.biased else None
+
+
+@torch.library.custom_op("lmcnb::kernel_gradient", mutates_args=())  # one node for torch.compile
+def kernel_gradient(x: Tensor, grad: Tensor, kernel: Tensor) -> Tensor:
+    """Of a 3 × 3 convolution (stride and padding 1): float32 [O, C, 3, 3] for x [B, C, H, W], grad [B, O, H, W]."""
+    x, grad = (t.contiguous(memory_format=_LAST) for t in (x, grad))
+    sums = _sums(kernel, len(x))
+    _call("weight_gradient", x, (x, grad, sums), len(kernel), parts=len(sums))
+    return _summed(sums, kernel)
+
+
+@kernel_gradient.register_fake
+def _(x: Tensor, grad: Tensor, kernel: Tensor) -> Tensor:
+    return torch.empty_like(kernel, memory_format=_LAST)
+
+
+def _sums(kernel: Tensor, images: int) -> Tensor:
+    """Where each part of a batch adds up its gradient of a kernel [O, C, 3, 3]; a large one has fewer parts."""
+    outputs, inputs = kernel.shape[:2]
+    parts = min(PARTS, images, max(2, 2 ** 21 // kernel.numel()))
+    return torch.zeros(parts, -(-outputs // LANES), inputs, 3, 3, LANES)
+
+
+def _summed(sums: Tensor, kernel: Tensor) -> Tensor:
+    gradient = sums.sum(0).permute(0, 4, 1, 2, 3).flatten(0, 1)[:len(kernel)]
+    return gradient.contiguous(memory_format=_LAST)
+
+
+def _input_gradient(grad: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
+    return torch.ops.aten.convolution_backward(grad, x, kernel, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
+                                               [True, False, False])[0]
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
+    """The result, and what its gradient needs."""
+    x = x.contiguous(memory_format=_LAST)
+    weight, bias = weight.contiguous(), bias.contiguous()
+    images, channels, height, width = x.shape
+    out = torch.empty(images, channels, height // 2, width // 2, dtype=x.dtype, memory_format=_LAST)
+    mean, rstd = torch.empty(2, images, channels).unbind()
+    _call(f"forward_{NAMES[x.dtype]}", x, (x, out, mean, rstd, weight, bias), ctypes.c_float(eps))
+    return out, x, mean, rstd, weight, bias
+
+
+def _call(name: str, x: Tensor, tensors: tuple[Tensor, ...], *more, parts: int | None = None) -> None:
+    """Over the images of a batch in parts, on as many threads as torch has.
+
+    An image's results do not depend on its part; sums over a part do, so whoever wants these says how many there are.
+    """
+    function = getattr(library(), name)
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in tensors]
     images, channels, height, width = x.shape
     threads = min(torch.get_num_threads(), images)
+    parts = parts or threads
 
-    def part(k: int) -> None:
-        first, last = images * k // threads, images * (k + 1) // threads
-        function(*pointers, first, last, height, width, channels, *more)
+    def run(part: int) -> None:
+        function(*pointers, part, parts, images, height, width, channels, *more)
     if threads == 1:
-        part(0)
+        for part in range(parts):
+            run(part)
     else:
-        list(_pool(threads).map(part, range(threads)))
+        list(_pool(threads).map(run, range(parts)))
 
 
 @cache
@@ -108,47 +191,19 @@ def norm_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -
     return _NormReluPool.apply(x, weight, bias, eps)
 
 
-class NormReluPool(nn.Module):
-    """A norm, a ReLU and a pool in one; ``weight`` and ``bias`` are the norm's, under its name."""
+def convolution_norm_relu_pool(x: Tensor, kernel: Tensor, offset: Tensor | None, weight: Tensor, bias: Tensor,
+                               eps: float = 1e-5) -> Tensor:
+    """:func:`norm_relu_pool` of a 3 × 3 convolution (stride and padding 1) of x [B, C, H, W], all float32.
 
-    def __init__(self, norm: nn.GroupNorm):
-        super().__init__()
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype in _NAMES and x.device.type == "cpu":
-            return norm_relu_pool(x, self.weight, self.bias, self.eps)
-        return F.avg_pool2d(F.group_norm(x, len(self.weight), self.weight, self.bias, self.eps).relu(), 2)
-
-
-def fuse(module: nn.Module) -> int:
-    """Replaces norm, ReLU, pool wherever they follow each other in an ``nn.Sequential``; how many times it did.
-
-    Names of parameters stay: the norm's place is taken, ReLU and pool become identities.
+    Args:
+        kernel: [O, C, 3, 3]. offset: [O], or none; its gradient is zero, as the norm takes away what it adds.
     """
-    count = 0
-    for parent in module.modules():
-        if isinstance(parent, nn.Sequential):
-            for i in range(len(parent) - 2):
-                norm, relu, pool = parent[i], parent[i + 1], parent[i + 2]
-                if isinstance(norm, nn.GroupNorm) and _are(norm, relu, pool):
-                    parent[i], parent[i + 1], parent[i + 2] = NormReluPool(norm), nn.Identity(), nn.Identity()
-                    count += 1
-    return count
+    return _ConvolutionNormReluPool.apply(x, kernel, offset, weight, bias, eps)
 
 
-def _are(norm: nn.GroupNorm, relu: nn.Module, pool: nn.Module) -> bool:
-    plain = nn.AvgPool2d(2)
-    return (norm.affine and norm.num_groups == norm.num_channels and type(relu) is nn.ReLU
-            and type(pool) is nn.AvgPool2d and _pair(pool.kernel_size) == _pair(pool.stride) == (2, 2)
-            and all(getattr(pool, n) == getattr(plain, n) for n in ("padding", "ceil_mode", "divisor_override")))
+def convolution(x: Tensor, kernel: Tensor, offset: Tensor | None = None) -> Tensor:
+    """The 3 × 3 convolution (stride and padding 1) of float32 x [B, C, H, W] with kernel [O, C, 3, 3], channels last.
 
-
-def _pair(sides: int | tuple[int, int]) -> tuple[int, int]:
-    return (sides, sides) if isinstance(sides, int) else sides
-
-
-@per_network(256)
-def fuses(net: Net) -> bool:
-    """Whether a CPU runs this network with the fused operation: it has the three in a row, and they can be built."""
-    return fuse(net.build()) > 0 and library() is not None
+    The gradient of the kernel is ours; all else is PyTorch's.
+    """
+    return _Convolution.apply(x, kernel, offset)

@@ -13,10 +13,11 @@ from ..models import Net, per_network
 from ..params import Params, clone, size
 from .attention import attention_on
 from .augment import apply
-from .fused import fuse
+from .layers import is_strided_pointwise
 from .randomness import refuse_random
 from .recipe import Recipe
 
+Layers = Callable[[nn.Module], int]
 _foreach_add = torch._foreach_add  # pyright: ignore[reportPrivateImportUsage]  # what torch.optim uses
 
 
@@ -37,9 +38,9 @@ class State:
         return State(clone(params), clone(buffers), zeros, step, torch.zeros(size(params), 0))
 
 
-def make_loss(net: Net, recipe: Recipe, fused: bool = False) -> Callable:
+def make_loss(net: Net, recipe: Recipe, layers: Layers | None = None) -> Callable:
     """``loss(params, buffers, x, y, draws)``: one model's training loss on an augmented batch, and its new buffers."""
-    call, cutmix = caller(net, True, recipe.precision, fused), recipe.augmentation.cutmix
+    call, cutmix = caller(net, True, recipe.precision, layers), recipe.augmentation.cutmix
 
     def loss(params, buffers, x, y, draws):
         buffers = clone(buffers)  # BatchNorm writes its running statistics here
@@ -78,14 +79,14 @@ def make_step(net: Net, recipe: Recipe) -> Callable:
     return step
 
 
-def make_first_order_step(net: Net, recipe: Recipe, fused: bool = False,
+def make_first_order_step(net: Net, recipe: Recipe, layers: Layers | None = None,
                           compiled: Callable[[Callable], Callable] = lambda loss: loss) -> Callable:
     """:func:`make_step` for one model alone: prepares for no second derivative, updates all tensors in one call.
 
     ``compiled`` may compile the loss, forwards and backwards. The augmentation, a small part of a step, stays outside,
     which halves the time to compile.
     """
-    train, layout = compiled(make_loss(net, recipe, fused)), layout_of(net, recipe, fused)
+    train, layout = compiled(make_loss(net, recipe, layers)), layout_of(net, recipe, layers)
     augment, decay, beta = recipe.augmentation, recipe.weight_decay, recipe.momentum
 
     def step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr):
@@ -106,36 +107,37 @@ def make_first_order_step(net: Net, recipe: Recipe, fused: bool = False,
     return step
 
 
-def layout_of(net: Net, recipe: Recipe, fused: bool) -> torch.memory_format:
-    """bfloat16's matrix units and the fused operation take channels last; other float32 kernels lose by it.
+def layout_of(net: Net, recipe: Recipe, layers: Layers | None) -> torch.memory_format:
+    """bfloat16's matrix units and the faster layers take channels last; other float32 kernels lose by it.
 
-    Networks with strided 1 × 1 convolutions never do: oneDNN's gradient of these writes beyond its memory where there
-    are few channels (torch 2.14, AVX2, float32).
+    Networks with strided 1 × 1 convolutions of PyTorch's never do (:class:`.layers.StridedPointwise` says why).
     """
-    wanted = (fused or recipe.precision == "bf16") and not _strided_pointwise(net)
+    wanted = (layers or recipe.precision == "bf16") and not _strided_pointwise(net, layers)
     return torch.channels_last if wanted else torch.contiguous_format
 
 
 @per_network(256)
-def _strided_pointwise(net: Net) -> bool:
-    return any(isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.stride != (1, 1)
-               for m in net.build().modules())
+def _strided_pointwise(net: Net, layers: Layers | None) -> bool:
+    module = net.build()
+    if layers:
+        layers(module)
+    return any(map(is_strided_pointwise, module.modules()))
 
 
-def caller(net: Net, training: bool, precision: str = "float32", fused: bool = False
+def caller(net: Net, training: bool, precision: str = "float32", layers: Layers | None = None
            ) -> Callable[[Params, Params, Tensor], Tensor]:
     """``call(params, buffers, x)``: float32 logits [B, classes] of the network as a pure function.
 
     Args:
         precision: "bf16" rounds the factors of convolutions and matrix products, and the activations between them, to
             bfloat16; sums within a product, weights, statistics of norms and logits stay float32.
-        fused: run norm, ReLU and pool as one operation (:mod:`.fused`); it has a first derivative only.
+        layers: puts layers of :mod:`.layers` into the network; they have a first derivative only.
     """
     module = net.build().train(training)
     if training:
         refuse_random(net)
-    if fused:
-        fuse(module)
+    if layers:
+        layers(module)
 
     def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
         # Buffers go in by reference: functional_call lets BatchNorm update them in place.
@@ -148,12 +150,12 @@ def caller(net: Net, training: bool, precision: str = "float32", fused: bool = F
     return rounded if precision == "bf16" else call
 
 
-def make_score(net: Net, fused: bool = False) -> Callable:
+def make_score(net: Net, layers: Layers | None = None) -> Callable:
     """``score(params, buffers, x, y)``: float32 [2], summed cross-entropy and number of errors of one model."""
-    call = caller(net, False, fused=fused)
+    call = caller(net, False, layers=layers)
 
     def score(params, buffers, x, y):
-        logits = call(params, buffers, x.contiguous(memory_format=torch.channels_last) if fused else x)
+        logits = call(params, buffers, x.contiguous(memory_format=torch.channels_last) if layers else x)
         hard = y if y.ndim == 1 else y.argmax(1)
         wrong = (logits.argmax(1) != hard).sum()
         return torch.stack([F.cross_entropy(logits, y, reduction="sum"), wrong.float()])

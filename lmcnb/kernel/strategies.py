@@ -19,11 +19,11 @@ from ..data import Images
 from ..models import Net, per_network
 from ..params import Params, laid_out, select, size
 from .capturable import capturable
-from .fused import fuses
 from .graph import replayed
+from .layers import fuse, fuses, quicken, quickens
 from .recipe import Recipe
 from .sizes import stack_size
-from .step import State, layout_of, make_first_order_step, make_score, make_step
+from .step import Layers, State, layout_of, make_first_order_step, make_score, make_step
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +38,19 @@ def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
     if strategy in ("vmap", "graph"):
         return torch.vmap(make_step(net, recipe), in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
     if strategy == "compiled":
-        return make_first_order_step(net, recipe, compiled=compiled)
-    return make_first_order_step(net, recipe, fused=strategy == "fused")
+        return make_first_order_step(net, recipe, _layers(net, strategy), compiled)
+    return make_first_order_step(net, recipe, _layers(net, strategy))
+
+
+def _layers(net: Net, strategy: str) -> Layers | None:
+    if strategy == "compiled":
+        return quicken if quickens(net) else None
+    return fuse if strategy == "fused" else None
 
 
 @per_network(32)
 def _score(net: Net, strategy: str, shape: tuple) -> Callable:
-    score = make_score(net, fused=strategy == "fused")
+    score = make_score(net, fuse if strategy == "fused" else None)
     if strategy == "vmap":
         return torch.vmap(score, in_dims=(0, 0, None, None))
     return compiled(score) if strategy == "compiled" else score
@@ -105,7 +111,9 @@ def mode(net: Net, device: torch.device) -> str:
     """What of the rules' inputs a key must hold."""
     if device.type == "cuda":
         return "graph" if capturable(net) else "eager"
-    fast = ["fused"] * (not tiny(net) and fuses(net)) + ["compiled loss"] * compiles(net)
+    fast = ["fused blocks"] * (not tiny(net) and fuses(net))
+    if compiles(net):
+        fast.append("compiled loss, own convolutions" if quickens(net) else "compiled loss")
     return " ".join(fast) or "eager"
 
 
@@ -128,7 +136,7 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
         step = _step(net, _neutral(recipe), way, shape)
         if way == "graph":
             return replayed(step, inputs, stack_size(data.x.device, net, recipe.batch), lambda: run_by("loop"))
-        return _runner(step, way, layout_of(net, recipe, way == "fused"), inputs)
+        return _runner(step, way, layout_of(net, recipe, _layers(net, way)), inputs)
     return run_by(strategy)
 
 
