@@ -57,6 +57,10 @@ class Stage(Spec):
         recipe = getattr(self, "recipe", None)
         return recipe.batch if recipe else 64
 
+    def numerics(self) -> str:
+        """What of its own way to compute decides its bits, beside device and network: a part of the key."""
+        return ""
+
     def cost(self, data: Data) -> float:
         """Rough work in training images (forward and backward): the unit of progress bars and estimates of time."""
         return 1.0
