@@ -25,7 +25,7 @@ def execution(spec: Any, device: torch.device) -> dict[str, str]:
     """What of the way a stage is run decides its bits: kind of device, mode, precision of its trainings."""
     trained = {part.on(device).precision for part in _specs(spec) if isinstance(part, Recipe)}
     precision = "bf16" if "bf16" in trained else "float32"
-    how = " ".join(filter(None, (mode(spec.net, device), spec.numerics())))
+    how = " ".join(filter(None, (mode(spec.net, device), spec.numerics(device))))
     return {"device": device.type, "mode": how, "precision": precision}
 
 

@@ -12,6 +12,8 @@ from ..params import Params
 from ..spec import Spec
 
 if TYPE_CHECKING:
+    import torch
+
     from .engine import Lab
     from .job import Job
     from .store import Entry
@@ -57,7 +59,7 @@ class Stage(Spec):
         recipe = getattr(self, "recipe", None)
         return recipe.batch if recipe else 64
 
-    def numerics(self) -> str:
+    def numerics(self, device: torch.device) -> str:
         """What of its own way to compute decides its bits, beside device and network: a part of the key."""
         return ""
 

@@ -63,7 +63,7 @@ class Curvature(Stage):
             yield from ({"quantity": "|diagonal|", "share": 100 * rank / len(sizes), "value": sizes[rank - 1]}
                         for rank in ranks(len(sizes)))
 
-    def numerics(self) -> str:
+    def numerics(self, device: torch.device) -> str:
         return "in pieces" if self.diagonal == "exact" and is_piecewise(self.net.build().eval()) else ""
 
     def cost(self, data: Data) -> float:
