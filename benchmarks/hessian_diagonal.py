@@ -67,7 +67,7 @@ def cases(quick: bool) -> dict[str, Case]:
 @one_thread
 def run(quick: bool) -> dict[str, Any]:
     network, images = sized(quick)
-    timings, exact = side_by_side(cases(quick), repeats=1 if quick else 5), plain(network, images, torch.float64)
+    timings, exact = side_by_side(cases(quick), repeats=1 if quick else 3), plain(network, images, torch.float64)
     weights, rows = network.net.count(), []
     for name, timing in timings.items():
         times = weights / len(exact) if name == "plain" else 1

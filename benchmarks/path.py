@@ -78,7 +78,7 @@ class Problem:
 
 def sized(quick: bool) -> Problem:
     """Networks at their starts: time does not depend on what they learnt."""
-    images, width, points, side, left = (40, 8, 3, 3, 4) if quick else (200, 32, 11, 50, 68)
+    images, width, points, side, left = (40, 8, 3, 3, 4) if quick else (100, 32, 11, 50, 68)
     data = random_data(images, images, 3, 32)
     a, b = lmcnb.Networks.initialise(lmcnb.Net.of(data.train, "convnet3", width), (0, 1), DEVICE)
     return Problem(data, a, b, alpha_grid(points), plane_random(a, 0), side, left)
@@ -128,7 +128,7 @@ def cases(quick: bool) -> dict[str, Case]:
 
 @one_thread
 def run(quick: bool) -> dict[str, Any]:
-    p, timings, rows = sized(quick), side_by_side(cases(quick), repeats=1 if quick else 5), []
+    p, timings, rows = sized(quick), side_by_side(cases(quick), repeats=1 if quick else 3), []
     gflop = 1e-9 * sum(f for _, f in layer_flops(p.net)) * len(p.data.train)
     for name, timing in timings.items():
         reference = timings[f"{name.partition(',')[0]}, plain"]

@@ -77,12 +77,13 @@ def softmax_slopes(logits: Tensor, y: Tensor, outputs: Sequence[Tensor]) -> Iter
 
 @dataclass(frozen=True)
 class Norm:
-    """An instance norm at some images: its input normalised, and the slope of the summed loss in that, [B, C, L]; and
-    what it multiplies its centred input by, [B, C]."""
+    """An instance norm at some images: its input normalised, and the slope of the summed loss in that, [B, C, L]; what
+    it multiplies its centred input by, [B, C], and then the normalised, [C, 1]."""
 
     unit: Tensor
     slope: Tensor
     scale: Tensor
+    gain: Tensor
 
     @classmethod
     def at(cls, norm: Any, value: Tensor, slope: Tensor) -> Norm:
@@ -90,17 +91,27 @@ class Norm:
         v = value.flatten(2)
         scale = (v.var(2, correction=0) + norm.eps).rsqrt()
         unit = (v - v.mean(2, keepdim=True)) * scale[..., None]
-        return cls(unit, slope.flatten(2) * norm.weight[:, None], scale)
+        return cls(unit, slope.flatten(2) * norm.weight[:, None], scale, norm.weight[:, None])
 
     def bend(self, t: Tensor) -> Tensor:
         """Second derivative of the loss along t [B, k, C or 1, L] in this norm alone: [B, k, C]."""
-        def along(v: Tensor) -> Tensor:
-            return t[:, :, 0] @ v.transpose(1, 2) if t.shape[2] == 1 else torch.linalg.vecdot(t, v[:, None])
-        scale, mean = self.scale[:, None], t.mean(3)
-        moved = scale * along(self.unit) / t.shape[3]
-        sloped = scale * (along(self.slope) - mean * self.slope.sum(2)[:, None])
+        scale, mean, moved = self.scale[:, None], t.mean(3), self._moved(t)
+        sloped = scale * (_along(t, self.slope) - mean * self.slope.sum(2)[:, None])
         square = scale ** 2 * (torch.linalg.vecdot(t, t) / t.shape[3] - mean ** 2)
         return (self.slope * self.unit).sum(2)[:, None] * (3 * moved ** 2 - square) - 2 * moved * sloped
+
+    def push(self, t: Tensor) -> Tensor:
+        """What becomes of t: [B, k, C, L]."""
+        centred = self.scale[:, None, :, None] * (t - t.mean(3, keepdim=True))
+        return self.gain * (centred - self.unit[:, None] * self._moved(t)[..., None])
+
+    def _moved(self, t: Tensor) -> Tensor:
+        return self.scale[:, None] * _along(t, self.unit) / t.shape[3]
+
+
+def _along(t: Tensor, v: Tensor) -> Tensor:
+    """[B, k, C]: t [B, k, C or 1, L] · v [B, C, L]."""
+    return t[:, :, 0] @ v.transpose(1, 2) if t.shape[2] == 1 else torch.linalg.vecdot(t, v[:, None])
 
 
 class Bends:
@@ -142,10 +153,14 @@ class Bends:
         """Directions [B, k, C, H, W] after these parts, and how the loss bends in them: [B, k, C], or zero."""
         bent = t.new_zeros(1, 1, 1)
         for part in parts:
-            if part in self.norms:
-                bent = bent + self.norms[part].bend(t.flatten(3))
-            if part is not self.parts[self.last]:
-                value = self.inputs[part]
+            value = self.inputs[part]
+            if norm := self.norms.get(part):
+                bent = bent + norm.bend(t.flatten(3))
+            if part is self.parts[self.last]:
+                break
+            if norm:
+                t = norm.push(t.flatten(3)).unflatten(3, value.shape[2:])
+            else:
                 t = t.expand(-1, -1, value.shape[1], -1, -1)
                 t = vmap(lambda d, part=part, value=value: jvp(part, (value,), (d,))[1], 1, 1)(t)
         return t, bent
