@@ -1,8 +1,8 @@
 """How cost grows: with the width of a network, the number of images, of networks in a stack, of rounds of pruning.
 
 Seconds of the same call at several sizes, on one thread, and the slope of their logarithms by least squares: 1 is
-proportional, 2 is quadratic; what a call costs at any size makes it smaller. A slope is taken in every turn; "spread" is the range over the turns. The peak memory is
-that of the largest size.
+proportional, 2 is quadratic; what a call costs at any size makes it smaller. A slope is taken in every turn; "spread"
+is the range over the turns. The peak memory is that of the largest size.
 """
 
 from __future__ import annotations
