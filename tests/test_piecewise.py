@@ -42,6 +42,12 @@ def test_any_sequence_has_its_diagonal_in_pieces_or_not(name: str):
     assert float(off.abs().max()) < (1e-5 if pieces else 1e-4) * float(expected.abs().max())
 
 
+def test_a_norm_alone_can_be_asked_for():
+    network, images = trained_looking(CASES["instance norm"]), made_up(6, classes=3)
+    expected = plain_hessian(network, images, ["1.weight"]).diag()
+    assert torch.allclose(exact_diagonal(network, images, names=["1.weight"]), expected, atol=1e-4)
+
+
 def test_statistics_of_a_batch_are_no_piece():
     assert not is_piecewise(layers(nn.BatchNorm2d(5, track_running_stats=False)).eval())
 

@@ -49,7 +49,7 @@ def exact_diagonal(network: Networks, images: Images, names: Sequence[str] | Non
     for x, y in batches(images, batch, params[names[0]].dtype):
         with exact_on(x.device), second_order():
             plain, logits = _layers(module, params, buffers, x, y, names)
-            found = _in_pieces(module, x, y, logits, plain, masks) if in_pieces else {}
+            found = _in_pieces(module, x, y, logits, plain, masks) if in_pieces and plain else {}
             for n in (n for n in names if masks[n].any()):  # pruning may have emptied a layer
                 if n in found:
                     total[n] += found[n]
