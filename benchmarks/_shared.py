@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def side_by_side(cases: Mapping[str, Case], repeats: int) -> dict[str, Timing]:
         for name, case in cases.items():
             timings[name].seconds.append(_timed(case)[0])
     return timings
+
+
+def one_thread(run: Callable[[bool], dict[str, Any]]) -> Callable[[bool], dict[str, Any]]:
+    """A benchmark on one thread of torch, whatever the session has set."""
+    @wraps(run)
+    def alone(quick: bool) -> dict[str, Any]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return run(quick)
+        finally:
+            torch.set_num_threads(threads)
+    return alone
 
 
 def _timed(case: Case) -> tuple[float, Any]:

@@ -32,7 +32,7 @@ def run(quick: bool) -> dict[str, Any]:
         recipe = lmcnb.Recipe(epochs=steps / 2, schedule="constant")
         start = lmcnb.Networks.initialise(net, range(models), DEVICE)
 
-        def train_once(start=start, train=train.to(DEVICE), recipe=recipe):
+        def train_once(start=start, train=train, recipe=recipe):
             with exact():
                 return fit(start.net, start.params, start.buffers, train, recipe, list(start.labels))
         found = side_by_side({"fit": train_once}, repeats=1 if quick else 3)["fit"]

@@ -45,7 +45,7 @@ def test_a_path_measures_what_the_plain_passes_measure(results: dict[str, Any]) 
 
 def test_the_exact_diagonal_is_that_of_one_backward_pass_a_weight(results: dict[str, Any]) -> None:
     rows = {row["variant"]: row for row in results["hessian_diagonal"]["rows"]}
-    assert rows["exact_diagonal"]["off by, of the largest"] < 1e-4 < rows["hutchinson"]["off by, of the largest"]
+    assert rows["exact_diagonal"]["off by, of the largest"] < 1e-5 < rows["hutchinson"]["off by, of the largest"]
     assert results["hessian_diagonal"]["goals"][1]["met"]
 
 
@@ -66,7 +66,7 @@ def test_trajectory_matching_has_the_gradient_of_the_unrolled_graph(results: dic
     assert results["distillation"]["goals"][0]["met"]
 
 
-@pytest.mark.parametrize("benchmark, case", [("path", "plain"), ("distillation", "MTT: 2 steps")])
+@pytest.mark.parametrize("benchmark, case", [("path", "plane, plain"), ("distillation", "MTT: 2 steps")])
 def test_memory_is_measured_in_a_process_of_its_own(benchmark: str, case: str) -> None:
     load(benchmark, PATHS[benchmark])  # makes `benchmarks` importable
     from benchmarks._shared import peak_memory

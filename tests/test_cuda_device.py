@@ -12,7 +12,7 @@ from lmcnb.kernel.sizes import products_at_once
 from lmcnb.lab.shelf import numbered
 from lmcnb.lab.store import Store
 from lmcnb.measure import hessian
-from lmcnb.measure.hessian import exact_diagonal
+from lmcnb.measure.layerwise import exact_diagonal
 from lmcnb.params import sent
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -24,21 +24,23 @@ def test_a_gpu_takes_enough_hessian_products_at_once_to_be_busy():
 
 
 class Indices(TorchFunctionMode):
-    """The devices that torch.arange is asked for."""
+    """The devices that torch.arange and torch.eye are asked for."""
 
     def __init__(self):
         super().__init__()
         self.found = []
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.arange:
+        if function in (torch.arange, torch.eye):
             self.found.append((kwargs or {}).get("device"))
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("pieces", [True, False])
 @pytest.mark.parametrize("density", [0.05, 1.0])
-def test_every_index_of_the_exact_diagonal_is_made_where_it_is_used(density: float):
+def test_every_index_of_the_exact_diagonal_is_made_where_it_is_used(density: float, pieces: bool, monkeypatch):
     """On a GPU one that is made on the CPU is waited for."""
+    monkeypatch.setattr("lmcnb.measure.layerwise.is_piecewise", lambda _: pieces)
     images, network = made_up(8, 10), networks(NET, 0)
     sparse = network.masked(random_masks(NET, network.params, density=density))
     with Indices() as indices:

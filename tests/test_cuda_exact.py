@@ -14,7 +14,8 @@ from lmcnb.kernel.exact import exact, exact_on
 from lmcnb.kernel.step import caller
 from lmcnb.kernel.training import evaluate, fit
 from lmcnb.measure.batchnorm import recalibrated
-from lmcnb.measure.hessian import HessianOperator, exact_diagonal
+from lmcnb.measure.hessian import HessianOperator
+from lmcnb.measure.layerwise import exact_diagonal
 from lmcnb.measure.probe import probe
 from lmcnb.models import MODELS, register_model
 
@@ -62,8 +63,8 @@ CALLS = {
     "soft labels": distilled(SoftLabels(of=RandomReal(ipc=1), teacher=SHORT)),
 }
 ENTERED = [f"lmcnb.{name}" for name in (
-    "kernel.training", "measure.batchnorm", "measure.hessian", "measure.probe", "distill.matching", "distill.dm",
-    "distill.mtt", "distill.coresets", "distill.soft")]
+    "kernel.training", "measure.batchnorm", "measure.hessian", "measure.layerwise", "measure.probe",
+    "distill.matching", "distill.dm", "distill.mtt", "distill.coresets", "distill.soft")]
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -13,9 +13,10 @@ from torch import nn
 
 import lmcnb
 from lmcnb import Lab, Net, Networks, Recipe, register_model
-from lmcnb.measure import hessian as hessian_module
+from lmcnb.measure import layerwise
 from lmcnb.measure.diagonal import estimate_diagonal, summary
-from lmcnb.measure.hessian import HessianOperator, exact_diagonal, second_order
+from lmcnb.measure.hessian import HessianOperator, second_order
+from lmcnb.measure.layerwise import exact_diagonal
 from lmcnb.measure.spectrum import lanczos
 from lmcnb.models import MODELS, initialise
 from lmcnb.params import select, stack
@@ -75,6 +76,7 @@ def plain_hessian(network: Networks, images, names, some: int | None = None) -> 
 
 CASES = {
     "instance norm": Net(name="convnet2", channels=1, size=8, width=3, classes=3),
+    "instance norm, deeper": Net(name="convnet3", channels=1, size=8, width=3, classes=3),
     "batch norm": Net(name="resnet10", channels=1, size=8, width=1, classes=3),
 }
 
@@ -143,8 +145,8 @@ def test_a_weight_that_is_used_twice_has_the_curvature_of_both_uses():
         v = torch.randn(len(hessian), generator=torch.Generator().manual_seed(1))
         found = HessianOperator(network, images, names=names) @ v
         assert float((found - hessian @ v.double()).abs().max()) < 1e-4 * float(hessian.abs().max())
-        plain = hessian_module._layers(net.build().eval(), select(network.params, 0), select(network.buffers, 0),
-                                       images.normalised(slice(0, 8)), images.y, names)
+        plain, _ = layerwise._layers(net.build().eval(), select(network.params, 0), select(network.buffers, 0),
+                                     images.normalised(slice(0, 8)), images.y, names)
         assert set(plain) == {"first.weight", "head.weight"}, "what has one use keeps the cheap way"
     finally:
         MODELS.pop("shared-for-test")

@@ -119,7 +119,7 @@ def test_recalibrating_changes_a_batch_norm_network_between_its_seeds():
 
 def test_a_point_without_a_finite_loss_is_infinite_and_not_computed_again(monkeypatch: pytest.MonkeyPatch):
     plane, images = plane_through(Networks.initialise(NET, range(3))), made_up(10, classes=10)
-    monkeypatch.setattr("lmcnb.measure.plane.evaluate", lambda *_: Scores(losses, losses))
+    monkeypatch.setattr("lmcnb.measure.plane.evaluate", lambda *_, **__: Scores(losses, losses))
     axis, losses = torch.arange(3.0).double(), torch.tensor([0.5, torch.nan, torch.inf]).double()
     values = loss_on_plane(plane, images, axis, axis[:1])
     assert values[0, 0].tolist() == [0.5, torch.inf, torch.inf]

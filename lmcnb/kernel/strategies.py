@@ -179,7 +179,7 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
     if strategy not in ("auto", "loop", "fused", "vmap", "compiled"):
         raise ValueError(f"unknown strategy {strategy!r}; known: auto, loop, fused, vmap, compiled")
     if strategy == "auto":  # of the network and the images alone: a model scores the same in any stack
-        strategy = _scored(net, device, images)
+        strategy = scored(net, device, images)
     score = _score(net, strategy, (str(device), torch.get_num_threads()))
 
     def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
@@ -189,7 +189,8 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
     return run
 
 
-def _scored(net: Net, device: torch.device, images: int) -> str:
+def scored(net: Net, device: torch.device, images: int) -> str:
+    """How a model is scored on so many images: compiled where that repays compiling, unless it is fused."""
     if device.type == "cuda":
         return "vmap" if capturable(net) else "loop"
     if not tiny(net) and fuses(net):

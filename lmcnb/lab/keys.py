@@ -25,7 +25,8 @@ def execution(spec: Any, device: torch.device) -> dict[str, str]:
     """What of the way a stage is run decides its bits: kind of device, mode, precision of its trainings."""
     trained = {part.on(device).precision for part in _specs(spec) if isinstance(part, Recipe)}
     precision = "bf16" if "bf16" in trained else "float32"
-    return {"device": device.type, "mode": mode(spec.net, device), "precision": precision}
+    how = " ".join(filter(None, (mode(spec.net, device), spec.numerics(device))))
+    return {"device": device.type, "mode": how, "precision": precision}
 
 
 def foreign(spec: Spec) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from ..params import Params
 from ..spec import Spec
 
 if TYPE_CHECKING:
+    import torch
+
     from .engine import Lab
     from .entry import Entry
     from .job import Job
@@ -58,6 +60,10 @@ class Stage(Spec):
         """Images of a training step, by which a stack of them is measured on a GPU."""
         recipe = getattr(self, "recipe", None)
         return recipe.batch if recipe else 64
+
+    def numerics(self, device: torch.device) -> str:
+        """What of its own way to compute decides its bits, beside device and network: a part of the key."""
+        return ""
 
     def cost(self, data: Data) -> float:
         """Rough work in training images (forward and backward): the unit of progress bars and estimates of time."""

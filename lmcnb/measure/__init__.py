@@ -2,7 +2,8 @@
 from .batchnorm import recalibrated
 from .corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from .diagonal import Diagonal, estimate_diagonal, summary
-from .hessian import HessianOperator, exact_diagonal
+from .hessian import HessianOperator
+from .layerwise import exact_diagonal
 from .path import (
     CONVENTIONS,
     QUANTITIES,

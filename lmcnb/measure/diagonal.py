@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..kernel.recipe import seeded
-from .hessian import HessianOperator, exact_diagonal
+from .hessian import HessianOperator
+from .layerwise import exact_diagonal
 
 __all__ = ["Diagonal", "estimate_diagonal", "exact_diagonal", "summary"]
 

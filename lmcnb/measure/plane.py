@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..data import Images
 from ..kernel.recipe import seeded
+from ..kernel.strategies import scored
 from ..kernel.training import evaluate
 from ..networks import Networks
 from ..params import Params, select
@@ -188,14 +189,16 @@ def loss_on_plane(plane: Plane, images: Images, xs: Tensor, ys: Tensor, *, tile:
     """
     values = torch.full((2, len(ys) * len(xs)), torch.nan, dtype=torch.float64) if done is None \
         else done.reshape(2, -1).clone()
-    points = torch.cartesian_prod(ys, xs).flip(1)
+    points, net = torch.cartesian_prod(ys, xs).flip(1), plane.origin.net
+    # All points are one network to compile, which some 64,000 passes repay: a rule of the whole plane, not of a tile.
+    strategy = scored(net, images.x.device, max(len(images), len(images) * len(points) // 32))
     for index in values[0].isnan().nonzero().squeeze(1).split(tile):
         if not len(index):  # nothing was left to do
             break
         networks = plane.at(points[index])
         if recalibrate_on is not None:
             networks = recalibrated(networks, recalibrate_on)
-        scores = evaluate(networks.net, networks.params, networks.buffers, images)
+        scores = evaluate(net, networks.params, networks.buffers, images, strategy=strategy)
         found = torch.stack([scores.loss, scores.error])
         values[:, index] = torch.where(found.isnan(), torch.inf, found)  # NaN: not computed yet
         if on_tile:

@@ -13,6 +13,7 @@ from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
 from ..measure.diagonal import Diagonal, estimate_diagonal, exact_diagonal, summary
 from ..measure.hessian import HessianOperator
+from ..measure.piecewise import is_piecewise
 from ..measure.spectrum import lanczos
 from ..params import Params
 from ..spec import Seed
@@ -61,6 +62,9 @@ class Curvature(Stage):
             sizes = entry.tensors["diagonal"].abs().sort(descending=True).values.tolist()
             yield from ({"quantity": "|diagonal|", "share": 100 * rank / len(sizes), "value": sizes[rank - 1]}
                         for rank in ranks(len(sizes)))
+
+    def numerics(self, device: torch.device) -> str:
+        return "in pieces" if self.diagonal == "exact" and is_piecewise(self.net.build().eval()) else ""
 
     def cost(self, data: Data) -> float:
         # An exact diagonal takes about as long as some hundred products on few images.

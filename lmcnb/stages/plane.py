@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, model_validator
 
+from ..kernel.layers import fuses
+from ..kernel.strategies import compiles
 from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
@@ -64,6 +66,10 @@ class Landscape(Stage):
                     for i, x in enumerate(tensors["xs"]))
         yield from ({"quantity": "distance from the plane", "network": k, "x": x, "y": y, "value": away}
                     for k, ((x, y), away) in enumerate(places))
+
+    def numerics(self, device: torch.device) -> str:
+        compiled = device.type == "cpu" and compiles(self.net) and not fuses(self.net)
+        return "one compiled plane" if compiled else ""  # where its size decides: see loss_on_plane
 
     def cost(self, data: Data) -> float:
         return self.points ** 2 * len(data(self.dataset).train.first(self.train_images)) / 3
