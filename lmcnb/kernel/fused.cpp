@@ -1,5 +1,6 @@
 // Instance norm, ReLU and 2 x 2 average pool in one pass over each image, channels last; float32 inside.
-// A layer's memory is read once forwards and once backwards, instead of by each operation.
+// A layer's memory is read once forwards and once backwards, instead of by each operation; and so for the gradient of a
+// gradient.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -56,6 +57,10 @@ struct Shape {
     int64_t at(int i, int j) const { return ((int64_t)i * width + j) * channels; }            // in x
     int64_t pooled(int i, int j) const { return ((int64_t)i * (width / 2) + j) * channels; }  // in out
     int64_t corner(int i, int j, int k) const { return at(2 * i + k / 2, 2 * j + k % 2); }    // k of four
+    template <typename F> void odd(F f) const {  // the row and column that no pool reads
+        for (int i = 0; i < height; i++)
+            for (int j = i < height / 2 * 2 ? width / 2 * 2 : 0; j < width; j++) f(at(i, j));
+    }
 };
 
 // Some channels of one image; every pointer stands at the first of them.
@@ -113,14 +118,60 @@ template <bool ONE, typename T> void backward_some(const T* x, const T* gout, co
                 store<ONE>(gx + s.corner(i, j, k), positive(v * a.scale + a.shift, g) - (v * slope + level));
             }
         }
-    for (int i = 0; i < s.height; i++)  // the odd row and column that no pool reads
-        for (int j = i < s.height / 2 * 2 ? s.width / 2 * 2 : 0; j < s.width; j++)
-            store<ONE>(gx + s.at(i, j), -(load<ONE>(x + s.at(i, j)) * slope + level));
+    s.odd([&](int64_t at) { store<ONE>(gx + at, -(load<ONE>(x + at) * slope + level)); });
+}
+
+// The derivative of backward: with gx, gweight, gbias as above, that of sum(u gx) + pw gweight + pb gbias by gout, x and
+// the weight. With k = scale (u - mean(u) - xhat mean(u xhat)) + pw xhat + pb the sum is that of through times k.
+template <bool ONE, typename T> void second_some(const T* x, const T* gout, const T* u, const float* mean,
+                                                 const float* rstd, const float* weight, const float* bias,
+                                                 const float* pw, const float* pb, T* ggout, T* gx, float* gweight,
+                                                 Shape s) {
+    const Affine a = affine<ONE>(mean, rstd, weight, bias);
+    const float each = 1.f / s.pixels();
+    vf t{}, tx{}, tu{}, us{}, ux{};  // sums of through, u and their products; x for xhat
+    for (int i = 0; i < s.height / 2; i++)
+        for (int j = 0; j < s.width / 2; j++) {
+            const vf g = load<ONE>(gout + s.pooled(i, j)) * 0.25f;
+            for (int k = 0; k < 4; k++) {
+                vf v = load<ONE>(x + s.corner(i, j, k)), w = load<ONE>(u + s.corner(i, j, k));
+                vf through = positive(v * a.scale + a.shift, g), hat = (v - a.mean) * a.rstd;
+                t += through, tx += through * hat, tu += through * w, us += w, ux += w * hat;
+            }
+        }
+    s.odd([&](int64_t at) {
+        vf w = load<ONE>(u + at);
+        us += w, ux += w * ((load<ONE>(x + at) - a.mean) * a.rstd);
+    });
+    us *= each, ux *= each;
+    const vf along = load<ONE>(pw) - a.scale * ux, across = load<ONE>(pb) - a.scale * us;
+    const vf shrink = a.scale * tx * each, spread = tu - us * t - ux * tx;
+    store<ONE>(gweight, a.rstd * spread);
+    // by xhat: from = through along - shrink u; then through the norm, whose rstd depends on x, too
+    const vf level = (along * t * each - shrink * us) * a.rstd;
+    const vf slope = (along * tx * each - shrink * ux + a.scale * spread * each) * a.rstd;
+    for (int i = 0; i < s.height / 2; i++)
+        for (int j = 0; j < s.width / 2; j++) {
+            const vf g = load<ONE>(gout + s.pooled(i, j)) * 0.25f;
+            vf sum{};
+            for (int k = 0; k < 4; k++) {
+                vf v = load<ONE>(x + s.corner(i, j, k)), w = load<ONE>(u + s.corner(i, j, k));
+                vf y = v * a.scale + a.shift, hat = (v - a.mean) * a.rstd;
+                sum += positive(y, a.scale * w + along * hat + across);
+                store<ONE>(gx + s.corner(i, j, k),
+                           (positive(y, g) * along - shrink * w) * a.rstd - (level + hat * slope));
+            }
+            store<ONE>(ggout + s.pooled(i, j), sum * 0.25f);
+        }
+    s.odd([&](int64_t at) {
+        vf hat = (load<ONE>(x + at) - a.mean) * a.rstd;
+        store<ONE>(gx + at, -(shrink * load<ONE>(u + at) * a.rstd + level + hat * slope));
+    });
 }
 
 }  // namespace
 
-// x [B, H, W, C]; out [B, H/2, W/2, C]; mean, rstd, gweight, gbias float32 [B, C]; weight, bias float32 [C].
+// x, u [B, H, W, C]; out [B, H/2, W/2, C]; mean, rstd, gweight, gbias float32 [B, C]; weight, bias, pw, pb float32 [C].
 #define EACH(FUNCTION, ...) \
     { \
         int c = 0; \
@@ -140,6 +191,14 @@ template <bool ONE, typename T> void backward_some(const T* x, const T* gout, co
         for (int64_t b = first, in = (int64_t)H * W * C, po = (int64_t)(H / 2) * (W / 2) * C; b < last; b++) \
             EACH(backward_some, x + b * in + c, gout + b * po + c, mean + b * C + c, rstd + b * C + c, weight + c, \
                  bias + c, gx + b * in + c, gweight + b * C + c, gbias + b * C + c, Shape{H, W, C}) \
+    } \
+    extern "C" void second_##NAME(const T* x, const T* gout, const T* u, const float* mean, const float* rstd, \
+                                  const float* weight, const float* bias, const float* pw, const float* pb, T* ggout, \
+                                  T* gx, float* gweight, int first, int last, int H, int W, int C) { \
+        for (int64_t b = first, in = (int64_t)H * W * C, po = (int64_t)(H / 2) * (W / 2) * C; b < last; b++) \
+            EACH(second_some, x + b * in + c, gout + b * po + c, u + b * in + c, mean + b * C + c, rstd + b * C + c, \
+                 weight + c, bias + c, pw + c, pb + c, ggout + b * po + c, gx + b * in + c, gweight + b * C + c, \
+                 Shape{H, W, C}) \
     }
 
 EXPORT(float, float32)

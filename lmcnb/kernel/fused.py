@@ -1,4 +1,4 @@
-"""Instance norm, ReLU and 2 × 2 average pool as one operation on a CPU, forwards and backwards (``fused.cpp``).
+"""Instance norm, ReLU and 2 × 2 average pool as one operation on a CPU, forwards, backwards and backwards again (``fused.cpp``).
 
 Between two convolutions a ConvNet does little arithmetic and much reading and writing: three operations forwards and
 three backwards, each through all of a layer's memory. One pass over each image, while it is in the cache, does it all.
@@ -58,8 +58,6 @@ def library() -> ctypes.CDLL | None:
 class _NormReluPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        weight, bias = weight.contiguous(), bias.contiguous()
         images, channels, height, width = x.shape
         out = torch.empty(images, channels, height // 2, width // 2, dtype=x.dtype, memory_format=torch.channels_last)
         mean, rstd = torch.empty(2, images, channels).unbind()
@@ -68,13 +66,29 @@ class _NormReluPool(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor):
-        x, mean, rstd, weight, bias = ctx.saved_tensors
+        return *_Backward.apply(grad.contiguous(memory_format=torch.channels_last), *ctx.saved_tensors), None
+
+
+class _Backward(torch.autograd.Function):
+    """The gradients by x, weight and bias, as a function of the output's gradient, of x and of the weight."""
+
+    @staticmethod
+    def forward(ctx, grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor):
         gx, (gweight, gbias) = torch.empty_like(x), torch.empty(2, *mean.shape).unbind()
-        grad = grad.contiguous(memory_format=torch.channels_last)
         _call("backward", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias))
-        return gx, gweight.sum(0), gbias.sum(0), None
+        ctx.save_for_backward(x, grad, mean, rstd, weight, bias)
+        return gx, gweight.sum(0), gbias.sum(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_x: Tensor, by_weight: Tensor, by_bias: Tensor):
+        x, grad, mean, rstd, weight, bias = ctx.saved_tensors
+        by_x = by_x.contiguous(memory_format=torch.channels_last)
+        ggrad, gx, gweight = torch.empty_like(grad), torch.empty_like(x), torch.empty_like(mean)
+        _call("second", x, (x, grad, by_x, mean, rstd, weight, bias, by_weight.contiguous(), by_bias.contiguous(),
+                            ggrad, gx, gweight))
+        return ggrad, gx, None, None, gweight.sum(0), None
 
 
 def _call(name: str, x: Tensor, tensors: tuple[Tensor, ...], *more) -> None:
@@ -103,9 +117,11 @@ def norm_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -
 
     Args:
         x: float32 or bfloat16 on the CPU; statistics and all arithmetic are float32.
-        weight, bias: float32 [C]. They and x have a first derivative, no second.
+        weight, bias: float32 [C]. They and x have a first derivative and a second, but no third.
     """
-    return _NormReluPool.apply(x, weight, bias, eps)
+    # Made contiguous here, where autograd records it: a second derivative goes through what was saved.
+    x = x.contiguous(memory_format=torch.channels_last)
+    return _NormReluPool.apply(x, weight.contiguous(), bias.contiguous(), eps)
 
 
 class NormReluPool(nn.Module):
