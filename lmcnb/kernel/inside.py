@@ -7,11 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.nn.grad import conv2d_weight
 
 from ..models import Net
 from ..params import Params
+from .convolution import install, weight_gradient
 from .fused import fuse
 
 
@@ -77,12 +77,13 @@ def class_gradients(net: Net, linear: bool = False, fused: bool = False) -> Call
     runs = _runs(module, layers, net)
     weights = list(dict.fromkeys(id(layer.weight) for layer, _ in runs))
     which = [weights.index(id(layer.weight)) for layer, _ in runs]
-    at_outputs = _of_outputs(module, layers) if fused else _of_taps(module, layers, [shape for _, shape in runs])
     if fused:
         fuse(module)
+        install(module)
+    of_runs = _of_outputs(module, layers) if fused else _of_taps(module, layers, [shape for _, shape in runs])
 
     def gradients(params: Params, x: Tensor, y: Tensor) -> list[Tensor]:
-        outputs, into = at_outputs(params, x, y)
+        outputs, into = of_runs(params, x, y)
         parts = [_weight_gradient(layer, i, g, len(x), fused) for (layer, _), i, g in zip(runs, into, outputs)]
         return [sum(p for p, w in zip(parts, which) if w == k)  # pyright: ignore[reportReturnType]  # one or more
                 for k in range(len(weights))]
@@ -136,23 +137,6 @@ def _of_outputs(module: nn.Module, layers: Sequence[nn.Module]) -> Callable:
     return at
 
 
-class _ConvolutionWeight(torch.autograd.Function):
-    """``conv2d_weight`` whose gradients are two ordinary convolutions; torch makes one with kernels of images' size."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, shape: torch.Size, grad: Tensor, *geometry: Any) -> Tensor:
-        ctx.save_for_backward(x, grad)
-        ctx.geometry = geometry
-        return conv2d_weight(x, shape, grad, *geometry)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, by_weight: Tensor):
-        x, grad = ctx.saved_tensors
-        by_x = conv2d_input(x.shape, by_weight, grad, *ctx.geometry)
-        return by_x, None, F.conv2d(x, by_weight, None, *ctx.geometry), None, None, None, None
-
-
 def refuse_batchnorm(net: Net) -> None:
     """Raises ValueError when the network has BatchNorm."""
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.build().modules()):
@@ -177,7 +161,9 @@ def _weight_gradient(layer: Any, x: Tensor, g: Tensor, classes: int, fused: bool
     padding = layer.padding
     if layer.padding_mode != "zeros" or isinstance(padding, str):  # the layer pads first, then convolves without
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode), 0
-    of_one = _ConvolutionWeight.apply if fused else conv2d_weight
-    return torch.stack([of_one(a, layer.weight.shape, b, layer.stride, padding, layer.dilation, layer.groups)
-                        for a, b in zip(x.chunk(classes), g.chunk(classes))])
+        x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode), (0, 0)
+    shape, geometry = layer.weight.shape, (layer.stride, padding, layer.dilation, layer.groups)
+    pairs = zip(x.chunk(classes), g.chunk(classes))
+    if fused:
+        return torch.stack([weight_gradient(a, shape, b, geometry) for a, b in pairs])
+    return torch.stack([conv2d_weight(a, shape, b, *geometry) for a, b in pairs])
