@@ -84,7 +84,7 @@ def install(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
             geometry = layer.stride, layer.padding, layer.dilation, layer.groups
-            layer._conv_forward = partial(_convolved, geometry)
+            layer._conv_forward = partial(_convolved, geometry)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _convolved(geometry: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Instance norm, ReLU and 2 × 2 average pool as one operation on a CPU, forwards, backwards and backwards again (``fused.cpp``).
+"""Instance norm, ReLU and 2 × 2 average pool as one operation on a CPU, to the second derivative (``fused.cpp``).
 
 Between two convolutions a ConvNet does little arithmetic and much reading and writing: three operations forwards and
 three backwards, each through all of a layer's memory. One pass over each image, while it is in the cache, does it all.

@@ -53,7 +53,8 @@ def by_autograd(loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Te
     return gradient
 
 
-def class_gradients(net: Net, linear: bool = False, fused: bool = False) -> Callable[[Params, Tensor, Tensor], list[Tensor]]:
+def class_gradients(net: Net, linear: bool = False, fused: bool = False
+                    ) -> Callable[[Params, Tensor, Tensor], list[Tensor]]:
     """``gradients(params, x, y)``: of the mean loss of each class, with respect to every convolution's weight.
 
     x: [c, n, C, H, W], n images of each of c classes; y: [c, n]. Returns one ``[c, *weight.shape]`` for each weight of
@@ -118,7 +119,7 @@ def _of_taps(module: nn.Module, layers: Sequence[nn.Module], shapes: Sequence[to
 
 
 def _of_outputs(module: nn.Module, layers: Sequence[nn.Module]) -> Callable:
-    """The same as :func:`_of_taps` for plain autograd, which needs none: it takes gradients by what a layer returned."""
+    """:func:`_of_taps` for plain autograd, which needs none: it takes gradients by what a layer returned."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def note(layer: nn.Module, args: tuple, output: Tensor) -> None:
@@ -162,7 +163,8 @@ def _weight_gradient(layer: Any, x: Tensor, g: Tensor, classes: int, fused: bool
     if layer.padding_mode != "zeros" or isinstance(padding, str):  # the layer pads first, then convolves without
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode), (0, 0)
-    shape, geometry = layer.weight.shape, (layer.stride, padding, layer.dilation, layer.groups)
+    shape: torch.Size = layer.weight.shape
+    geometry: Any = layer.stride, padding, layer.dilation, layer.groups
     pairs = zip(x.chunk(classes), g.chunk(classes))
     if fused:
         return torch.stack([weight_gradient(a, shape, b, geometry) for a, b in pairs])

@@ -111,11 +111,12 @@ def compiles(net: Net, device: str = "cpu") -> bool:
     return not tiny(net) and (can_compile() if device == "cpu" else can_compile(device))
 
 
-def mode(net: Net, device: torch.device) -> str:
-    """What of the rules' inputs a key must hold."""
+def mode(net: Net, device: torch.device, distilled: bool = False) -> str:
+    """What of the rules' inputs a key must hold; ``distilled``: of what takes gradients of images, too."""
     if device.type == "cuda":
         return "graph" if capturable(net) else "eager"
-    fast = ["fused"] * (not tiny(net) and fuses(net)) + ["compiled loss"] * compiles(net)
+    once = ["fused"] * (not tiny(net) and fuses(net)) + ["compiled loss"] * compiles(net)
+    fast = [word.replace("fused", "fused twice") for word in once] if distilled else once
     return " ".join(fast) or "eager"
 
 
