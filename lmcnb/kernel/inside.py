@@ -122,8 +122,11 @@ def _of_outputs(module: nn.Module, layers: Sequence[nn.Module]) -> Callable:
     """:func:`_of_taps` for plain autograd, which needs none: it takes gradients by what a layer returned."""
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def note(layer: nn.Module, args: tuple, output: Tensor) -> None:
-        seen.append((output if output.requires_grad else output.requires_grad_(), args[0]))
+    def note(layer: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        if not output.requires_grad:  # a view, for hooks that do not bear leaves
+            output = output.requires_grad_().view_as(output)
+        seen.append((output, args[0]))
+        return output
     for layer in layers:
         layer.register_forward_hook(note)
 
