@@ -48,7 +48,7 @@ from benchmarks._methods import (
     train_on_synthetic,
 )
 from benchmarks._shared import DEVICE, Case, about, apart, conv_gflops, matmul_gflops, peak_memory, side_by_side
-from lmcnb.kernel.strategies import settled
+from lmcnb.kernel.strategies import differentiated, settled
 
 GOAL_EQUAL, GOAL_TIME, GOAL_MEMORY = 1e-8, 1.5, 1.25
 
@@ -69,7 +69,8 @@ class Part:
 
 def by_class(p: Problem, case: Callable[..., Tensor]) -> Part:
     """Work that costs the same for every class."""
-    return Part(partial(case, p), lambda: p.train.classes * counted(partial(case, p.one_class(), "loop")))
+    eager = "loop" if differentiated(p.net, DEVICE, long=True) == "compiled" else None
+    return Part(partial(case, p), lambda: p.train.classes * counted(partial(case, p.one_class(), eager)))
 
 
 def networks(p: Problem) -> dict[str, Part]:
