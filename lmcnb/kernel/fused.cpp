@@ -121,7 +121,7 @@ template <bool ONE, typename T> void backward_some(const T* x, const T* gout, co
     s.odd([&](int64_t at) { store<ONE>(gx + at, -(load<ONE>(x + at) * slope + level)); });
 }
 
-// The derivative of backward: with gx, gweight, gbias as above, that of sum(u gx) + pw gweight + pb gbias by gout, x and
+// The derivative of backward: with gx, gweight, gbias as above, of sum(u gx) + pw gweight + pb gbias by gout, x and
 // the weight. With k = scale (u - mean(u) - xhat mean(u xhat)) + pw xhat + pb the sum is that of through times k.
 template <bool ONE, typename T> void second_some(const T* x, const T* gout, const T* u, const float* mean,
                                                  const float* rstd, const float* weight, const float* bias,
