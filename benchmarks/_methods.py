@@ -67,29 +67,28 @@ def problem(width: int, quick: bool = False) -> Problem:
     less = {"real_batch": 8} if quick else {}
     idc = lmcnb.IDC(ipc=ipc, factor=2, **(less | {"net_steps": 2} if quick else {}))
     dsa = lmcnb.DSA(ipc=ipc, **(less | {"inner": 2} if quick else {}))
-    return Problem(net, train, params, target, idc, dsa, lmcnb.DM(ipc=ipc, **less), (1, 2) if quick else (10, 30))
+    return Problem(net, train, params, target, idc, dsa, lmcnb.DM(ipc=ipc, **less), (1, 2) if quick else (5, 15))
 
 
 def sized(quick: bool) -> Problem:
-    found = problem(4, quick=True) if quick else problem(128)
+    found = problem(4, quick=True) if quick else problem(32)
     refuse_random(found.net)  # what a first training asks of a network is no part of a step
     return found
 
 
-def match_idc(p: Problem, compiled: bool) -> Tensor:
-    """IDC's matching of all classes: gradient of the synthetic images."""
-    return p.idc.sweep(p.train, p.net, p.params, p.synthetic(0, 1), seeded("sweep"), compiled)[0]
+def match_idc(p: Problem, way: str | None = None) -> Tensor:
+    """IDC's matching of all classes: gradient of the synthetic images. ``way``: by the rule, or "loop"."""
+    return p.idc.sweep(p.train, p.net, p.params, p.synthetic(0, 1), seeded("sweep"), way)[0]
 
 
-def match_dsa(p: Problem, compiled: bool) -> Tensor:
+def match_dsa(p: Problem, way: str | None = None) -> Tensor:
     """The same of DSA."""
-    return p.dsa.sweep(p.train, p.net, p.params, p.synthetic(-2, 2), seeded("sweep"), compiled)[0]
+    return p.dsa.sweep(p.train, p.net, p.params, p.synthetic(-2, 2), seeded("sweep"), way)[0]
 
 
-def match_means(p: Problem, compiled: bool) -> Tensor:
+def match_means(p: Problem, way: str | None = None) -> Tensor:
     """The same of DM, which is its whole iteration."""
-    method = p.dm.but(iterations=LONG if compiled else 1)
-    return method.gradient(p.train, p.net, p.synthetic(-2, 2), "iteration")[0]
+    return p.dm.but(iterations=1 if way else LONG).gradient(p.train, p.net, p.synthetic(-2, 2), "iteration")[0]
 
 
 def train_on_real(p: Problem, steps: int, batch: int, strategy: str) -> State:
@@ -128,8 +127,8 @@ class Walk:
         return self.way(p, x, labels, torch.tensor(0.01, dtype=x.dtype, device=DEVICE), each)
 
 
-def ours(p: Problem, x: Tensor, labels: Tensor, lr: Tensor, draws: list[Draws], compiled: bool = False) -> Tensor:
-    return trajectory_gradient(p.net, p.params, p.target, x, labels, lr, draws, compiled)[0]
+def ours(p: Problem, x: Tensor, labels: Tensor, lr: Tensor, draws: list[Draws], long: bool = False) -> Tensor:
+    return trajectory_gradient(p.net, p.params, p.target, x, labels, lr, draws, long)[0]
 
 
 def plain(p: Problem, x: Tensor, labels: Tensor, lr: Tensor, draws: list[Draws]) -> Tensor:

@@ -1,28 +1,30 @@
 """What one unit of work of each distillation method costs: seconds, FLOPs, memory; and MTT against an unrolled graph.
 
-Full size: ConvNet-3 of width 128, CIFAR-shaped noise, 10 classes, 10 images each. The units:
+Full size: ConvNet-3 of width 32, CIFAR-shaped noise, 10 classes, 10 images each, one thread. The units:
 
 - IDC: an inner iteration is a matching sweep of all classes and 32 SGD steps of the network on real data; an outer
-  iteration is 100 of them. Early IDC trains no network between, so its inner iteration is the sweep alone (training its
-  pool of networks, once, is not counted).
+  iteration is 100 of them, and "each further image" is what one more stored image of every class adds to it (the slope
+  between 1 and 10). Early IDC trains no network between, so its inner iteration is the sweep alone (training its pool
+  of networks, once, is not counted).
 - DSA: a matching step (256 real images of each class) and its 50 epochs on the synthetic images; ten are timed.
 - DM: one iteration (256 real images of each class).
-- MTT: one iteration of 30 steps on 100 synthetic images, as the package walks it (constant graph memory), and as
+- MTT: one iteration of 15 steps on 100 synthetic images, as the package walks it (constant graph memory), and as
   the textbook does ("plain"): unrolled with `create_graph=True`, then one backward pass. On the same weights, images
   and augmentation, so both find the same gradient; how near, is said in float64 on a narrow network. Where a graph of
-  30 steps would not fit into memory, a third of them is timed and counted three times.
+  15 steps would not fit into memory, a third of them is timed and counted three times.
 
-Seconds are of the second call of what a full-length distillation calls, compiled or replayed as a CUDA graph where
-that is; of "plain", on a CPU, of the first and only one. FLOPs are those that PyTorch's counter sees in eager calls:
-one class (they cost the same each) or one step, times their number. GFLOP/s is held against a large matrix product and
-the network's largest convolution, both measured in the same run. Peak memory is of eager calls, of all alike.
+Seconds are the median of two calls, after a first, of what a full-length distillation calls: fused, compiled or
+replayed as a CUDA graph where that is; of "plain", on a CPU, of the first and only one. FLOPs are those that PyTorch's
+counter sees in eager calls: one class (they cost the same each) or one step, times their number. GFLOP/s is held
+against a large matrix product and the network's largest convolution, both measured in the same run. Peak memory is of
+the same calls.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ from benchmarks._methods import (
     train_on_synthetic,
 )
 from benchmarks._shared import DEVICE, Case, about, apart, conv_gflops, matmul_gflops, peak_memory, side_by_side
-from lmcnb.kernel.strategies import settled
+from lmcnb.kernel.strategies import differentiated, settled
 
 GOAL_EQUAL, GOAL_TIME, GOAL_MEMORY = 1e-8, 1.5, 1.25
 
@@ -65,15 +67,15 @@ class Part:
     times: int = 1
 
 
-def by_class(p: Problem, case: Callable[[Problem, bool], Tensor], compiled: bool) -> Part:
+def by_class(p: Problem, case: Callable[..., Tensor]) -> Part:
     """Work that costs the same for every class."""
-    one = partial(case, p.one_class(), False)
-    return Part(partial(case, p, compiled), lambda: p.train.classes * counted(one))
+    eager = "loop" if differentiated(p.net, DEVICE, long=True) == "compiled" else None
+    return Part(partial(case, p), lambda: p.train.classes * counted(partial(case, p.one_class(), eager)))
 
 
-def networks(p: Problem, compiled: bool) -> dict[str, Part]:
+def networks(p: Problem) -> dict[str, Part]:
     """Training between matching steps; of DSA's epochs, a fifth is timed."""
-    strategy = settled(p.net, DEVICE, LONG) if compiled else "loop"
+    strategy = settled(p.net, DEVICE, LONG)
     steps, batch, inner, synthetic = p.idc.net_steps, p.idc.recipe.batch, p.dsa.inner, p.train.classes * p.dsa.ipc
     shares = 5 if inner % 5 == 0 else 1
     return {
@@ -89,10 +91,10 @@ def networks(p: Problem, compiled: bool) -> dict[str, Part]:
     }
 
 
-def walks(p: Problem, compiled: bool, whole_graph: bool) -> dict[str, Part]:
+def walks(p: Problem, whole_graph: bool) -> dict[str, Part]:
     """MTT's iteration, ours and plain; of the latter a third unless ``whole_graph``."""
     few, steps = p.steps
-    one = Part(Walk(p, steps, partial(ours, compiled=compiled)), partial(walked_flops, p, ours))
+    one = Part(Walk(p, steps, partial(ours, long=True)), partial(walked_flops, p, ours))
     times = 1 if whole_graph else steps // few
     other = Part(Walk(p, steps // times, plain), partial(walked_flops, p, plain), times)
     return {"MTT: iteration": one, "MTT: iteration, plain": other}
@@ -111,14 +113,15 @@ def counted(case: Case) -> float:
     return float(counter.get_total_flops())
 
 
-def parts(p: Problem, compiled: bool, whole_graph: bool = True) -> dict[str, Part]:
+def parts(p: Problem, whole_graph: bool = True) -> dict[str, Part]:
     """Everything that is timed."""
     return {
-        "IDC: matching sweep": by_class(p, match_idc, compiled),
-        "DSA: matching step": by_class(p, match_dsa, compiled),
-        **networks(p, compiled),
-        "DM: iteration": by_class(p, match_means, compiled),
-        **walks(p, compiled, whole_graph),
+        "IDC: matching sweep": by_class(p, match_idc),
+        "IDC: matching sweep, 1 image": by_class(replace(p, idc=p.idc.but(ipc=1)), match_idc),
+        "DSA: matching step": by_class(p, match_dsa),
+        **networks(p),
+        "DM: iteration": by_class(p, match_means),
+        **walks(p, whole_graph),
     }
 
 
@@ -134,7 +137,7 @@ def cases(quick: bool) -> dict[str, Case]:
     """What the memory benchmark calls one by one: matching, by the name of its part, and MTT's walks."""
     p = sized(quick)
     matching = {"IDC: matching sweep": match_idc, "DSA: matching step": match_dsa, "DM: iteration": match_means}
-    found: dict[str, Case] = {name: partial(case, p, False) for name, case in matching.items()}
+    found: dict[str, Case] = {name: partial(case, p) for name, case in matching.items()}
     return found | {walked(way, s): Walk(p, s, way) for way in (ours, plain) for s in p.steps}
 
 
@@ -163,17 +166,24 @@ def free_memory() -> float:
 
 
 def run(quick: bool) -> dict[str, Any]:
-    return measured(sized(quick), {} if quick else peaks(sized(quick)), compiled=not quick)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = measured(sized(quick), {} if quick else peaks(sized(quick)), quick)
+    torch.set_num_threads(threads)
+    return found
 
 
-def measured(p: Problem, memory: dict[str, float], compiled: bool) -> dict[str, Any]:
+def measured(p: Problem, memory: dict[str, float], quick: bool) -> dict[str, Any]:
     """The benchmark's result; ``memory`` holds peaks by case, or nothing."""
-    limits = {"matmul_gflops": matmul_gflops(2048 if compiled else 512), "conv_gflops": conv_gflops(p.net.width)}
-    mine = parts(p, compiled, not memory or walked(plain, p.steps[1]) in memory)
+    limits = {"matmul_gflops": matmul_gflops(512 if quick else 2048), "conv_gflops": conv_gflops(p.net.width)}
+    mine = parts(p, not memory or walked(plain, p.steps[1]) in memory)
     seconds, flops = timed(mine), {name: part.flops() for name, part in mine.items()}
     rows = [row(n, seconds[n], flops[n], limits) for n in mine]
     for unit, (times, names) in UNITS.items():
         rows.append(row(unit, *(times * sum(d[n] for n in names) for d in (seconds, flops)), limits))
+    sweep, further = "IDC: matching sweep", 100 / (p.idc.ipc - 1)
+    slope = (further * (d[sweep] - d[f"{sweep}, 1 image"]) for d in (seconds, flops))
+    rows.append(row("IDC: outer iteration, each further image", *slope, limits))
     known = {r["variant"]: r for r in rows}
     for name, mib in memory.items():
         known.setdefault(name, {"variant": name})["peak MiB"] = mib
@@ -189,7 +199,7 @@ def measured(p: Problem, memory: dict[str, float], compiled: bool) -> dict[str, 
 def timed(mine: dict[str, Part]) -> dict[str, float]:
     """Seconds of every part. The unrolled graph is long and never compiled: on a CPU one call has to do."""
     once = {n: part.case for n, part in mine.items() if n.endswith("plain") and DEVICE.type == "cpu"}
-    found = side_by_side({n: mine[n].case for n in mine if n not in once}, repeats=1)
+    found = side_by_side({n: mine[n].case for n in mine if n not in once}, repeats=2)
     found |= side_by_side(once, repeats=0)
     return {n: mine[n].times * (t.median if t.seconds else t.first) for n, t in found.items()}
 

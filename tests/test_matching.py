@@ -103,7 +103,7 @@ def test_dm_under_batchnorm_normalises_over_all_classes_in_one_batch():
     draws = {"affine": torch.eye(2, 3).expand(3, 1, 2, 3).clone().double(), "colour": torch.full((3, 1, 3), 0.5),
              "cutout": torch.full((3, 1, 2), -8)}
     before = {n: b.clone() for n, b in buffers.items()}
-    grad, value = dm_matcher(net, 1, False)(params, buffers, x, real, draws)
+    grad, value = dm_matcher(net, 1, "loop")(params, buffers, x, real, draws)
     assert apart(buffers, before) == 0
     model, leaf = module(net, params, buffers).train(), x.clone().requires_grad_()
     model[-1][-1] = nn.Identity()
@@ -128,7 +128,7 @@ def test_the_idc_match_equals_a_plain_loop_over_classes(distance: str):
     params, pixels = double(initialise(THREE, 0)[0]), mix(DATA.train, 2, 2, 0).double()
     real, pick, draws = method._draw(train, seeded(1))
     assert pick.shape == (3, 5) and (train.y[real] == torch.arange(3)[:, None]).all()
-    match = idc_matcher(THREE, 2, distance, False)
+    match = idc_matcher(THREE, 2, distance, "loop")
     grads, losses = match(params, pixels, real_pixels(train, real), pick, torch.arange(3)[:, None], draws, train.mean,
                           train.std)
     sweep = method.sweep(train, THREE, params, pixels, seeded(1))
@@ -175,7 +175,7 @@ def test_the_dm_gradient_equals_plain_autograd(factor: int):
     draws = {"affine": torch.eye(2, 3).expand(3, 1, 2, 3).clone(), "colour": torch.full((3, 1, 3), 0.5),
              "cutout": torch.tensor([[[0, 0]], [[-8, -8]], [[3, 2]]])}
     draws["colour"][1] = torch.tensor([0.9, 0.2, 0.7])
-    grad, value = dm_matcher(THREE, factor, False)(params, buffers, x, real, draws)
+    grad, value = dm_matcher(THREE, factor, "loop")(params, buffers, x, real, draws)
     model, total = module(THREE, params, {})[:-1], 0
     leaf = x.clone().requires_grad_()
     for c in range(3):
@@ -211,7 +211,7 @@ def test_the_cosine_match_equals_a_plain_loop_over_classes_layers_and_rows():
     draws = {"affine": torch.eye(2, 3).expand(3, 1, 2, 3).clone(), "colour": torch.full((3, 1, 3), 0.5),
              "cutout": torch.tensor([[[0, 0]], [[-8, -8]], [[3, 2]]])}
     draws["colour"][1] = torch.tensor([0.9, 0.2, 0.7])
-    match = idc_matcher(THREE, 1, "cosine", False, method.augment, linear=True)
+    match = idc_matcher(THREE, 1, "cosine", "loop", method.augment, linear=True)
     grads, losses = sweep(match, params, x, real, torch.arange(2).expand(3, 2), draws, torch.zeros(1), torch.ones(1))
     model = module(THREE, params, {})
     weights = [p for p in model.parameters() if p.ndim >= 2]

@@ -13,7 +13,7 @@ from ..data import Dataset, Images, normalise
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
-from ..kernel.strategies import compiles
+from ..kernel.strategies import differentiated, settled
 from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import Params, select, stack
@@ -95,14 +95,13 @@ class DC(Method):
         return x, velocity
 
     def sweep(self, train: Images, net: Net, params: Params, x: Tensor, generator: torch.Generator,
-              compiled: bool | None = None) -> tuple[Tensor, Tensor]:
+              way: str | None = None) -> tuple[Tensor, Tensor]:
         """Gradient of the matching loss for normalised x [classes, ipc, C, H, W], and the loss of every class."""
         real = normalise(real_pixels(train, real_batches(train, self.real_batch, generator)), train.mean, train.std)
         pick = torch.arange(self.ipc * self.factor ** 2, device=x.device).expand(train.classes, -1)
         draws = shared_draws(self.augment, train, generator)
-        long = self.iterations * self.outer > 100 if compiled is None else compiled
-        fast = long and compiles(net, x.device.type)
-        match = matcher(net, self.factor, "cosine", fast, self.augment, linear=True)
+        way = way or differentiated(net, x.device, self.iterations * self.outer > 100)
+        match = matcher(net, self.factor, "cosine", way, self.augment, linear=True)
         same = torch.zeros_like(train.mean), torch.ones_like(train.std)  # x and real are normalised already
         at_once = classes_at_once(net, x.device, train.classes, max(self.real_batch, pick.shape[1]))
         return sweep(match, params, x, real, pick, draws, *same, at_once)
@@ -117,9 +116,10 @@ class DC(Method):
         recipe = Recipe(epochs=self.inner, batch=min(256, len(data)), lr=self.lr_net, momentum=self.momentum_net,
                         weight_decay=self.weight_decay_net, schedule="constant", augment=augment, cutmix=0)
         again = replace(network, step=0, losses=network.losses[:, :0])  # weights and velocity go on, the steps anew
-        # "loop" by rule, not by measurement: bits must not depend on the clock, and a CUDA graph would be captured anew
-        # for every change of the images.
-        return fit(net, {}, {}, data, recipe, [f"dc/{seed}"], strategy="loop", state=again)
+        # By rule, not by measurement: bits must not depend on the clock. One step of work is never compiled, and a CUDA
+        # graph would be captured anew for every change of the images.
+        strategy = "loop" if x.device.type == "cuda" else settled(net, x.device, 0)
+        return fit(net, {}, {}, data, recipe, [f"dc/{seed}"], strategy=strategy, state=again)
 
 
 class DSA(DC):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor
 from ..data import Dataset, Images, normalise
 from ..kernel.augment import AUGMENTS, apply
 from ..kernel.exact import exact_on
-from ..kernel.inside import features
-from ..kernel.recipe import seeded
+from ..kernel.inside import by_autograd, features
+from ..kernel.layers import fuse_twice
+from ..kernel.recipe import Recipe, seeded
+from ..kernel.step import layout_of
 from ..kernel.strategies import compiled as compile_apart
-from ..kernel.strategies import compiles
+from ..kernel.strategies import differentiated
 from ..models import Net, initialise, per_network
 from ..params import Params, clone
 from .base import Distilled, Method, decode, mix, real_pixels
@@ -72,21 +75,25 @@ class DM(Method):
         params, buffers = initialise(net, seeded("net", seed).initial_seed(), device)
         real, draws = real_batches(train, self.real_batch, generator), shared_draws("dsa_matching", train, generator)
         pixels = normalise(real_pixels(train, real), train.mean, train.std)
-        compiled = self.iterations > 100 and compiles(net, device.type)
+        way = differentiated(net, device, self.iterations > 100)
         with exact_on(device):
-            return matcher(net, self.factor, compiled)(params, buffers, x, pixels, draws)
+            return matcher(net, self.factor, way)(params, buffers, x, pixels, draws)
 
 
 @per_network(8)
-def matcher(net: Net, factor: int, compiled: bool) -> Callable:
-    """``match(params, buffers, x, real, draws)``: gradient for x [c, ipc, C, H, W] and the loss."""
-    embed, augment = features(net), AUGMENTS["dsa_matching"]
+def matcher(net: Net, factor: int, way: str) -> Callable:
+    """``match(params, buffers, x, real, draws)``: gradient for x [c, ipc, C, H, W] and the loss.
+
+    ``way`` is "loop", "compiled" or "fused" (:func:`lmcnb.kernel.strategies.differentiated`).
+    """
+    embed, augment = features(net, fused=way == "fused"), AUGMENTS["dsa_matching"]
+    layout = layout_of(net, Recipe(), fuse_twice if way == "fused" else None)
 
     def means(params, buffers, x, draws) -> Tensor:
         c, n = x.shape[:2]
         each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
         own = clone(buffers)  # BatchNorm writes its running statistics here
-        x = apply(augment, x.flatten(0, 1), each, differentiated=True)
+        x = apply(augment, x.flatten(0, 1), each, differentiated=True).contiguous(memory_format=layout)
         return embed(params, own, x).flatten(1).unflatten(0, (c, n)).mean(1)
 
     def match(params, buffers, x, real, draws):
@@ -97,5 +104,6 @@ def matcher(net: Net, factor: int, compiled: bool) -> Callable:
             tiles = decode(given.flatten(0, 1), factor).unflatten(0, (factor ** 2, *given.shape[:2])).transpose(0, 1)
             value = (target - means(params, buffers, tiles.flatten(1, 2), draws)).square().sum()
             return value, value
-        return torch.func.grad(loss, has_aux=True)(x)
-    return compile_apart(match) if compiled else match
+        return gradient(loss)(x)
+    gradient = by_autograd if way == "fused" else partial(torch.func.grad, has_aux=True)
+    return compile_apart(match) if way == "compiled" else match

@@ -12,7 +12,7 @@ from ..data import Dataset, Images
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
-from ..kernel.strategies import compiles, settled
+from ..kernel.strategies import differentiated, settled
 from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import Params, select, sent, stack
@@ -115,11 +115,14 @@ class IDC(Method):
         return pixels - self.lr_image * self.ipc / 10 * drift * velocity, velocity
 
     def sweep(self, train: Images, net: Net, params: Params, pixels: Tensor, generator: torch.Generator,
-              compiled: bool | None = None) -> tuple[Tensor, Tensor]:
-        """Gradient [classes, ipc, C, H, W] of the matching loss of every class, and the losses [classes]."""
+              way: str | None = None) -> tuple[Tensor, Tensor]:
+        """Gradient [classes, ipc, C, H, W] of the matching loss of every class, and the losses [classes].
+
+        ``way``: as in :func:`.matching.matcher`, by default that of the whole distillation.
+        """
         real, pick, draws = self._draw(train, generator)
-        long = self.outer * self.inner > 100 if compiled is None else compiled
-        match = matcher(net, self.factor, self.distance, long and compiles(net, pixels.device.type))
+        way = way or differentiated(net, pixels.device, self.outer * self.inner > 100)
+        match = matcher(net, self.factor, self.distance, way)
         at_once = classes_at_once(net, pixels.device, train.classes, max(self.real_batch, pick.shape[1]))
         return sweep(match, params, pixels, real_pixels(train, real), pick, draws, train.mean, train.std, at_once)
 

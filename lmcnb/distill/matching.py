@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,7 +10,10 @@ from torch import Tensor
 from ..data import Images, normalise
 from ..kernel.augment import AUGMENTS, apply, draw
 from ..kernel.exact import exact_on
-from ..kernel.inside import class_gradients
+from ..kernel.inside import by_autograd, class_gradients
+from ..kernel.layers import fuse_twice
+from ..kernel.recipe import Recipe
+from ..kernel.step import layout_of
 from ..kernel.strategies import compiled as compile_apart
 from ..models import Net, per_network
 from ..params import Params, sent
@@ -28,21 +32,22 @@ def _angles(a: Tensor, b: Tensor) -> Tensor:
 
 
 @per_network(8)
-def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str = "match", linear: bool = False
-            ) -> Callable:
+def matcher(net: Net, factor: int, distance: str, way: str, augment: str = "match", linear: bool = False) -> Callable:
     """``match(params, pixels, real, pick, labels, draws, mean, std)``: pixel gradients and losses of c classes.
 
     pixels [c, ipc, C, H, W] and real [c, n, C, H, W], before normalisation; pick int64 [c, m], which decoded images to
     use; labels int64 [c, 1]; draws: one augmentation for each class, shared by its real and synthetic images.
-    ``distance`` is one of :data:`DISTANCES`; ``linear`` matches the linear layers' weights too. Ask
-    :func:`lmcnb.kernel.strategies.compiles` before ``compiled``.
+    ``distance`` is one of :data:`DISTANCES`; ``linear`` matches the linear layers' weights too. ``way`` is "loop",
+    "compiled" or "fused" (:func:`lmcnb.kernel.strategies.differentiated` chooses).
     """
-    gradients, warps, apart = class_gradients(net, linear), AUGMENTS[augment], DISTANCES[distance]
+    gradients, warps, apart = class_gradients(net, linear, way == "fused"), AUGMENTS[augment], DISTANCES[distance]
+    layout = layout_of(net, Recipe(), fuse_twice if way == "fused" else None)
 
     def prepared(x: Tensor, draws, mean: Tensor, std: Tensor) -> Tensor:
         c, n = x.shape[:2]
         each = {k: d.flatten(0, 1).repeat_interleave(n, 0) for k, d in draws.items()}
-        return apply(warps, normalise(x.flatten(0, 1), mean, std), each, differentiated=True).unflatten(0, (c, n))
+        x = apply(warps, normalise(x.flatten(0, 1), mean, std), each, differentiated=True)
+        return x.contiguous(memory_format=layout).unflatten(0, (c, n))
 
     def match(params, pixels, real, pick, labels, draws, mean, std):
         target = gradients(params, prepared(real, draws, mean, std), labels.expand(-1, real.shape[1]))
@@ -54,8 +59,9 @@ def matcher(net: Net, factor: int, distance: str, compiled: bool, augment: str =
             found = gradients(params, prepared(chosen, draws, mean, std), labels.expand(-1, pick.shape[1]))
             each: Tensor = sum(apart(a, b) for a, b in zip(target, found))  # pyright: ignore[reportAssignmentType]
             return each.sum(), each
-        return torch.func.grad(loss, has_aux=True)(pixels)
-    return compile_apart(match) if compiled else match
+        return gradient(loss)(pixels)
+    gradient = by_autograd if way == "fused" else partial(torch.func.grad, has_aux=True)
+    return compile_apart(match) if way == "compiled" else match
 
 
 def sweep(match: Callable, params: Params, pixels: Tensor, real: Tensor, pick: Tensor, draws: dict[str, Tensor],

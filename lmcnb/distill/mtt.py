@@ -12,12 +12,13 @@ from torch import Tensor
 from ..data import Dataset, Images, normalise, whitening
 from ..kernel.augment import AUGMENTS, Draws, apply, draw
 from ..kernel.exact import exact_on
+from ..kernel.layers import fuse_twice
 from ..kernel.recipe import Recipe, order, seeded
-from ..kernel.step import caller
+from ..kernel.step import caller, layout_of
 from ..kernel.strategies import compiled as compile_apart
-from ..kernel.strategies import compiles
+from ..kernel.strategies import differentiated
 from ..models import Net, per_network
-from ..params import Params, select, sent
+from ..params import Params, laid_out, select, sent
 from .base import Distilled, Method, decode, mix
 from .experts import Experts, course
 
@@ -150,7 +151,8 @@ def trajectory_gradient(net: Net, start: Params, target: Params, x: Tensor, labe
         x: normalised float32 [N, C, H, W]. labels: int64 [N] or probabilities [N, classes].
         draws: for each step its augmentation ("dsa_single") and ``index`` int64 [batch] into x.
     """
-    descent, adjoint = _steps(net, compiled and compiles(net, x.device.type))
+    way = differentiated(net, x.device, compiled)
+    descent, adjoint = _fused_steps(net) if way == "fused" else _steps(net, way == "compiled")
     theta, before = start, []
     for d in draws:
         before.append(theta)
@@ -163,6 +165,38 @@ def trajectory_gradient(net: Net, start: Params, target: Params, x: Tensor, labe
         towards, gx, slope = adjoint(theta, x, labels, d, lr, towards)
         by_images, by_lr = by_images - lr * gx, by_lr - slope
     return by_images, by_lr, loss  # pyright: ignore[reportReturnType]  # a sum of one tensor or more is a tensor
+
+
+@per_network(4)
+def _fused_steps(net: Net) -> tuple[Callable, Callable]:
+    """:func:`_steps` by plain autograd, with norm, ReLU and pool as one operation."""
+    call, augment = caller(net, True, layers=fuse_twice), AUGMENTS["dsa_single"]
+    layout = layout_of(net, Recipe(), fuse_twice)
+
+    def loss(params: Params, x: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+        index = draws["index"]
+        images = apply(augment, x[index], draws, differentiated=True).contiguous(memory_format=layout)
+        return F.cross_entropy(call(laid_out(params, layout), {}, images), labels[index])
+
+    def gradients(params: Params, x: Tensor, labels: Tensor, draws: Draws) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        with torch.enable_grad():
+            leaves = {n: p.detach().requires_grad_() for n, p in params.items()}
+            value = loss(leaves, x, labels, draws)
+        at = list(leaves.values())
+        return at, torch.autograd.grad(value, at, create_graph=x.requires_grad, materialize_grads=True)
+
+    def descent(params, x, labels, draws, rate):
+        _, grads = gradients(params, x, labels, draws)
+        return {n: p - rate * g for (n, p), g in zip(params.items(), grads)}
+
+    def adjoint(params, x, labels, draws, rate, towards):
+        x = x.detach().requires_grad_()
+        at, grads = gradients(params, x, labels, draws)
+        with torch.enable_grad():
+            value = torch.stack([(g * towards[n]).sum() for n, g in zip(params, grads)]).sum()
+        *curved, gx = torch.autograd.grad(value, [*at, x], materialize_grads=True)
+        return {n: towards[n] - rate * c for n, c in zip(params, curved)}, gx, value.detach()
+    return descent, adjoint
 
 
 @per_network(4)

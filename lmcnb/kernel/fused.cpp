@@ -1,6 +1,7 @@
 // Instance norm, ReLU and 2 x 2 average pool in one pass over each image, channels last; float32 inside.
-// A layer's memory is read once forwards and once backwards, instead of by each operation. Backwards the gradient of a
-// 3 x 3 convolution's weights follows at once, while the image's gradient is in the cache.
+// A layer's memory is read once forwards and once backwards, instead of by each operation; and so for the gradient of a
+// gradient. Backwards the gradient of a 3 x 3 convolution's weights follows at once, while the image's gradient is in
+// the cache.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -61,6 +62,10 @@ struct Shape {
     int64_t at(int i, int j) const { return ((int64_t)i * width + j) * channels; }            // in x
     int64_t pooled(int i, int j) const { return ((int64_t)i * (width / 2) + j) * channels; }  // in out
     int64_t corner(int i, int j, int k) const { return at(2 * i + k / 2, 2 * j + k % 2); }    // k of four
+    template <typename F> void odd(F f) const {  // the row and column that no pool reads
+        for (int i = 0; i < height; i++)
+            for (int j = i < height / 2 * 2 ? width / 2 * 2 : 0; j < width; j++) f(at(i, j));
+    }
 };
 
 // Some channels of one image; every pointer stands at the first of them.
@@ -118,9 +123,55 @@ template <bool ONE, typename T> void backward_some(const T* x, const T* gout, co
                 store<ONE>(gx + s.corner(i, j, k), positive(v * a.scale + a.shift, g) - (v * slope + level));
             }
         }
-    for (int i = 0; i < s.height; i++)  // the odd row and column that no pool reads
-        for (int j = i < s.height / 2 * 2 ? s.width / 2 * 2 : 0; j < s.width; j++)
-            store<ONE>(gx + s.at(i, j), -(load<ONE>(x + s.at(i, j)) * slope + level));
+    s.odd([&](int64_t at) { store<ONE>(gx + at, -(load<ONE>(x + at) * slope + level)); });
+}
+
+// The derivative of backward: with gx, gweight, gbias as above, of sum(u gx) + pw gweight + pb gbias by gout, x and
+// the weight. With k = scale (u - mean(u) - xhat mean(u xhat)) + pw xhat + pb the sum is that of through times k.
+template <bool ONE, typename T> void second_some(const T* x, const T* gout, const T* u, const float* mean,
+                                                 const float* rstd, const float* weight, const float* bias,
+                                                 const float* pw, const float* pb, T* ggout, T* gx, float* gweight,
+                                                 Shape s) {
+    const Affine a = affine<ONE>(mean, rstd, weight, bias);
+    const float each = 1.f / s.pixels();
+    vf t{}, tx{}, tu{}, us{}, ux{};  // sums of through, u and their products; x for xhat
+    for (int i = 0; i < s.height / 2; i++)
+        for (int j = 0; j < s.width / 2; j++) {
+            const vf g = load<ONE>(gout + s.pooled(i, j)) * 0.25f;
+            for (int k = 0; k < 4; k++) {
+                vf v = load<ONE>(x + s.corner(i, j, k)), w = load<ONE>(u + s.corner(i, j, k));
+                vf through = positive(v * a.scale + a.shift, g), hat = (v - a.mean) * a.rstd;
+                t += through, tx += through * hat, tu += through * w, us += w, ux += w * hat;
+            }
+        }
+    s.odd([&](int64_t at) {
+        vf w = load<ONE>(u + at);
+        us += w, ux += w * ((load<ONE>(x + at) - a.mean) * a.rstd);
+    });
+    us *= each, ux *= each;
+    const vf along = load<ONE>(pw) - a.scale * ux, across = load<ONE>(pb) - a.scale * us;
+    const vf shrink = a.scale * tx * each, spread = tu - us * t - ux * tx;
+    store<ONE>(gweight, a.rstd * spread);
+    // by xhat: from = through along - shrink u; then through the norm, whose rstd depends on x, too
+    const vf level = (along * t * each - shrink * us) * a.rstd;
+    const vf slope = (along * tx * each - shrink * ux + a.scale * spread * each) * a.rstd;
+    for (int i = 0; i < s.height / 2; i++)
+        for (int j = 0; j < s.width / 2; j++) {
+            const vf g = load<ONE>(gout + s.pooled(i, j)) * 0.25f;
+            vf sum{};
+            for (int k = 0; k < 4; k++) {
+                vf v = load<ONE>(x + s.corner(i, j, k)), w = load<ONE>(u + s.corner(i, j, k));
+                vf y = v * a.scale + a.shift, hat = (v - a.mean) * a.rstd;
+                sum += positive(y, a.scale * w + along * hat + across);
+                store<ONE>(gx + s.corner(i, j, k),
+                           (positive(y, g) * along - shrink * w) * a.rstd - (level + hat * slope));
+            }
+            store<ONE>(ggout + s.pooled(i, j), sum * 0.25f);
+        }
+    s.odd([&](int64_t at) {
+        vf hat = (load<ONE>(x + at) - a.mean) * a.rstd;
+        store<ONE>(gx + at, -(shrink * load<ONE>(u + at) * a.rstd + level + hat * slope));
+    });
 }
 
 constexpr int N = 16, V = N / L, STREAMS = L == 16 ? 8 : 2;  // outputs at once; 12 or 24 sums in registers
@@ -224,10 +275,20 @@ template <typename T> void backward(const T* x, const T* gout, const float* mean
     each(s.channels, [&](int c) { some(backward_some<false, T>, c); }, [&](int c) { some(backward_some<true, T>, c); });
 }
 
+template <typename T> void second(const T* x, const T* gout, const T* u, const float* mean, const float* rstd,
+                                  const float* weight, const float* bias, const float* pw, const float* pb, T* ggout,
+                                  T* gx, float* gweight, Shape s) {
+    const auto some = [&](auto kernel, int c) {
+        kernel(x + c, gout + c, u + c, mean + c, rstd + c, weight + c, bias + c, pw + c, pb + c, ggout + c, gx + c,
+               gweight + c, s);
+    };
+    each(s.channels, [&](int c) { some(second_some<false, T>, c); }, [&](int c) { some(second_some<true, T>, c); });
+}
+
 }  // namespace
 
-// x [B, H, W, C]; out [B, H/2, W/2, C]; mean, rstd, gweight, gbias float32 [B, C]; weight, bias float32 [C]. Each call
-// does one of some equal parts of the images.
+// x, u [B, H, W, C]; out [B, H/2, W/2, C]; mean, rstd, gweight, gbias float32 [B, C]; weight, bias, pw, pb float32 [C].
+// Each call does one of some equal parts of the images.
 #define IMAGES for (int64_t b = (int64_t)B * part / parts; b < (int64_t)B * (part + 1) / parts; b++)
 #define EXPORT(T, NAME) \
     extern "C" void forward_##NAME(const T* x, T* out, float* mean, float* rstd, const float* weight, \
@@ -241,6 +302,13 @@ template <typename T> void backward(const T* x, const T* gout, const float* mean
         const Shape s{H, W, C}; \
         IMAGES backward(x + b * s.size(), gout + b * s.pooled(), mean + b * C, rstd + b * C, weight, bias, \
                         gx + b * s.size(), gweight + b * C, gbias + b * C, s); \
+    } \
+    extern "C" void second_##NAME(const T* x, const T* gout, const T* u, const float* mean, const float* rstd, \
+                                  const float* weight, const float* bias, const float* pw, const float* pb, T* ggout, \
+                                  T* gx, float* gweight, int part, int parts, int B, int H, int W, int C) { \
+        const Shape s{H, W, C}; \
+        IMAGES second(x + b * s.size(), gout + b * s.pooled(), u + b * s.size(), mean + b * C, rstd + b * C, weight, \
+                      bias, pw, pb, ggout + b * s.pooled(), gx + b * s.size(), gweight + b * C, s); \
     }
 
 EXPORT(float, float32)

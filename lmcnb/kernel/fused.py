@@ -67,13 +67,29 @@ class _NormReluPool(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor):
-        x, mean, rstd, weight, bias = ctx.saved_tensors
+        return *_Backward.apply(grad.contiguous(memory_format=_LAST), *ctx.saved_tensors), None
+
+
+class _Backward(torch.autograd.Function):
+    """The gradients by x, weight and bias, as a function of the output's gradient, of x and of the weight."""
+
+    @staticmethod
+    def forward(ctx, grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor):
         gx, (gweight, gbias) = torch.empty_like(x), torch.empty(2, *mean.shape).unbind()
-        grad = grad.contiguous(memory_format=_LAST)
         _call(f"backward_{NAMES[x.dtype]}", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias))
-        return gx, gweight.sum(0), gbias.sum(0), None
+        ctx.save_for_backward(x, grad, mean, rstd, weight, bias)
+        return gx, gweight.sum(0), gbias.sum(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_x: Tensor, by_weight: Tensor, by_bias: Tensor):
+        x, grad, mean, rstd, weight, bias = ctx.saved_tensors
+        by_x = by_x.contiguous(memory_format=_LAST)
+        ggrad, gx, gweight = torch.empty_like(grad), torch.empty_like(x), torch.empty_like(mean)
+        _call(f"second_{NAMES[x.dtype]}", x, (x, grad, by_x, mean, rstd, weight, bias, by_weight.contiguous(),
+                                              by_bias.contiguous(), ggrad, gx, gweight))
+        return ggrad, gx, None, None, gweight.sum(0), None
 
 
 class _ConvolutionNormReluPool(torch.autograd.Function):
@@ -186,9 +202,11 @@ def norm_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -
 
     Args:
         x: float32 or bfloat16 on the CPU; statistics and all arithmetic are float32.
-        weight, bias: float32 [C]. They and x have a first derivative, no second.
+        weight, bias: float32 [C]. They and x have a first derivative and a second, but no third.
     """
-    return _NormReluPool.apply(x, weight, bias, eps)
+    # Made contiguous here, where autograd records it: a second derivative goes through what was saved.
+    x = x.contiguous(memory_format=_LAST)
+    return _NormReluPool.apply(x, weight.contiguous(), bias.contiguous(), eps)
 
 
 def convolution_norm_relu_pool(x: Tensor, kernel: Tensor, offset: Tensor | None, weight: Tensor, bias: Tensor,

@@ -66,7 +66,12 @@ def fuse(module: nn.Module) -> int:
     A 3 × 3 convolution before them is replaced too. Names of parameters stay: the norm's place is taken, ReLU and pool
     become identities.
     """
-    return sum(_fuse_blocks(parent) for parent in module.modules() if isinstance(parent, nn.Sequential))
+    return sum(_fuse_blocks(parent, True) for parent in module.modules() if isinstance(parent, nn.Sequential))
+
+
+def fuse_twice(module: nn.Module) -> int:
+    """:func:`fuse`, but with second derivatives: convolutions stay (:mod:`.convolution` gives theirs)."""
+    return sum(_fuse_blocks(parent, False) for parent in module.modules() if isinstance(parent, nn.Sequential))
 
 
 def quicken(module: nn.Module) -> int:
@@ -83,13 +88,13 @@ def quicken(module: nn.Module) -> int:
     return count
 
 
-def _fuse_blocks(parent: nn.Sequential) -> int:
+def _fuse_blocks(parent: nn.Sequential, convolutions: bool) -> int:
     count = 0
     for i in range(len(parent) - 2):
         norm, relu, pool = parent[i], parent[i + 1], parent[i + 2]
         if isinstance(norm, nn.GroupNorm) and _are(norm, relu, pool):
             parent[i], parent[i + 1], parent[i + 2] = NormReluPool(norm), nn.Identity(), nn.Identity()
-            if i and _is_plain(before := parent[i - 1]):
+            if convolutions and i and _is_plain(before := parent[i - 1]):
                 parent[i - 1] = Deferred(before)
             count += 1
     return count

@@ -131,7 +131,7 @@ def caller(net: Net, training: bool, precision: str = "float32", layers: Layers 
     Args:
         precision: "bf16" rounds the factors of convolutions and matrix products, and the activations between them, to
             bfloat16; sums within a product, weights, statistics of norms and logits stay float32.
-        layers: puts layers of :mod:`.layers` into the network; they have a first derivative only.
+        layers: puts layers of :mod:`.layers` into the network; those of ``fuse_twice`` alone have second derivatives.
     """
     module = net.build().train(training)
     if training:

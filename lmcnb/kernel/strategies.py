@@ -102,16 +102,26 @@ def settled(net: Net, device: torch.device, steps: int, batch: int = 64) -> str:
     return "compiled" if 3 * operations(net) * batch * steps > COMPILE_OPERATIONS and compiles(net) else "loop"
 
 
+def differentiated(net: Net, device: torch.device, long: bool) -> str:
+    """How a distillation takes gradients of images, "fused", "compiled" or "loop": by the rule of :func:`settled`.
+
+    ``long``: whether it takes so many that compiling repays, which on a GPU, too, is all that there is.
+    """
+    if device.type == "cpu" and not tiny(net) and fuses(net):
+        return "fused"
+    return "compiled" if long and compiles(net, device.type) else "loop"
+
+
 def compiles(net: Net, device: str = "cpu") -> bool:
     """Whether anything of this network is ever compiled here."""
     return not tiny(net) and (can_compile() if device == "cpu" else can_compile(device))
 
 
-def mode(net: Net, device: torch.device) -> str:
-    """What of the rules' inputs a key must hold."""
+def mode(net: Net, device: torch.device, distilled: bool = False) -> str:
+    """What of the rules' inputs a key must hold; ``distilled``: of what takes gradients of images, too."""
     if device.type == "cuda":
         return "graph" if capturable(net) else "eager"
-    fast = ["fused blocks"] * (not tiny(net) and fuses(net))
+    fast = [f"fused {'twice' if distilled else 'blocks'}"] * (not tiny(net) and fuses(net))
     if compiles(net):
         fast.append("compiled loss, own convolutions" if quickens(net) else "compiled loss")
     return " ".join(fast) or "eager"

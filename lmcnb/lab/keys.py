@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel
 
 from ..data import DATASETS
+from ..distill import Method
 from ..kernel.recipe import Recipe
 from ..kernel.strategies import mode
 from ..models import Net
@@ -25,7 +26,8 @@ def execution(spec: Any, device: torch.device) -> dict[str, str]:
     """What of the way a stage is run decides its bits: kind of device, mode, precision of its trainings."""
     trained = {part.on(device).precision for part in _specs(spec) if isinstance(part, Recipe)}
     precision = "bf16" if "bf16" in trained else "float32"
-    how = " ".join(filter(None, (mode(spec.net, device), spec.numerics(device))))
+    distilled = any(isinstance(part, Method) and part.length for part in _specs(spec))
+    how = " ".join(filter(None, (mode(spec.net, device, distilled), spec.numerics(device))))
     return {"device": device.type, "mode": how, "precision": precision}
 
 
