@@ -83,6 +83,10 @@ def fail(*odd: int) -> None:
     raise Odd(*odd) if odd else ValueError("no such data")
 
 
+def vanish() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Odd(Exception):
     """One that cannot travel."""
 
@@ -102,7 +106,7 @@ def test_a_process_says_how_it_ended(tmp_path: Path):
     error = ended(fail)
     assert isinstance(error, ValueError) and str(error) == "no such data"
     assert str(ended(fail, 1, 2)) == "Odd: 1 2"
-    assert isinstance(ended(os.kill, 0, signal.SIGKILL), Killed)
+    assert isinstance(ended(vanish), Killed)
     assert str(ended(os._exit, 3)).endswith("with exit status 3")
 
 

@@ -256,4 +256,5 @@ def side_by_side(jobs: Sequence[runner.Job], folder: Path, workers: int, named: 
             for _, process, _ in running.values():
                 process.cancel()
     if failures:
-        raise failures[0]
+        first = failures[0]
+        raise first if isinstance(first, click.ClickException) else Failed(f"a notebook failed: {first}")
