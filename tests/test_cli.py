@@ -110,7 +110,7 @@ def test_messages_are_our_own(project: Path, arguments: list[str]) -> None:
 
 def test_status_has_no_seconds_where_nothing_was_measured(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = types.SimpleNamespace(stage="trained", done=0, remaining=3, seconds=None)
-    monkeypatch.setitem(sys.modules, "lmcnb.lab", types.SimpleNamespace(status=lambda plan: [row]))
+    monkeypatch.setitem(sys.modules, "lmcnb.lab", types.SimpleNamespace(status=lambda plan: [row], Stage=float))
     output = call("status", "00").output
     assert output.endswith("Remaining: 3 entries of stages not measured yet\n") and " 0 s" not in output
 
@@ -210,7 +210,7 @@ def test_status_counts_and_adds_up(project: Path, monkeypatch: pytest.MonkeyPatc
             row(stage="distilled", done=2, remaining=0, seconds=0.0),
         ]
 
-    monkeypatch.setitem(sys.modules, "lmcnb.lab", types.SimpleNamespace(status=stages))
+    monkeypatch.setitem(sys.modules, "lmcnb.lab", types.SimpleNamespace(status=stages, Stage=float))
     result = call("status", "--profile", "laptop", "--set", "rounds=2")
     assert result.exit_code == 0, result.output
     assert "2 h 03 min" in result.output and "not measured yet" in result.output

@@ -81,7 +81,7 @@ def test_matching_compiles_only_where_the_pixels_device_can(monkeypatch):
     from lmcnb.models import initialise
 
     asked, net = [], Net(channels=1, size=8, width=2, classes=4)
-    monkeypatch.setattr("lmcnb.distill.idc.compiles", lambda net, device: asked.append(device) or False)
+    monkeypatch.setattr("lmcnb.distill.idc.differentiated", lambda net, on, _: asked.append(on.type) or "loop")
     monkeypatch.setattr("lmcnb.distill.matching.compile_apart", lambda _: pytest.fail("compiled all the same"))
     IDC(ipc=1, outer=2000).sweep(meta_images(net), net, initialise(net, 0, "meta")[0],
                                  torch.empty(4, 1, 1, 8, 8, device="meta"), seeded(0))

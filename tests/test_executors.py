@@ -7,15 +7,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from lmcnb import places
-from lmcnb.cli import main, workers
+from lmcnb.cli import executors, main, workers
+from lmcnb.cli.executors import RESTARTS, Executor, Killed, Processes, executor, together
 from lmcnb.cli.text import Interrupted, Refused
-from lmcnb.lab import executors
-from lmcnb.lab.executors import RESTARTS, Executor, Killed, Processes, executor, together
 
 
 class Made(Executor):
@@ -43,6 +43,9 @@ class MadeWorker:
     def cancel(self) -> None:
         self.of.cancelled.append(self.number)
 
+    def wait(self) -> None:
+        assert self.number in self.of.cancelled
+
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch):
@@ -66,13 +69,21 @@ def test_an_error_ends_the_others_and_is_raised():
     assert where.cancelled == [0, 2]
 
 
-def test_whoever_waits_may_end_it():
-    def stop() -> None:
+def test_whoever_waits_may_end_it(monkeypatch):
+    def stop(_: float) -> None:
         raise KeyboardInterrupt
-    where = Made("runs on")
+    monkeypatch.setattr(executors, "time", SimpleNamespace(sleep=stop))
+    where = Made("runs on", "runs on")
     with pytest.raises(KeyboardInterrupt):
-        together(where, 1, print, watch=stop)
-    assert where.cancelled == [0]
+        together(where, 2, print)
+    assert where.cancelled == [0, 1]
+
+
+def test_a_scheduler_that_takes_no_more_jobs_leaves_none_behind(monkeypatch):
+    where = Made("runs on", "runs on")
+    with pytest.raises(IndexError):
+        together(where, 3, print)
+    assert where.cancelled == [0, 1]
 
 
 def write(path: str) -> None:
@@ -80,7 +91,7 @@ def write(path: str) -> None:
 
 
 def fail(*odd: int) -> None:
-    raise Odd(*odd) if odd else ValueError("no such data")
+    raise Odd(*odd) if len(odd) == 2 else ValueError("no such data" * (odd or (1,))[0])
 
 
 def vanish() -> None:
@@ -106,6 +117,7 @@ def test_a_process_says_how_it_ended(tmp_path: Path):
     error = ended(fail)
     assert isinstance(error, ValueError) and str(error) == "no such data"
     assert str(ended(fail, 1, 2)) == "Odd: 1 2"
+    assert str(ended(fail, 10 ** 5)) == "no such data" * 10 ** 5, "more than a pipe holds"
     assert isinstance(ended(vanish), Killed)
     assert str(ended(os._exit, 3)).endswith("with exit status 3")
 
@@ -114,6 +126,7 @@ def test_a_process_that_is_asked_to_ends():
     process = Processes().submit(0, time.sleep, 60)
     begun = time.monotonic()
     process.cancel()
+    process.wait()
     assert process.done() and time.monotonic() - begun < 15
 
 
@@ -151,7 +164,19 @@ def test_an_unknown_option_of_ray_is_refused_before_a_cluster_starts():
     ray = pytest.importorskip("ray")
     with pytest.raises(ValueError, match="address and cpus; got memory"):
         executor("ray", 0, {"memory": "1"})
+    with pytest.raises(ValueError, match="cpus must be a whole number above 0; got two"):
+        executor("ray", 0, {"cpus": "two"})
     assert not ray.is_initialized()
+
+
+def test_a_job_that_raised_is_not_one_that_was_killed(tmp_path: Path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path))
+    job = executor("slurm", 0, {"cluster": "local"}).submit(0, fail)
+    while not job.done():
+        time.sleep(0.05)
+    error = job.error()
+    assert not isinstance(error, Killed) and str(error) == "ValueError: no such data"
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -178,9 +203,9 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> workers.Order:
     return replace(given, notebooks=("00_quickstart",))
 
 
-@pytest.mark.parametrize("changed", [{"lmcnb": "0" * 40}, {"torch": "2.11.0"}])
+@pytest.mark.parametrize("changed", [{"lmcnb": "0.1 abc"}, {"torch": "2.11.0"}])
 def test_a_worker_of_another_version_is_refused(order: workers.Order, changed: dict, tmp_path: Path):
-    with pytest.raises(Refused, match=f"{next(iter(changed))} .* instead of {next(iter(changed.values()))[:12]}"):
+    with pytest.raises(Refused, match=f"{next(iter(changed))} .* instead of {next(iter(changed.values()))}"):
         workers.work(replace(order, versions={**order.versions, **changed}))
     assert not (tmp_path / "store").exists()
 
@@ -195,11 +220,14 @@ def test_of_gpus_each_worker_takes_one(monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     assert workers.Workers(8, gpus=1).most() == 3 and "3 of 8 workers: each takes one GPU" in capsys.readouterr().out
     assert workers.Workers(8, gpus=0).most() == 8 == workers.Workers(8, "ray", gpus=1).most()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     seen: list = []
     monkeypatch.setattr(executors, "_Process", lambda environment, *of: seen.append(environment))
     for k in range(2):
         Processes(gpus=1).submit(k, print)
-    assert seen == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    Processes(gpus=1).submit(1, print)
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in seen] == ["0", "1", "5"]
 
 
 def test_an_interruption_travels_as_words():

@@ -2,6 +2,9 @@
 
 import io
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,7 +52,12 @@ def test_no_file_and_no_bar_where_no_progress_is_wanted(lab: Lab, tmp_path: Path
 
 
 def say(folder: Path, name: str, **values) -> None:
-    (folder / f"{name}.json").write_text(json.dumps(Doing(**values).__dict__))
+    (folder / f"{name}.json").write_text(json.dumps(values))
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True).stdout)
 
 
 def test_the_line_adds_up_what_several_do(tmp_path: Path, monkeypatch):
@@ -60,6 +68,7 @@ def test_the_line_adds_up_what_several_do(tmp_path: Path, monkeypatch):
     say(tmp_path, "a", stage="Train", networks=4, entries=20, stored=5, cost=1000.0, finished=200.0, within=50.0)
     say(tmp_path, "b", stage="", entries=20, stored=6, cost=1000.0, finished=250.0)
     (tmp_path / "c.json").write_text('{"stage')  # half written
+    say(tmp_path, "d", host=socket.gethostname(), pid=gone(), stage="Train", entries=20, cost=1000.0, within=900.0)
     assert line.words() == "03_stability: 30%, 6 of 20 results, Train × 4, waiting; 0 s passed"
     now[0] = 100.0
     say(tmp_path, "a", stage="Train", networks=4, entries=20, stored=9, cost=1000.0, finished=400.0, within=100.0)

@@ -19,7 +19,7 @@ from lmcnb.cli import execution, live, results, runner
 from lmcnb.cli import report as site
 from lmcnb.cli import store as stored
 from lmcnb.cli import workers as many
-from lmcnb.cli.text import Refused, duration, printable, table
+from lmcnb.cli.text import Failed, Refused, duration, printable, table
 from lmcnb.cli.tidy import tidied
 from lmcnb.notebooks import ProjectError, find_notebooks
 from lmcnb.profiles import CUSTOM
@@ -62,6 +62,10 @@ class _Commands(click.Group):
             return super().invoke(context)
         except ProjectError as error:
             raise Refused(str(error)) from error
+        except BrokenPipeError:  # the reader has seen enough
+            raise
+        except OSError as error:  # a disk that is full or read-only: the store says in words what to do
+            raise Failed(str(error)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -105,7 +109,7 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
         again = [] if recompute else results.redraws(root, jobs, profile)
         left = [job for job in jobs if job not in [each.job for each in again]]
         plans = runner.plans(left)
-        if workers > 1:
+        if workers > 1 and left:
             many.divided(root, left, plans, profile, settings, many.Workers(workers))
             many.side_by_side(left, folder, workers, lambda job: _named(profile, job))
         else:
@@ -136,7 +140,7 @@ def compute(notebooks: Sequence[str], profile: str, settings: Sequence[str], wor
     """Compute what notebooks need, and execute none.
 
     Any number of these may work on one store, started here or on other machines: they divide what is missing.
-    A worker that is killed loses no more than a minute: another takes its work over.
+    A worker that is killed is started again, and another takes its work over.
     """
     root, which = _root(), many.parse_shard(shard)
     how = many.Workers(workers, name, tuple(options), gpus)

@@ -13,8 +13,8 @@ from lmcnb.cli.text import duration
 
 def say_checks(
     lab: Any, items: Sequence[Any], number: int, seed: int, recomputed: Callable[..., Iterator[Any]]
-) -> int:
-    """Computes so many entries again, says how each came out, and returns how many differ where they must not.
+) -> tuple[int, int]:
+    """Computes so many entries again, says how each came out; how many differ where they must not, and how many it did.
 
     `recomputed` is one of the two functions of :mod:`lmcnb.lab.verify`: from a store, or from what came with a project.
     """
@@ -27,11 +27,11 @@ def say_checks(
     few = min(number, len(able))
     about = duration(seconds(able) * few / max(1, len(able)))
     click.echo(f"computing {few} of {count(len(able))} again, in about {about}")
-    wrong = 0
+    wrong = done = 0
     for check in recomputed(lab, able, number, seed):
         click.echo(f"  {check.item.key[:12]}  {check.item.stage}: {_outcome(check)}")
-        wrong += check.wrong
-    return wrong
+        wrong, done = wrong + check.wrong, done + (not check.why_not)
+    return wrong, done
 
 
 def _outcome(check: Any) -> str:

@@ -113,7 +113,8 @@ def verify(sample: int, seed: int, stage: str | None, everything: bool, set_asid
     whole = [i for i in found if i.state == WHOLE]
     from lmcnb.lab.verify import Reader, recomputed
 
-    wrong = say_checks(Reader(store=places.store_root()), whole, len(whole) if everything else sample, seed, recomputed)
+    reader = Reader(store=places.store_root())
+    wrong, _ = say_checks(reader, whole, len(whole) if everything else sample, seed, recomputed)
     problems = [f"{count(len(damaged))} damaged"] if damaged else []
     problems += [f"{count(wrong)} not what is computed now on the same kind of machine"] if wrong else []
     if problems:

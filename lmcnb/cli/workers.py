@@ -6,15 +6,19 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lmcnb import places
+from lmcnb import __version__, places
 from lmcnb.cli import execution, runner
+from lmcnb.cli.executors import Processes, end, executor, together
 from lmcnb.cli.live import Live, live
 from lmcnb.cli.text import Failed, Interrupted, Refused, duration
+
+MOST_SHARDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Order:
     """What every worker is given: the plan by the names that make it, never the plan itself.
 
     Attributes:
-        places: the environment variables of the project, the store, the data and the figures.
+        places: the environment variables of the project, the store, the data and what came with the project.
         shard: which part of how many, from 1. workers: how many share it. versions: what must be the same everywhere.
     """
 
@@ -40,9 +44,13 @@ class Order:
 def order(root: Path, jobs: Sequence[runner.Job], profile: str, settings: Sequence[str], device: str,
           shard: tuple[int, int]) -> Order:
     """An order for these notebooks; called where the places are pinned."""
-    known = {name: os.environ[name] for name in (*places.VARIABLES, "LMCNB_PROGRESS") if name in os.environ}
-    names = tuple(job.notebook.stem for job in jobs)
-    return Order(root, names, profile, tuple(settings), device, shard, places=known, versions=versions())
+    known = {"LMCNB_PROJECT": root, "LMCNB_STORE": places.store_root(), "LMCNB_DATA": places.data_root(),
+             "LMCNB_RESULTS": places.results_root()}
+    if shown := os.environ.get("LMCNB_PROGRESS"):
+        known["LMCNB_PROGRESS"] = Path(shown)
+    names = tuple(str(job.notebook.path) for job in jobs)
+    where = {name: str(path) for name, path in known.items()}
+    return Order(root, names, profile, tuple(settings), device, shard, places=where, versions=versions())
 
 
 def device() -> str:
@@ -58,7 +66,7 @@ def versions() -> dict[str, str]:
 
     from lmcnb.lab.provenance import commit
 
-    return {"lmcnb": commit(), "torch": torch.__version__}
+    return {"lmcnb": f"{__version__} {commit()}", "torch": torch.__version__}
 
 
 def work(given: Order) -> None:
@@ -69,7 +77,7 @@ def work(given: Order) -> None:
     """
     os.environ |= given.places
     here = versions()
-    if wrong := [f"{n} {here[n][:12]} instead of {v[:12]}" for n, v in given.versions.items() if here[n] != v]:
+    if wrong := [f"{n} {here[n]} instead of {v}" for n, v in given.versions.items() if here[n] != v]:
         raise Refused(f"a worker has {', '.join(wrong)}: install the same on every machine, as their results would mix")
     if given.device not in ("cpu", device()):
         raise Refused(f"a worker has no GPU that torch can use, and {given.device} was ordered: give each worker one, "
@@ -99,6 +107,8 @@ def outlook(specs: Sequence[Any], workers: int) -> str:
     if now.seconds:
         words += [f"{duration(now.seconds)} of one worker, {duration(now.span)} with {workers}; its longest chain "
                   f"takes {duration(now.chain)}"]
+    if now.unknown:
+        words += [f"{now.unknown} results have no known pace and are not in these hours"]
     return "\n".join([*words, f"By {now.source}"])
 
 
@@ -116,8 +126,8 @@ def parse_shard(text: str) -> tuple[int, int]:
         Refused: it is no such part.
     """
     number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise Refused(f"--shard {text}: write K/N with 1 ≤ K ≤ N, as 2/8 for the second of eight parts")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST_SHARDS):
+        raise Refused(f"--shard {text[:60]}: write K/N with 1 ≤ K ≤ N ≤ {MOST_SHARDS:,}, as 2/8")
     return int(number), int(of)
 
 
@@ -127,8 +137,6 @@ def chosen(name: str, options: Iterable[str], gpus: int) -> Any:
     Raises:
         Refused: an option that is not `name=value`, or that the executor does not know; a package that is missing.
     """
-    from lmcnb.lab.executors import executor
-
     pairs = [text.partition("=") for text in options]
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise Refused(f"--option {wrong[0]}: write NAME=VALUE")
@@ -153,6 +161,11 @@ class Workers:
         return device() if self.gpus is None else "cuda" if self.gpus else "cpu"
 
     @property
+    def folder(self) -> Path | None:
+        """Where workers on other machines say what they do."""
+        return None if self.here else places.store_root() / "progress"
+
+    @property
     def here(self) -> bool:
         """Whether they are processes of this machine."""
         return self.executor == "processes"
@@ -174,49 +187,47 @@ def divided(root: Path, jobs: Sequence[runner.Job], plans: Iterable[Iterable[Any
     """Computes what is missing of the notebooks' plans, or of a part of it.
 
     Raises:
-        Refused: a wrong executor or option, or no GPU where one was asked for. Failed: see :func:`shared`.
+        Refused: a wrong executor or option, no GPU where one was asked for; see also :func:`work`.
+        Failed: a worker failed, or was killed again and again; what they computed is not here.
     """
     specs, start, number = stages(plans), time.monotonic(), workers.most()
+    before = _missing(specs, workers, shard)
+    if before == 0:
+        click.echo("everything is stored already")
+        return
     where = chosen(workers.executor, workers.options, int(workers.device == "cuda"))
-    words = "the plan is computed"
-    if workers.device in ("cpu", device()):  # else the keys are not known here
-        from lmcnb.lab import Lab
-
-        lab = Lab(workers.device, progress=False)
-        missing = len(lab.missing(part(specs, shard, lab)))
-        words = f"{missing} results computed"
-        if not missing:
-            click.echo("everything is stored already")
-            return
-    far = None if workers.here else places.store_root() / "progress"
-    with live(f"computing with {number} worker{'s' * (number > 1)}", far) as shown:
-        given = order(root, jobs, profile, settings, workers.device, shard)
-        if number > 1 or far:
-            shared(given, where, number, shown)
-        else:
-            work(given)
-    click.echo(f"{words} in {duration(time.monotonic() - start)}")
-
-
-def shared(given: Order, where: Any, workers: int, shown: Live) -> None:
-    """Computes an order by so many workers, and waits; one that is killed is started again.
-
-    Raises:
-        Failed: a worker failed, or was killed again and again. Refused: see :func:`work`.
-    """
-    from lmcnb.lab.executors import Killed, together
-
-    def lost(number: int, why: Killed) -> None:
-        shown.say(f"worker {number + 1} is lost ({why}): another takes its work over, and it is started again")
-
     try:
-        together(where, workers, work, replace(given, workers=workers), lost=lost)
+        with live(f"computing with {number} worker{'s' * (number > 1)}", workers.folder) as shown:
+            given = replace(order(root, jobs, profile, settings, workers.device, shard), workers=number)
+            if number > 1 or not workers.here:
+                together(where, number, work, given, lost=partial(_say_lost, shown))
+            else:
+                work(given)
     except (click.ClickException, execution.Stop):
         raise
     except Exception as error:  # whatever a computation raises: its notebook tells the whole story
-        raise Failed(f"a worker failed: {type(error).__name__}: {error}; {execution.KEPT}") from error
+        raise Failed(f"a worker failed: {error or type(error).__name__}; {execution.KEPT}") from error
     finally:
         where.close()
+    if after := _missing(specs, workers, shard):
+        raise Failed(f"the workers have ended, and {after} results are not in {places.store_root()}: do all of them "
+                     f"see this folder, and the same data?")
+    words = "the plan is computed" if before is None else f"{before} results computed"
+    click.echo(f"{words} in {duration(time.monotonic() - start)}")
+
+
+def _missing(specs: list[Any], workers: Workers, shard: tuple[int, int]) -> int | None:
+    """How many results are missing of a part of a plan; None where keys of the workers' device are not known here."""
+    from lmcnb.lab import Lab
+
+    if workers.device not in ("cpu", device()):
+        return None
+    lab = Lab(workers.device, progress=False)
+    return len(lab.missing(part(specs, shard, lab)))
+
+
+def _say_lost(shown: Live, number: int, why: Exception) -> None:
+    shown.say(f"worker {number + 1} is lost ({why}): another takes its work over, and it is started again")
 
 
 def executed(job: runner.Job, folder: Path) -> None:
@@ -229,12 +240,10 @@ def side_by_side(jobs: Sequence[runner.Job], folder: Path, workers: int, named: 
     """Executes notebooks, so many at once; where one fails, no other begins. ``named``: under which settings.
 
     Raises:
-        Failed, Interrupted: see :func:`lmcnb.cli.execution.execute`.
+        Failed: what each says that failed. Interrupted: see :func:`lmcnb.cli.execution.execute`.
     """
-    from lmcnb.lab.executors import Processes
-
     where, waiting, running = Processes(), list(enumerate(jobs, start=1)), {}
-    failures: list[BaseException] = []
+    failures: list[str] = []
     with live("starting") as shown:
         try:
             while running or (waiting and not failures):
@@ -246,15 +255,13 @@ def side_by_side(jobs: Sequence[runner.Job], folder: Path, workers: int, named: 
                 time.sleep(0.1)
                 for number in [n for n, (_, process, _) in running.items() if process.done()]:
                     job, process, begun = running.pop(number)
-                    error = process.error()
-                    failures += [error] if error else []
-                    ended = "failed" if error else f"{folder / job.notebook.path.name}"
+                    if error := process.error():
+                        failures.append(str(error) if isinstance(error, Failed) else f"{job.notebook.stem}: {error}")
+                    ended = f"{job.notebook.stem} failed" if error else f"{folder / job.notebook.path.name}"
                     shown.say(f"[{number}/{len(jobs)}] {ended} in {duration(time.monotonic() - begun)}")
         except execution.Stop as stop:
             raise Interrupted(f"interrupted in {shown.title}; {execution.KEPT}", stop.number) from stop
         finally:
-            for _, process, _ in running.values():
-                process.cancel()
+            end([process for _, process, _ in running.values()])
     if failures:
-        first = failures[0]
-        raise first if isinstance(first, click.ClickException) else Failed(f"a notebook failed: {first}")
+        raise Failed("\n".join(failures))

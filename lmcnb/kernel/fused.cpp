@@ -199,7 +199,7 @@ __attribute__((noinline)) void add_taps(const float* x, const int* start, const 
 // Between rows of pixels stands a zero, and between images a row of them, so that a run of rows is one sum.
 class WeightGradient {
     const int height, width, in, out, pitch, rows, plane;
-    std::vector<float> planes;  // x: [in, rows + 2, pitch], and one more zero
+    std::vector<float> planes;  // x: [in, rows + 2, pitch], and two more zeros
     std::vector<vf> panel;      // g, N outputs of some rows that stay in the first cache: [rows, pitch, N]
     std::vector<int> start;     // [in, 3]: where in planes the taps of a row begin
 
@@ -208,7 +208,7 @@ class WeightGradient {
 
     WeightGradient(int H, int W, int in, int out)
         : height(H), width(W), in(in), out(out), pitch(W + 1), rows(group(H, W) * (H + 1) - 1),
-          plane(pitch * (rows + 2)), planes((int64_t)in * plane + 1), panel((int64_t)rows * pitch * V), start(3 * in),
+          plane(pitch * (rows + 2)), planes((int64_t)in * plane + 2), panel((int64_t)rows * pitch * V), start(3 * in),
           together(group(H, W)) {
         for (int s = 0; s < 3 * in; s++) start[s] = s / 3 * plane + s % 3 * pitch;
     }

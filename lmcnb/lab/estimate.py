@@ -117,7 +117,8 @@ def expected(lab: Lab, specs: Sequence[Stage]) -> list[Row]:
         left = [s for s in mine if s in missing]
         times = [_seconds(paces, lab, s) for s in left]
         known = [t for t in times if t is not None]
-        rows.append(Row(name, sum(map(lab.has, mine)), len(left), sum(known) if known or not left else None))
+        done = sum(lab.has(s) for s in mine if s not in missing)
+        rows.append(Row(name, done, len(left), sum(known) if known or not left else None))
     return rows
 
 

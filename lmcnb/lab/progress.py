@@ -16,6 +16,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from .lease import dead
+
 FORM = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left"
 SECONDS = 0.5  # at least, between two writings of a file
 
@@ -83,7 +85,7 @@ class Progress:
         if self._file and (at_once or time.monotonic() - self._written > SECONDS):
             aside = self._file.with_suffix(".aside")
             with suppress(OSError):  # a full disk: what matters is reported by the store
-                aside.write_text(json.dumps(asdict(self.now)))
+                aside.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), **asdict(self.now)}))
                 os.replace(aside, self._file)
             self._written = time.monotonic()
 
@@ -103,5 +105,7 @@ def doing(folder: Path) -> list[Doing]:
     found = []
     for path in sorted(folder.glob("*.json")):
         with suppress(OSError, ValueError, TypeError):  # gone by now
-            found.append(Doing(**json.loads(path.read_text())))
+            text = path.read_text()
+            if not dead(text):
+                found.append(Doing(**{n: v for n, v in json.loads(text).items() if n not in ("host", "pid")}))
     return found

@@ -7,6 +7,7 @@ weights of trained networks, which are large and can be trained again. ``figures
 from __future__ import annotations
 
 import logging
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ from .store import Store
 log = logging.getLogger(__name__)
 
 Place = tuple[str, str]  # an entry's stage and key
+UNREADABLE = (OSError, EOFError, KeyError, ValueError, RuntimeError)  # what a damaged archive may raise
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every file in an archive: equal entries, equal bytes
 
 
@@ -67,7 +69,7 @@ class Archive:
         for path in sorted(self.root.glob("*/*.zip")):
             try:
                 self._open[path] = zipfile.ZipFile(path)
-            except (OSError, zipfile.BadZipFile) as error:
+            except (*UNREADABLE, zipfile.BadZipFile) as error:
                 self._report(path, f"{path} cannot be read ({error})")
                 continue
             names = (name.split("/") for name in self._open[path].namelist() if name.count("/") == 2)
@@ -85,7 +87,7 @@ class Archive:
             return None
         try:
             return self.read(path, stage, key)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
             self._report((stage, key), f"{stage} {key[:12]} in {path} is damaged ({error})")
             return None
 
@@ -134,9 +136,15 @@ def travels_without_tensors(stage: str) -> bool:
 
 def write(path: Path, files: Mapping[str, bytes]) -> None:
     """A zip archive: the same bytes for the same files, and no file where there is none."""
-    path.unlink(missing_ok=True)
-    if files:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    if not files:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".partial")
+    try:
+        with zipfile.ZipFile(aside, "w") as archive:
             for name, data in sorted(files.items()):
                 archive.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED, 9)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

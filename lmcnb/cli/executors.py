@@ -11,14 +11,16 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
-from ..places import store_root
-from ..spec import choose
+from lmcnb.places import store_root
+from lmcnb.spec import choose
 
 RESTARTS = 3  # of one worker that was killed
 POLL_SECONDS = 0.2
@@ -41,7 +43,11 @@ class Running(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Asks it to end, and waits a while until it has."""
+        """Asks it to end."""
+        ...
+
+    def wait(self) -> None:
+        """Waits a while until one that was asked to has ended; ends it by force where that is at hand."""
         ...
 
 
@@ -92,7 +98,9 @@ class Processes(Executor):
             raise ValueError(f"processes take no options; got {', '.join(self.options)}")
 
     def submit(self, number: int, work: Work, *args: object) -> Running:
-        return _Process({"CUDA_VISIBLE_DEVICES": str(number)} if self.gpus else {}, work, args)
+        mine = os.environ.get("CUDA_VISIBLE_DEVICES")
+        one = mine.split(",")[number] if mine else str(number)
+        return _Process({"CUDA_VISIBLE_DEVICES": one} if self.gpus else {}, work, args)
 
 
 class _Process:
@@ -104,18 +112,21 @@ class _Process:
         end.close()
 
     def done(self) -> bool:
-        return not self.process.is_alive()
+        return self.outcome.poll() or not self.process.is_alive()  # it waits until its words are read
 
     def error(self) -> BaseException | None:
         with suppress(EOFError, OSError):
             if self.outcome.poll():
                 return self.outcome.recv()
+        self.process.join()
         code = self.process.exitcode or 0
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         return Killed(f"process {self.process.pid} ended {how}")
 
     def cancel(self) -> None:
         self.process.terminate()
+
+    def wait(self) -> None:
         self.process.join(20)
         if self.process.is_alive():
             self.process.kill()
@@ -126,13 +137,22 @@ def _reported(end: Any, environment: Mapping[str, str], work: Work, args: tuple)
     """In the new process: what ``work`` raises, or None, goes into the pipe."""
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started us, and who then ends us
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(143)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    threading.Thread(target=_follow, daemon=True).start()
     try:
         work(*args)
         error = None
     except Exception as raised:
         error = _portable(raised)
     end.send(error)
+
+
+def _follow() -> None:
+    """Ends this process in order when the one that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _portable(error: Exception) -> Exception:
@@ -160,10 +180,18 @@ class Ray(Executor):
             raise ValueError("Ray is not installed: pip install 'lmcnb[ray]'") from None
         if unknown := self.options.keys() - {"address", "cpus"}:
             raise ValueError(f"ray takes the options address and cpus; got {', '.join(sorted(unknown))}")
-        self.ray, self.ours = ray, not ray.is_initialized()
         cpus = self.options.get("cpus")  # of a cluster that is started here; without it, all
-        ray.init(self.options.get("address"), num_cpus=int(cpus) if cpus else None, include_dashboard=False,
-                 log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
+        if cpus is not None and not (cpus.isdecimal() and int(cpus)):
+            raise ValueError(f"ray: cpus must be a whole number above 0; got {cpus}")
+        self.ray, self.ours = ray, not ray.is_initialized()
+        try:
+            ray.init(self.options.get("address"), num_cpus=int(cpus) if cpus else None, include_dashboard=False,
+                     log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"ray: {error}") from error
+        if gpus and not ray.cluster_resources().get("GPU"):
+            self.close()
+            raise ValueError("ray: a GPU a worker was asked for, and no machine of the cluster has one")
 
     def submit(self, number: int, work: Work, *args: object) -> Running:
         # Never by itself a second time: we want to say that a worker was lost.
@@ -194,7 +222,9 @@ class _RayTask:
     def cancel(self) -> None:
         with suppress(self.ray.exceptions.RayError):
             self.ray.cancel(self.task)
-            self.ray.wait([self.task], timeout=20)
+
+    def wait(self) -> None:
+        self.ray.wait([self.task], timeout=20)
 
 
 class Slurm(Executor):
@@ -216,7 +246,7 @@ class Slurm(Executor):
         try:
             self.jobs = submitit.AutoExecutor(store_root() / "slurm", cluster=asked.pop("cluster", "slurm"))
             self.jobs.update_parameters(**asked)
-        except (RuntimeError, NameError, AssertionError, TypeError, ValueError) as error:
+        except (RuntimeError, NameError, AssertionError, TypeError, ValueError, OSError) as error:
             raise ValueError(f"slurm: {error}. The option cluster=local runs its jobs on this machine") from error
 
     def submit(self, number: int, work: Work, *args: object) -> Running:
@@ -234,30 +264,36 @@ class _SlurmJob:
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         error = self.job.exception()
+        if isinstance(error, FailedJobError):  # it raised: submitit has the text of its traceback alone
+            lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith((" ", "-"))]
+            return RuntimeError(lines[-1] if lines else str(error))
         if isinstance(error, UncompletedJobError):
             return Killed(f"job {self.job.job_id} ended as {self.job.state}")
-        return RuntimeError(str(error).strip().rpartition("\n")[2]) if isinstance(error, FailedJobError) else error
+        return error
 
     def cancel(self) -> None:
-        self.job.cancel()
+        self.job.cancel(check=False)
+
+    def wait(self) -> None:
+        """The scheduler sees to it."""
 
 
 def together(where: Executor, workers: int, work: Work, *args: object,
-             lost: Callable[[int, Killed], None] = lambda number, why: None,
-             watch: Callable[[], None] = lambda: None) -> None:
+             lost: Callable[[int, Killed], None] = lambda number, why: None) -> None:
     """Runs ``work(*args)`` as so many workers and waits for all of them.
 
     A worker that is killed is started again, a few times: what it held another may have taken over by then. An error
     of one ends all, and is raised; so does whatever is raised here, as by Ctrl-C.
 
     Args:
-        lost: called with a worker's number and why it is gone. watch: called while they run.
+        lost: called with a worker's number and why it is gone.
     """
-    running = {k: where.submit(k, work, *args) for k in range(workers)}
-    restarts = dict.fromkeys(running, 0)
+    running: dict[int, Running] = {}
+    restarts = dict.fromkeys(range(workers), 0)
     try:
+        for k in range(workers):
+            running[k] = where.submit(k, work, *args)
         while running:
-            watch()
             for k, worker in list(running.items()):
                 if not worker.done():
                     continue
@@ -270,5 +306,12 @@ def together(where: Executor, workers: int, work: Work, *args: object,
                     raise error
             time.sleep(POLL_SECONDS)
     finally:
-        for worker in running.values():
-            worker.cancel()
+        end(running.values())
+
+
+def end(workers: Iterable[Running]) -> None:
+    """Asks all of them to end, then waits."""
+    for worker in workers:
+        worker.cancel()
+    for worker in workers:
+        worker.wait()
