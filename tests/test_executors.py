@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from lmcnb import places
 from lmcnb.cli import executors, main, workers
-from lmcnb.cli.executors import RESTARTS, Executor, Killed, Processes, executor, together
+from lmcnb.cli.clusters import executor
+from lmcnb.cli.executors import RESTARTS, Executor, Killed, Processes, together
 from lmcnb.cli.text import Interrupted, Refused
 
 
@@ -131,7 +132,7 @@ def test_a_process_that_is_asked_to_ends():
 
 
 @pytest.mark.parametrize(("name", "options", "words"), [
-    ("rey", {}, "unknown executor 'rey'; known: processes, ray, slurm"),
+    ("rey", {}, "unknown executor `rey`"),
     ("processes", {"cpus": "2"}, "processes take no options; got cpus"),
     ("slurm", {"cluster": "local", "slurm_partitions": "x"}, "slurm_partitions"),
     ("slurm", {"cluster": "nowhere"}, "nowhere"),
@@ -181,7 +182,7 @@ def test_a_job_that_raised_is_not_one_that_was_killed(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(("words", "said"), [
     (["--shard", "3/2"], "write K/N with 1 ≤ K ≤ N"), (["--shard", "0/2"], "--shard 0/2"), (["--shard", "x"], "as 2/8"),
-    (["--shard", "-1/2"], "--shard -1/2"), (["-j", "0"], "x>=1"), (["--executor", "rey"], "known: processes, ray"),
+    (["--shard", "-1/2"], "--shard -1/2"), (["-j", "0"], "x>=1"), (["--executor", "rey"], "did you mean `ray`?"),
     (["-o", "cpus"], "--option cpus: write NAME=VALUE"), (["-o", "cpus=2"], "processes take no options"),
     (["--gpus", "1"], "no GPU that torch can use"),
 ])
@@ -189,7 +190,7 @@ def test_wrong_orders_are_refused_before_anything_is_computed(words: list, said:
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(workers, "device", lambda: "cpu")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    result = CliRunner().invoke(main, ["compute", "00", *words])
+    result = CliRunner().invoke(main, ["compute", "03", *words])
     assert result.exit_code == 2 and said in result.output, result.output
     assert not (tmp_path / "store").exists()
 

@@ -18,11 +18,14 @@ DRIVER = r"""
 template <typename T> struct Block {
     std::unique_ptr<T[]> data;
     int64_t size;
-    Block(int64_t size) : data(new T[size]), size(size) { for (int64_t i = 0; i < size; i++) data[i] = T(i * 37 %% 11) / 5; }
+    Block(int64_t size) : data(new T[size]), size(size) {
+        for (int64_t i = 0; i < size; i++) data[i] = T(i * 37 %% 11) / 5;
+    }
     operator T*() { return data.get(); }
 };
 int run(int B, int H, int W, int C, int O) {
-    const int64_t in = (int64_t)B * H * W * C, out = (int64_t)B * H * W * O, pooled = (int64_t)B * (H / 2) * (W / 2) * O;
+    const int64_t in = (int64_t)B * H * W * C, out = (int64_t)B * H * W * O;
+    const int64_t pooled = (int64_t)B * (H / 2) * (W / 2) * O;
     const int parts = B < 2 ? 1 : 2;
     const int64_t sums = (int64_t)parts * ((O + 15) / 16) * C * 9 * 16;
     Block<float> image(in), x(out), gout(pooled), u(out), weight(O), bias(O), pw(O), pb(O);

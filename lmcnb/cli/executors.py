@@ -1,4 +1,4 @@
-"""Where the processes that share a plan run: on this machine, on a Ray cluster, under SLURM.
+"""Where the processes that share a plan run: on this machine, or elsewhere (:mod:`lmcnb.cli.clusters`).
 
 An executor starts a function somewhere and says how it ended; that is all. What the processes compute they divide
 among themselves, by the leases of the store that they share, and only files pass between them. So any of them may be
@@ -6,7 +6,6 @@ killed: what it had stored is kept, and another takes its lease over.
 """
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import pickle
@@ -17,10 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Protocol
-
-from lmcnb.places import store_root
-from lmcnb.spec import choose
+from typing import Any, Protocol
 
 RESTARTS = 3  # of one worker that was killed
 POLL_SECONDS = 0.2
@@ -52,7 +48,7 @@ class Running(Protocol):
 
 
 class Executor(ABC):
-    """Starts functions somewhere. A subclass with a ``name`` registers itself.
+    """Starts functions somewhere.
 
     Args:
         gpus: GPUs of each worker, 0 or 1. options: what the scheduler is told beside that.
@@ -61,15 +57,9 @@ class Executor(ABC):
         ValueError: an option that it does not know, or a package that is not installed.
     """
 
-    name: ClassVar[str] = ""
-
     def __init__(self, gpus: int = 0, options: Mapping[str, str] | None = None):
         self.gpus = gpus
         self.options = dict(options or {})
-
-    def __init_subclass__(cls) -> None:
-        if cls.name:
-            EXECUTORS[cls.name] = cls
 
     @abstractmethod
     def submit(self, number: int, work: Work, *args: object) -> Running:
@@ -79,18 +69,8 @@ class Executor(ABC):
         """Gives back what it holds."""
 
 
-EXECUTORS: dict[str, type[Executor]] = {}
-
-
-def executor(name: str, gpus: int = 0, options: Mapping[str, str] | None = None) -> Executor:
-    """One of :data:`EXECUTORS` by name. Raises ValueError, see :class:`Executor`."""
-    return choose("executor", name, EXECUTORS)(gpus, options)
-
-
 class Processes(Executor):
     """Processes of this machine; with GPUs each has one of its own."""
-
-    name = "processes"
 
     def __init__(self, gpus: int = 0, options: Mapping[str, str] | None = None):
         super().__init__(gpus, options)
@@ -162,120 +142,6 @@ def _portable(error: Exception) -> Exception:
         return error
     except Exception:  # of whoever's exception class
         return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-class Ray(Executor):
-    """Tasks of a Ray cluster: the one at ``address``, or RAY_ADDRESS, or else one that is started on this machine.
-
-    Every machine of it needs the same folders for project, data and store.
-    """
-
-    name = "ray"
-
-    def __init__(self, gpus: int = 0, options: Mapping[str, str] | None = None):
-        super().__init__(gpus, options)
-        try:
-            import ray
-        except ImportError:
-            raise ValueError("Ray is not installed: pip install 'lmcnb[ray]'") from None
-        if unknown := self.options.keys() - {"address", "cpus"}:
-            raise ValueError(f"ray takes the options address and cpus; got {', '.join(sorted(unknown))}")
-        cpus = self.options.get("cpus")  # of a cluster that is started here; without it, all
-        if cpus is not None and not (cpus.isdecimal() and int(cpus)):
-            raise ValueError(f"ray: cpus must be a whole number above 0; got {cpus}")
-        self.ray, self.ours = ray, not ray.is_initialized()
-        try:
-            ray.init(self.options.get("address"), num_cpus=int(cpus) if cpus else None, include_dashboard=False,
-                     log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
-        except (OSError, RuntimeError) as error:
-            raise ValueError(f"ray: {error}") from error
-        if gpus and not ray.cluster_resources().get("GPU"):
-            self.close()
-            raise ValueError("ray: a GPU a worker was asked for, and no machine of the cluster has one")
-
-    def submit(self, number: int, work: Work, *args: object) -> Running:
-        # Never by itself a second time: we want to say that a worker was lost.
-        remote = self.ray.remote(num_cpus=1, num_gpus=self.gpus, max_retries=0, max_calls=1)(work)
-        return _RayTask(self.ray, remote.remote(*args))
-
-    def close(self) -> None:
-        if self.ours:
-            self.ray.shutdown()
-
-
-class _RayTask:
-    def __init__(self, ray: Any, task: Any):
-        self.ray, self.task = ray, task
-
-    def done(self) -> bool:
-        return bool(self.ray.wait([self.task], timeout=0)[0])
-
-    def error(self) -> BaseException | None:
-        try:
-            self.ray.get(self.task)
-        except self.ray.exceptions.RayTaskError as error:
-            return error.cause
-        except self.ray.exceptions.RayError as error:
-            return Killed(str(error).partition("\n")[0])
-        return None
-
-    def cancel(self) -> None:
-        with suppress(self.ray.exceptions.RayError):
-            self.ray.cancel(self.task)
-
-    def wait(self) -> None:
-        self.ray.wait([self.task], timeout=20)
-
-
-class Slurm(Executor):
-    """Jobs under SLURM, by submitit. Options are submitit's own: timeout_min, mem_gb, slurm_partition, ….
-
-    ``cluster=local`` runs the same jobs on this machine. Their logs go to ``slurm`` in the store.
-    """
-
-    name = "slurm"
-
-    def __init__(self, gpus: int = 0, options: Mapping[str, str] | None = None):
-        super().__init__(gpus, options)
-        try:
-            import submitit
-        except ImportError:
-            raise ValueError("submitit is not installed: pip install 'lmcnb[slurm]'") from None
-        asked: dict[str, Any] = {"name": "lmcnb", "cpus_per_task": 1, "gpus_per_node": gpus, "timeout_min": 24 * 60}
-        asked |= {name: int(value) if value.isdecimal() else value for name, value in self.options.items()}
-        try:
-            self.jobs = submitit.AutoExecutor(store_root() / "slurm", cluster=asked.pop("cluster", "slurm"))
-            self.jobs.update_parameters(**asked)
-        except (RuntimeError, NameError, AssertionError, TypeError, ValueError, OSError) as error:
-            raise ValueError(f"slurm: {error}. The option cluster=local runs its jobs on this machine") from error
-
-    def submit(self, number: int, work: Work, *args: object) -> Running:
-        return _SlurmJob(self.jobs.submit(work, *args))
-
-
-class _SlurmJob:
-    def __init__(self, job: Any):
-        self.job = job
-
-    def done(self) -> bool:
-        return self.job.done()
-
-    def error(self) -> BaseException | None:
-        from submitit.core.utils import FailedJobError, UncompletedJobError
-
-        error = self.job.exception()
-        if isinstance(error, FailedJobError):  # it raised: submitit has the text of its traceback alone
-            lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith((" ", "-"))]
-            return RuntimeError(lines[-1] if lines else str(error))
-        if isinstance(error, UncompletedJobError):
-            return Killed(f"job {self.job.job_id} ended as {self.job.state}")
-        return error
-
-    def cancel(self) -> None:
-        self.job.cancel(check=False)
-
-    def wait(self) -> None:
-        """The scheduler sees to it."""
 
 
 def together(where: Executor, workers: int, work: Work, *args: object,

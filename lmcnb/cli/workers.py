@@ -14,7 +14,8 @@ import click
 
 from lmcnb import __version__, places
 from lmcnb.cli import execution, runner
-from lmcnb.cli.executors import Processes, end, executor, together
+from lmcnb.cli.clusters import executor
+from lmcnb.cli.executors import Processes, end, together
 from lmcnb.cli.live import Live, live
 from lmcnb.cli.text import Failed, Interrupted, Refused, duration
 
