@@ -48,6 +48,7 @@ bench: $(READY)
 
 # Kills, damage, bad settings, full disks, hostile files, by the hundred and thousand: half an hour or more.
 soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m soak
 
 # Leaves the environment and the store, which are dear to make again.

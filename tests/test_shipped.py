@@ -122,7 +122,8 @@ def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: 
     assert code == 0 and "fig08: 1 of 1 results are not in the store: left as it was" in said, said
     shipped = Archive(tmp_path / "results")
     second = {shelf.key(IMP.at(1))} - {*keys}  # what the first figure lists is there
-    found = {name: {key for (_, key), path in shipped.places.items() if path.stem == name} for name in ("fig03", "fig05")}
+    found = {name: {key for (_, key), path in shipped.places.items() if path.stem == name}
+             for name in ("fig03", "fig05")}
     assert found == {"fig03": {*keys}, "fig05": second} and not (tmp_path / "results" / "laptop" / "fig08.zip").exists()
     before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.zip")}
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
