@@ -14,7 +14,8 @@ from typing import Any
 import lmcnb
 from benchmarks._shared import DEVICE, about, random_data, side_by_side
 from lmcnb.kernel.exact import exact
-from lmcnb.kernel.sizes import flops, stack_size
+from lmcnb.kernel.sizes import stack_size
+from lmcnb.kernel.strategies import operations
 from lmcnb.kernel.training import fit
 from lmcnb.lab.estimate import REFERENCE
 from lmcnb.lab.job import device_name
@@ -36,7 +37,7 @@ def run(quick: bool) -> dict[str, Any]:
             with exact():
                 return fit(start.net, start.params, start.buffers, train, recipe, list(start.labels))
         found = side_by_side({"fit": train_once}, repeats=1 if quick else 3)["fit"]
-        rows.append({"variant": f"{name}, width {width}", "MFLOP an image": flops(net) / 1e6, "stack": models,
+        rows.append({"variant": f"{name}, width {width}", "MFLOP an image": operations(net) / 1e6, "stack": models,
                      "images/s": models * 64 * steps / found.median, "n": len(found.seconds),
                      "spread": f"{min(found.seconds) / found.median:.2f}–{max(found.seconds) / found.median:.2f}"})
     return {"title": "Training images a second, by network", "rows": rows, **about(), "threads": 1, "goals": []}

@@ -8,7 +8,7 @@ import pytest
 from helpers import NET, RECIPE, STUDY, TRAIN, another
 
 from lmcnb import Lab, Net
-from lmcnb.kernel.sizes import flops
+from lmcnb.kernel.strategies import operations as flops
 from lmcnb.lab import estimate, outlook
 from lmcnb.lab.estimate import Paces
 from lmcnb.lab.schedule import Task, makespan, shard, stacks, tasks

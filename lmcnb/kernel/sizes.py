@@ -10,7 +10,6 @@ from math import prod
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..models import Net, per_network
 
@@ -49,18 +48,6 @@ def activations(net: Net) -> tuple[int, int]:
         module(torch.empty(1, net.channels, net.size, net.size, device="meta"))
     least = prod((net.channels, net.size, net.size))
     return 4 * max(least, *sizes.found), 4 * (least + sum(sizes.found))
-
-
-@per_network(256)
-def flops(net: Net) -> int:
-    """Floating-point operations of an image's way through a network, two for a product and its sum.
-
-    Convolutions and matrix products are counted. A training step takes three times as many.
-    """
-    module = net.build().eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.empty(1, net.channels, net.size, net.size, device="meta"))
-    return counter.get_total_flops()
 
 
 def stack_size(device: torch.device, net: Net, batch: int) -> int:

@@ -71,6 +71,7 @@ def compiled(function: Callable) -> Callable:
 def can_compile(device: str = "cpu") -> bool:
     """Whether torch.compile works for this kind of device; a CPU needs a C++ compiler, a GPU Triton. Without it
     everything runs, only slower."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a CPU needs no CUDA at run time
     try:
         compiled(lambda x: x + 1)(torch.ones(1, device=device))
         return True
@@ -81,7 +82,10 @@ def can_compile(device: str = "cpu") -> bool:
 
 @per_network(256)
 def operations(net: Net) -> int:
-    """Floating-point operations of one image's forward pass (a multiplication and an addition are two)."""
+    """Floating-point operations of one image's forward pass (a multiplication and an addition are two).
+
+    Of convolutions and matrix products; a training step takes three times as many.
+    """
     with FlopCounterMode(display=False) as counter:
         net.build().eval()(torch.empty(1, net.channels, net.size, net.size, device="meta"))
     return counter.get_total_flops()

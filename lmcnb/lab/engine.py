@@ -12,7 +12,8 @@ import torch
 
 from ..data import Dataset
 from ..kernel.exact import exact
-from ..kernel.sizes import flops, stack_size
+from ..kernel.sizes import stack_size
+from ..kernel.strategies import operations
 from ..places import results_root, store_root
 from ..spec import canonical, digest
 from ..tables import Table
@@ -203,7 +204,7 @@ class Lab:
         seconds = job.seconds()
         for spec, key, result in zip(specs, job.keys, results):
             meta = provenance(self.device) | {"execution": execution(spec, self.device), "seconds": seconds,
-                                              "cost": self.cost(spec), "flops": flops(spec.net)}
+                                              "cost": self.cost(spec), "flops": operations(spec.net)}
             self._entries[key] = self.store.put(spec.stored, key, spec.canonical(), result.values, result.tensors,
                                                 meta)
             self.store.drop_checkpoint(key)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..kernel.sizes import flops
+from ..kernel.strategies import operations
 from .job import device_name
 from .schedule import makespan, tasks
 from .stage import Stage, closure
@@ -73,7 +73,7 @@ class Paces:
 
     def of(self, spec: Stage) -> float | None:
         """Seconds per unit of a spec's cost; None where nothing like it was measured."""
-        work = flops(spec.net)
+        work = operations(spec.net)
         for name in (spec.stored, ""):
             if (name, work) in self.measured:
                 units, seconds = self.measured[name, work]
@@ -128,7 +128,7 @@ def outlook(lab: Lab, specs: Sequence[Stage], workers: int = 1) -> Outlook:
     times = {task.key: _seconds(paces, lab, task.spec) for task in plan}
     known = [t for t in times.values() if t is not None]
     span, chain = (makespan(plan, lambda task: times[task.key], n) for n in (workers, max(1, len(plan))))
-    return Outlook(sum(task.cost for task in plan), sum(3 * task.cost * flops(task.spec.net) for task in plan),
+    return Outlook(sum(task.cost for task in plan), sum(3 * task.cost * operations(task.spec.net) for task in plan),
                    sum(known), span, chain, len(times) - len(known), paces.source)
 
 
