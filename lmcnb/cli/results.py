@@ -126,7 +126,8 @@ def publish(profile: str) -> None:
             click.echo(f"{path.stem}: {absent} of {len(keys)} results are not in the store: left as it was")
             continue
         taken |= set(keys)
-        click.echo(f"{path.stem}: {len(keys)} results, {human(archive.stat().st_size) if archive.exists() else 'none'}")
+        size = human(archive.stat().st_size) if archive.exists() else "nothing to ship"
+        click.echo(f"{path.stem}: {len(keys)} results, {size}")
     size = sum(path.stat().st_size for path in folder.parent.glob("*/*.zip"))
     click.echo(f"{human(size)} in {folder.parent}")
     if size > MOST:
