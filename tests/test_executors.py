@@ -171,6 +171,33 @@ def test_an_unknown_option_of_ray_is_refused_before_a_cluster_starts():
     assert not ray.is_initialized()
 
 
+def once_killed(flag: str) -> None:
+    """Kills its process, but not a second time."""
+    try:
+        os.close(os.open(flag, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_of_ray_that_is_killed_is_started_again_and_one_that_raises_is_not(tmp_path: Path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path), prepend=os.pathsep)  # Ray's workers import this file
+    lost: list[Killed] = []
+    try:
+        where = executor("ray", 0, {"cpus": "2"})
+    except ValueError as error:
+        assert "timed out during startup" in str(error)
+        pytest.skip("Ray did not start within its 30 seconds")
+    try:
+        together(where, 2, once_killed, str(tmp_path / "flag"), lost=lambda number, why: lost.append(why))
+        assert len(lost) == 1 and isinstance(lost[0], Killed)
+        with pytest.raises(ValueError, match="no such data"):
+            together(where, 1, fail)
+    finally:
+        where.close()
+
+
 def test_a_job_that_raised_is_not_one_that_was_killed(tmp_path: Path, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path))

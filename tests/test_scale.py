@@ -88,7 +88,7 @@ EXECUTORS: dict[str, list[str]] = {"processes": [], "ray": ["--executor", "ray",
              "slurm": ["--executor", "slurm", "-o", "cluster=local", "-o", "gpus_per_node=0"]}
 
 
-@pytest.mark.parametrize("name", ["processes", "ray", pytest.param("slurm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["processes", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ray", "slurm"))])
 def test_a_killed_worker_is_replaced_and_the_bytes_are_those_of_one_process(name: str, project: Path, alone: dict):
     if name != "processes":
         pytest.importorskip({"ray": "ray", "slurm": "submitit"}[name])

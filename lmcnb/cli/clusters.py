@@ -32,7 +32,7 @@ class Ray(Executor):
         try:
             ray.init(self.options.get("address"), num_cpus=int(cpus) if cpus else None, include_dashboard=False,
                      log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # Ray raises the bare class where a node takes longer than 30 s to start
             raise ValueError(f"ray: {error}") from error
         if gpus and not ray.cluster_resources().get("GPU"):
             self.close()
