@@ -1,12 +1,16 @@
 """`lmcnb store verify`: what is damaged, and what would be computed otherwise now."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from filled_store import ALL, call, damage, files, rewritten
 from helpers import IMP, TRAIN
 
-from lmcnb import Lab
+from lmcnb import Lab, places
 from lmcnb.lab import verify
 from lmcnb.stages import Connect, Landscape, RandomMask, Ticket, Train
 
@@ -86,3 +90,11 @@ def test_a_reader_neither_computes_nor_moves(shelf: Lab):
     assert call_quietly(lambda: reader.get(TRAIN)) and not call_quietly(lambda: reader.get(IMP))
     assert not call_quietly(lambda: reader.recompute(IMP.at(2))) and files(shelf) == before
     assert {type(s) for s in ALL} == {Connect, Landscape, RandomMask, Ticket, Train}
+
+
+def test_a_process_of_its_own_knows_every_stage(filled: Path):
+    """The command line itself must import them: here they are imported anyway."""
+    command = [sys.executable, "-m", "lmcnb", "store", "verify", "--sample", "1", "--stage", "Ticket"]
+    environment = os.environ | {"LMCNB_STORE": str(filled), "PYTHONPATH": str(Path(places.__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "the same bytes" in done.stdout, done.stdout + done.stderr

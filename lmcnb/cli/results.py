@@ -105,6 +105,7 @@ def publish(profile: str) -> None:
     Everything but the weights of trained networks goes there, from the store or from what was shipped before.
     A figure whose results are not all there keeps what it had.
     """
+    import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab
     from lmcnb.lab.shipped import ship
 
@@ -150,6 +151,7 @@ def verify(sample: int, seed: int, stage: str | None) -> None:
     computed them; the weights that were not shipped are compared by their checksum. Exits with 1 if one differs
     where it must not. `lmcnb store verify` does the same for the store.
     """
+    import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab
     from lmcnb.lab.shipped import Archive
     from lmcnb.lab.verify import computed_anew, travelled

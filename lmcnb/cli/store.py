@@ -181,7 +181,8 @@ def _items(stage: str | None = None) -> list[Any]:
     root = places.store_root()
     if not root.is_dir():
         raise Refused(f"there is no store at {root}: `lmcnb run` makes it; LMCNB_STORE names another folder")
-    from lmcnb.lab.inventory import STAGES, Store, items  # imports torch
+    import lmcnb.stages  # noqa: F401  # which registers them; imports torch
+    from lmcnb.lab.inventory import STAGES, Store, items
 
     shelf = Store(root)
     stage = next((name for name, its in STAGES.items() if its.__name__ == stage), stage)  # a class's name is right too
