@@ -13,7 +13,8 @@ from .path import Connect
 from .plane import Landscape
 from .probe import Probe
 from .robustness import Robustness
+from .segment import Segment
 from .study import Study
 
 __all__ = ["Assess", "Connect", "Curvature", "Distill", "Expert", "Lab", "Landscape", "Probe", "RandomMask",
-           "Robustness", "Study", "Ticket", "Train"]
+           "Robustness", "Segment", "Study", "Ticket", "Train"]

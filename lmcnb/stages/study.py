@@ -27,7 +27,9 @@ class Study(Spec):
             BatchNorm: for a ResNet take a ConvNet (CIFAR) or ResNetAP-10 (ImageNet-10), as the papers do.
         recipe: training on real data, of IMP's rounds and of the final subnetworks alike.
         prune_steps: SGD steps of a round on a distilled set: the same for sets of any size.
-        sets: distillation methods by name. reference: whose layer densities the random masks keep.
+        sets: distillation methods by name. own_sets: every initialisation has a set of its own (set k for init k), so
+            that what is concluded is of a method, not of one set of it; otherwise all share set 0.
+        reference: whose layer densities the random masks keep.
         points, train_images, test_images: of each path (None: all images).
     """
 
@@ -37,6 +39,7 @@ class Study(Spec):
     recipe: Recipe
     prune_steps: int = Field(default=600, ge=1)
     sets: Sets
+    own_sets: bool = False
     reference: str = "idc"
     points: int = Field(default=11, ge=2)
     train_images: int | None = Field(default=None, ge=1)
@@ -67,10 +70,10 @@ class Study(Spec):
         method = choose("distilled set", name, self.sets)
         return Distill(dataset=self.dataset, net=self.distill_net or self.net, method=method, seed=seed)
 
-    def assess(self, name: str, how: EvalProtocol | Recipe, networks: int = 3) -> Assess:
-        """Test accuracy of networks trained on that set alone, under a protocol or just a recipe."""
+    def assess(self, name: str, how: EvalProtocol | Recipe, networks: int = 3, seed: int = 0) -> Assess:
+        """Test accuracy of networks trained on a method's set ``seed`` alone, under a protocol or just a recipe."""
         protocol = how if isinstance(how, EvalProtocol) else EvalProtocol(recipe=how)
-        return Assess(dataset=self.dataset, net=self.distill_net or self.net, source=self.distill(name),
+        return Assess(dataset=self.dataset, net=self.distill_net or self.net, source=self.distill(name, seed),
                       protocol=protocol, networks=networks)
 
     def images(self, name: str) -> int:
@@ -94,7 +97,8 @@ class Study(Spec):
         shared = {"dataset": self.dataset, "net": self.net, "init": init, "round": round}
         if method == "imp":
             return Ticket(**shared, recipe=self.recipe)
-        return Ticket(**shared, source=self.distill(method), recipe=self.short_recipe(method))
+        return Ticket(**shared, source=self.distill(method, init if self.own_sets else 0),
+                      recipe=self.short_recipe(method))
 
     def short_recipe(self, name: str) -> Recipe:
         """``recipe`` with as many epochs as make ``prune_steps`` steps on a distilled set."""

@@ -18,7 +18,7 @@ from ..lab.job import Job
 from ..lab.resume import resumable
 from ..lab.stage import Data, Result, Stage
 from ..networks import Networks
-from ..params import Params, prefixed, to
+from ..params import Params, distance, prefixed, to
 from ..prune.magnitude import Round, prune_round, round_seed, sparsity_after
 from ..spec import Seed
 from .sets import Distill
@@ -38,7 +38,7 @@ class Ticket(Stage):
         base: a ticket to go on from (hybrid tickets); ``round`` counts its rounds too.
     """
 
-    version: ClassVar[int] = 2  # 2: the accuracy of every round's training is kept
+    version: ClassVar[int] = 3  # 2: the accuracy of every round's training is kept; 3: how far it moved
     stacked: ClassVar[tuple[str, ...]] = ("init", "seed")
 
     init: Seed = 0
@@ -85,7 +85,7 @@ class Ticket(Stage):
         before |= {"method": "dense"} if self.round == 1 and self.source is None else {}
         where = "" if self.source is None else ", trained on the set"
         for row in super().rows(entry):
-            trained = row["quantity"] in ("loss", "test_accuracy", "test_loss")
+            trained = row["quantity"] in ("loss", "moved", "test_accuracy", "test_loss")
             yield {**row, **before, "quantity": row["quantity"] + where} if trained else row
 
     def at(self, round: int) -> Ticket:
@@ -172,15 +172,16 @@ class Ticket(Stage):
         done = prune_round(origin, start, data, spec.recipe, [round_seed(s.noise, s.round) for s in specs],
                            rate=spec.rate, rewind=spec.rewind, **resumable(job, spec.recipe))
         scores = evaluate(spec.net, done.trained.params, done.trained.buffers, lab.dataset(spec.dataset).test)
-        return [s._result(lab, done, scores, k) for k, s in enumerate(specs)]
+        moved = distance(start.params, done.trained.params)
+        return [s._result(lab, done, scores, float(moved[k]), k) for k, s in enumerate(specs)]
 
-    def _result(self, lab: Lab, done: Round, scores: Scores, k: int) -> Result:
+    def _result(self, lab: Lab, done: Round, scores: Scores, moved: float, k: int) -> Result:
         start, points = done.start[k], done.data_points
         if self.round > 1:
             points += lab.get(self.previous()).result["data_points"]
         values = {"sparsity": float(start.sparsity), "data_points": points,
                   "density": {n: float(d) for n, d in start.density.items()},
-                  "loss": float(done.trained.losses[k, -20:].mean()),
+                  "loss": float(done.trained.losses[k, -20:].mean()), "moved": moved,
                   # Of the network whose magnitudes decided: the subnetwork of the round before, after its training.
                   "test_accuracy": float(scores.accuracy[k]), "test_loss": float(scores.loss[k])}
         tensors = {f"mask/{n}": m for n, m in masks.pack(start.masks).items()}
