@@ -85,7 +85,7 @@ class Processes(Executor):
 
 
 def _context(gpu: bool) -> Any:
-    """How a process is started: as a fork of one that has imported what all need, which takes seconds, and done no more.
+    """How a process is started: as a fork of one that has imported what all need, which takes seconds, and no more.
 
     A fork of this one, which has threads, may hang. Neither CUDA nor Apple's libraries are made to be forked.
     """
