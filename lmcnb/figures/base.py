@@ -4,9 +4,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -26,10 +26,7 @@ LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "
 
 def style() -> None:
     """The package's look, for the whole session."""
-    sns.set_theme(context="paper", style="ticks", font_scale=1.05, rc={
-        "axes.spines.right": False, "axes.spines.top": False, "figure.dpi": 110, "savefig.dpi": 200,
-        "axes.titlesize": "medium", "axes.titleweight": "bold", "legend.frameon": False, "pdf.fonttype": 42,
-        "axes.formatter.useoffset": False, "svg.hashsalt": "lmcnb"})
+    plt.style.use(Path(__file__).with_name("lmcnb.mplstyle"))
 
 
 @contextmanager
