@@ -1,7 +1,7 @@
 """Figure 8: the Hessian of dense, IMP and distilled subnetworks: diagonal, trace and spectral density."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..statistics import Claim, claim
 from ..tables import Table
-from .base import caption, colour
+from .base import caption, colour, label, percent_sparse
+from .judging import FLATNESS, log_cells, named
 from .parts import dots, subnetwork
+
+NAMES = {"trace": "trace of the Hessian", "largest eigenvalue": "largest eigenvalue of the Hessian",
+         "spread": "spread of the Hessian diagonal, noise removed"}
 
 
 def lines(table: Table, rate: float) -> Iterator[tuple[Table, dict[str, Any]]]:
@@ -76,3 +81,25 @@ def hessian(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     axes[1, 1].set_title("the sharpest direction, every initialisation")
     caption(figure, note)
     return figure
+
+
+def hessian_claims(table: Table, rounds: Sequence[int], images: int, batch_images: int) -> list[Claim]:
+    """A4: distilled subnetworks are flatter than IMP's, in trace; and, exploratory, in other measures and than dense.
+
+    Args:
+        table: as for the figure. images, batch_images: of the larger sample and of the smaller one.
+    """
+    estimates, claims = table.select(diagonal="hutchinson"), []
+    for r in rounds:
+        sparse = percent_sparse(r)
+        for other in ("imp", "dense"):
+            for name, quantity, n in (("trace", "trace", images), ("largest eigenvalue", "largest", images),
+                                      ("spread", "all.std", batch_images)):
+                rows = estimates.select(images=n, quantity=quantity)
+                found = log_cells(rows.select(round=[0, r]).layout()).difference("idc", other)
+                primary = (other, name) == ("imp", "trace")
+                claims.append(claim(f"A4-{sparse} ({other}, {name})", f"{named('idc', sparse)} is flatter than "
+                                    f"{label(other)}: {NAMES[name]}", found, margin=FLATNESS, unit="log ratio",
+                                    family="primary" if primary else "secondary",
+                                    note=f"on {n:,} training images; ratio {np.exp(found.estimate):.2f}."))
+    return claims

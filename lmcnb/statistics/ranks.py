@@ -70,7 +70,7 @@ class RankCorrelation:
         """About, for planning: on the scale of ρ."""
         return self._error * (1 - self._clipped ** 2) if self._known else float("nan")
 
-    freedom = float("inf")
+    freedom = 1e9  # it is treated as normal
 
     def __str__(self) -> str:
         units = f" in {self.units} groups" if self.units < self.n else ""

@@ -76,7 +76,7 @@ class Spread:
         low, high = self.interval()
         return (high - low) / 2 / float(stats.norm.ppf(0.975))
 
-    freedom = float("inf")
+    freedom = 1e9  # it is treated as normal
 
 
 def spread(table: Mapping[str, Values]) -> Spread:
