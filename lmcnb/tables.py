@@ -156,8 +156,8 @@ class Table(pd.DataFrame):
         cells: dict[str, dict[int, float]] = {}
         for key, rows in self.groupby(list(by), sort=False):
             if not rows["init"].is_unique:
-                raise ValueError(f"{key} has {len(rows)} values for {rows['init'].nunique()} initialisations: select one "
-                                 "quantity, round and setting first")
+                raise ValueError(f"{key} has {len(rows)} values for {rows['init'].nunique()} initialisations: select "
+                                 "one quantity, round and setting first")
             cells[" ".join(map(str, key))] = dict(zip(rows["init"].astype(int), rows["value"].astype(float)))
         found = self["set"].dropna() if "set" in self else pd.Series(dtype=int)
         own = found.nunique() > 1 and found.nunique() == self["init"].nunique()

@@ -101,8 +101,8 @@ def methods_claims(table: Table, compared: Sequence[int], pruned: Sequence[str])
         claims.append(depends(f"Q1-{sparse}", loss, list(pruned), f"the stability of the ticket ({sparse} sparse) "
                               "depends on the method that made its data"))
         claims += because_distilled(loss, r, controls)
-        claims += [more_stable(f"Q1c-{sparse} ({m} / {c})", loss, m, c, f"tickets ({sparse} sparse) from {label(m)} are")
-                   for m, c in pairs]
+        claims += [more_stable(f"Q1c-{sparse} ({m} / {c})", loss, m, c,
+                               f"tickets ({sparse} sparse) from {label(m)} are") for m, c in pairs]
         points = accuracy.select(round=r).layout()
         claims += [as_accurate(f"Q1a-{sparse} ({m})", points, m, f"tickets ({sparse} sparse) from {label(m)} lose")
                    for m in pruned if m != "idc"]

@@ -89,7 +89,8 @@ def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence
     ``fig03…`` is of ``03_….ipynb``.
 
     Args:
-        table: every number that is drawn. claims: which a smoke run does not keep: it judges nothing. note: the caption. run: what :meth:`Lab.record` returns.
+        table: every number that is drawn. claims: which a smoke run does not keep: it judges nothing.
+        note: the caption. run: what :meth:`Lab.record` returns.
         images: pictures that are drawn, by name, uint8 [n, H, W] or [n, H, W, 3].
         parameters: values of the parameters that no kernel has, as for a script.
 

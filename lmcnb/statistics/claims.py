@@ -74,8 +74,8 @@ class Claim:
 
 
 def claim(id: str, statement: str, statistic: Statistic | Values, *, claimed: Claimed = "below", margin: float = 0.0,
-          unit: str = "", family: Family = "secondary", premise: tuple[str, bool] = ("", True), units: str | None = None,
-          note: str = "") -> Claim:
+          unit: str = "", family: Family = "secondary", premise: tuple[str, bool] = ("", True),
+          units: str | None = None, note: str = "") -> Claim:
     """A statement and what became of it: :func:`word` judges.
 
     Args:
@@ -206,8 +206,8 @@ def merged(claims: Iterable[Claim]) -> list[Claim]:
 
 
 def _merged(claims: Sequence[Claim]) -> Claim:
-    first, evidence = claims[0], [c.evidence for c in claims]
-    if None in evidence:
+    first, evidence = claims[0], [c.evidence for c in claims if c.evidence]
+    if len(evidence) < len(claims):
         raise ValueError(f"{first.id} is claimed by more than one figure and has no cells to be made one from")
     cells: dict[str, Mapping[int, float]] = {}
     weights: dict[str, float] = {}

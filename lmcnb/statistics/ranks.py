@@ -12,7 +12,7 @@ from .estimates import Values
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's ρ of the means of ``units`` independent units, of ``n`` points in all, with Bonett & Wright's interval.
+    """Spearman's ρ of the means of ``units`` independent units, ``n`` points in all, with Bonett & Wright's interval.
 
     An unknown ρ is NaN; with fewer than four units the interval is (−1, 1).
     """
