@@ -50,7 +50,8 @@ def saved(profile: str, job: runner.Job) -> tuple[str, ...]:
             record = json.loads(path.read_text(encoding="utf-8"))["record"]
         except (OSError, ValueError, KeyError):
             continue
-        if record.get("parameters") == {n: v for n, v in job.namespace.items() if n in record.get("parameters", {})}:
+        values = {n: v for n, v in (record.get("parameters") or {}).items() if n in job.namespace}  # some are gone since
+        if values and values == {n: job.namespace[n] for n in values}:
             names.append(path.stem)
     return tuple(names)
 
