@@ -1,7 +1,7 @@
 """The two-way model: methods × initialisations, with a variance for each method."""
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,17 +47,10 @@ class Contrast(Student):
         if blocks and not shared:
             raise ValueError(f"{', '.join(weights)} have no initialisation in common")
         if blocks:
-            each = np.array([sum(w * used[name][i] for name, w in weights.items()) for i in shared])
-            center, parts, freedoms = each.mean(), [_variance(each) / n], [n - 1]
+            found = of_blocks(np.array([sum(w * used[name][i] for name, w in weights.items()) for i in shared]))
         else:
-            x = {name: np.array(list(cell.values())) for name, cell in used.items()}
-            center = sum(w * x[name].mean() for name, w in weights.items())
-            parts = [w ** 2 * _variance(x[name]) / len(x[name]) for name, w in weights.items()]
-            freedoms = [len(x[name]) - 1 for name in weights]
-        total = float(sum(parts))
-        shares = sum(p ** 2 / f for p, f in zip(parts, freedoms) if f)
-        freedom = total ** 2 / shares if shares else float(max(1, sum(freedoms)))
-        return cls(float(center), total ** 0.5, float(freedom), n, used, dict(weights), blocks, sets)
+            found = of_units([np.array(list(cell.values())) for cell in used.values()], list(weights.values()))
+        return cls(*map(float, found), n, used, dict(weights), blocks, sets)
 
     @property
     def signs(self) -> np.ndarray:
@@ -73,8 +66,33 @@ class Contrast(Student):
         return f"{inits} × {self.sets} set{'s' * (self.sets != 1)}"
 
 
-def _variance(x: np.ndarray) -> float:
-    return float(x.var(ddof=1)) if len(x) > 1 else float("nan")
+def of_units(cells: Sequence[np.ndarray], weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A weighted sum of the means of independent cells [..., n]: estimate, standard error, degrees of freedom [...]."""
+    center = sum(w * x.mean(-1) for w, x in zip(weights, cells))
+    freedoms = np.array([max(1, x.shape[-1] - 1) for x in cells])
+    parts = np.stack([w ** 2 * _variance(x) / x.shape[-1] for w, x in zip(weights, cells)], -1)
+    total, shares = parts.sum(-1), (parts ** 2 / freedoms).sum(-1)
+    freedom = np.divide(total ** 2, shares, out=np.full_like(total, freedoms.sum()), where=shares > 0)
+    return np.asarray(center), np.sqrt(total), freedom
+
+
+def of_blocks(each: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean of differences [..., n], one for each initialisation: as :func:`of_units`."""
+    n = each.shape[-1]
+    return each.mean(-1), np.sqrt(_variance(each) / n), np.full(each.shape[:-1], max(1.0, n - 1.0))
+
+
+def initialisations_differ(x: np.ndarray) -> np.ndarray:
+    """Of layouts [..., methods, n], whether initialisations do: the F test at 5%."""
+    methods, n = x.shape[-2:]
+    residual = x - x.mean(-2, keepdims=True) - x.mean(-1, keepdims=True) + x.mean((-2, -1), keepdims=True)
+    freedom = n - 1, (methods - 1) * (n - 1)
+    within = (residual ** 2).sum((-2, -1)) / freedom[1]
+    return methods * x.mean(-2).var(-1, ddof=1) > stats.f.ppf(0.95, *freedom) * within
+
+
+def _variance(x: np.ndarray) -> np.ndarray:
+    return x.var(-1, ddof=1) if x.shape[-1] > 1 else np.full(x.shape[:-1], np.nan)
 
 
 @dataclass(frozen=True)
@@ -99,12 +117,7 @@ class Layout:
         methods, n = len(quiet), len(shared)
         if methods < 2 or n < 2:
             return False
-        x = np.array([[cell[i] for i in shared] for cell in quiet.values()])
-        residual = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
-        freedom = n - 1, (methods - 1) * (n - 1)
-        within = (residual ** 2).sum() / freedom[1]
-        between = methods * x.mean(0).var(ddof=1)
-        return bool(between > stats.f.ppf(0.95, *freedom) * within)
+        return bool(initialisations_differ(np.array([[cell[i] for i in shared] for cell in quiet.values()])))
 
     def contrast(self, weights: Mapping[str, float], sets: int | str | None = None) -> Contrast:
         """A weighted sum of methods' means."""
