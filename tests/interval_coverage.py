@@ -128,5 +128,5 @@ def rows(draws: int) -> Iterator[str]:
 if __name__ == "__main__":
     from lmcnb.cli.claims import inserted
 
-    page = Path(sys.argv[1])
-    page.write_text(inserted(page.read_text(), "\n".join(rows(100_000)), "coverage"))
+    table, page = "\n".join(rows(100_000)), Path(sys.argv[1])
+    page.write_text(inserted(page.read_text(), table, "coverage"))

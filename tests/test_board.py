@@ -13,7 +13,8 @@ from lmcnb.cli.text import Refused
 from lmcnb.statistics import Claim, Layout
 
 NEW = {"versions": {"lmcnb": f"{__version__.rpartition('.')[0]}.99"}}
-SHORT, LONG = ({"schedule": "one_cycle", "epochs": 2}, {"schedule": "step", "lr": 0.01, "augment": "cifar", "epochs": 30})
+SHORT = {"schedule": "one_cycle", "epochs": 2}
+LONG = {"schedule": "step", "lr": 0.01, "augment": "cifar", "epochs": 30}
 
 
 @pytest.fixture
@@ -21,14 +22,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made_up_project(tmp_path, monkeypatch)
 
 
-def a_claim(id: str = "A2-59%", idc: tuple[float, ...] = (-1.0, -1.1, -0.9), family: str = "primary", **options) -> Claim:
+def a_claim(id: str = "A2-59%", idc: tuple[float, ...] = (-1.0, -1.1, -0.9), family: str = "primary", **options
+            ) -> Claim:
     cells = {"idc": dict(enumerate(idc)), "imp": {0: 0.1, 1: 0.0, 2: 0.05}}
     return claim(id, "it is lower", Layout(cells).difference("idc", "imp"), margin=0.5, unit="nats", family=family,
                  **options)
 
 
-def draw(project: Path, name: str, *claims: Claim, profile: str = "laptop", parameters: dict = SHORT, record: dict = NEW,
-         folder: str = "") -> Path:
+def draw(project: Path, name: str, *claims: Claim, profile: str = "laptop", parameters: dict = SHORT,
+         record: dict = NEW, folder: str = "") -> Path:
     path = project / "figures" / (folder or profile) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     made = [{**c.as_dict(), "evidence": c.evidence} for c in claims or [a_claim()]]
@@ -64,8 +66,8 @@ def test_claims_judge_real_profiles_only(project: Path, profile: str, words: str
 
 
 def test_a_row_a_headline_by_word_and_the_rest_below(project: Path):
-    draw(project, "fig01_a", a_claim("A2-59%"), a_claim("A2-87%", (0.1, 2.0, -2.0)), a_claim("B4-A2", family="secondary"),
-         a_claim("Q4-59% (kept)", family="secondary"), a_claim("T1", family="secondary"))
+    others = [a_claim(id, family="secondary") for id in ("B4-A2", "Q4-59% (kept)", "T1")]
+    draw(project, "fig01_a", a_claim("A2-59%"), a_claim("A2-87%", (0.1, 2.0, -2.0)), *others)
     said = call("claims").output
     here = row(said, "A2")[2]
     assert here.startswith("**reproduced**: 59% -1.05 [") and "**too close to call**: 87% -0.0167 [" in here

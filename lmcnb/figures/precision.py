@@ -19,5 +19,5 @@ def precision_claims(table: Table) -> list[Claim]:
                             f"training in bfloat16 leaves the {name} where float32 has it",
                             rows.layout(["precision"]).difference("bf16", "float32", sets=0), claimed="within",
                             margin=float(rows["margin"].iloc[0]), unit=unit.rstrip(")") or "weights, Euclidean",
-                            family="numerics", note="bfloat16 minus float32."))
+                            note="bfloat16 minus float32."))
     return claims

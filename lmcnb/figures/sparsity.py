@@ -155,8 +155,9 @@ def sparsity_claims(table: Table) -> list[Claim]:
     for count in ("stored", "trained", "with distillation"):
         times = seen["imp", "trained"][last] / seen["idc", count][last]
         ratio = Student(float(np.log10(times)), 0.0, 1.0, 2)  # counted, so without an error
-        claims.append(claim(f"A3d-{sparse} ({count})", f"distilled pruning ({sparse} sparse) takes fewer data points than "
-                            f"IMP, {WORDS[count]}", ratio, claimed="above", margin=float(np.log10(2)), family="count",
-                            unit="log₁₀ of the ratio", units="a count", note=f"{times:.3g} times fewer; half is the "
-                            "margin. The papers' 150 is of their round lengths, 300 epochs against 1,000 passes."))
+        statement = f"distilled pruning ({sparse} sparse) takes fewer data points than IMP, {WORDS[count]}"
+        claims.append(claim(f"A3d-{sparse} ({count})", statement, ratio, claimed="above", margin=float(np.log10(2)),
+                            family="count", unit="log₁₀ of the ratio", units="a count",
+                            note=f"{times:.3g} times fewer; half is the margin. The papers' 150 is of their round "
+                            "lengths, 300 epochs against 1,000 passes."))
     return claims

@@ -17,7 +17,7 @@ Word = Literal["not tested", "no difference that matters", "reproduced", "reprod
                "too close to call"]
 NOT_TESTED, NO_DIFFERENCE, REPRODUCED, UNCLEAR, CONTRADICTED, OPEN = get_args(Word)
 Claimed = Literal["below", "above", "within", "at most"]
-Family = Literal["primary", "secondary", "numerics", "count"]
+Family = Literal["primary", "secondary", "count"]
 Statistic = Student | Spread | RankCorrelation
 LEVEL = 0.05
 MOST = 1000  # units, beyond which nobody plans
@@ -35,8 +35,8 @@ class Claim:
         units: what the statistic is a mean over, as "3 × 2 sets". share: of the initialisations that show the sign.
         error, freedom, n: of the statistic: its standard error, that error's degrees of freedom, and its smallest
             number of units. needed: units that would decide what is too close to call with 80% power; None: more than
-            a thousand. family: "primary" (corrected by Holm), "secondary" (Benjamini & Hochberg; exploratory),
-            "numerics" (the same; of this package, not of a paper), or "count", that has no error and no family.
+            a thousand. family: "primary" (corrected by Holm), "secondary" (Benjamini & Hochberg; exploratory), or
+            "count", that has no error and no family.
         premise, holds: what must be so for the claim to be tested, and whether it is. note: how it was measured.
         evidence: of a contrast, its cells and weights, from which claims of several figures are made one.
     """
@@ -172,7 +172,7 @@ def corrected(claims: Iterable[Claim]) -> list[Claim]:
     claims = list(claims)
     tested = [c for c in claims if c.word != NOT_TESTED and c.family != "count"]
     levels: dict[int, float] = {}
-    for family in ("primary", "secondary", "numerics"):
+    for family in ("primary", "secondary"):
         members = sorted((c for c in tested if c.family == family), key=lambda c: min(c.p.values()))
         smallest = [min(c.p.values()) for c in members]
         levels |= {id(c): level for c, level in zip(members, (_holm if family == "primary" else _selected)(smallest))}
@@ -206,15 +206,16 @@ def merged(claims: Iterable[Claim]) -> list[Claim]:
 
 
 def _merged(claims: Sequence[Claim]) -> Claim:
-    first, evidence = claims[0], [c.evidence for c in claims if c.evidence]
+    first = claims[0]
+    evidence: list[Mapping[str, Any]] = [c.evidence for c in claims if c.evidence]
     if len(evidence) < len(claims):
         raise ValueError(f"{first.id} is claimed by more than one figure and has no cells to be made one from")
     cells: dict[str, Mapping[int, float]] = {}
     weights: dict[str, float] = {}
-    for name, weight in evidence[0]["weights"].items():
+    for name, weight in dict[str, float](evidence[0]["weights"]).items():
         variants: list[Mapping[int, float]] = []
         for each in evidence:
-            cell = {int(i): v for i, v in each["cells"][name].items()}
+            cell = {int(i): float(v) for i, v in each["cells"][name].items()}
             if not any(_same(cell, other) for other in variants):
                 variants.append(cell)
         named = {name if k == 0 else f"{name}, set {k + 1}": cell for k, cell in enumerate(variants)}

@@ -50,7 +50,8 @@ class Contrast(Student):
             found = of_blocks(np.array([sum(w * used[name][i] for name, w in weights.items()) for i in shared]))
         else:
             found = of_units([np.array(list(cell.values())) for cell in used.values()], list(weights.values()))
-        return cls(*map(float, found), n, used, dict(weights), blocks, sets)
+        center, error, freedom = map(float, found)
+        return cls(center, error, freedom, n, used, dict(weights), blocks, sets)
 
     @property
     def signs(self) -> np.ndarray:
