@@ -70,10 +70,10 @@ def test_a_row_a_headline_by_word_and_the_rest_below(project: Path):
     draw(project, "fig01_a", a_claim("A2-59%"), a_claim("A2-87%", (0.1, 2.0, -2.0)), *others)
     said = call("claims").output
     here = row(said, "A2")[2]
-    assert here.startswith("**reproduced**: 59% -1.05 [") and "**too close to call**: 87% -0.0167 [" in here
+    assert here.startswith("**reproduced** 59%: -1.05 [") and "**too close to call** 87%: -0.0167 [" in here
     assert "B4" not in here, "an exploratory claim does not lead where there is a primary one"
-    assert row(said, "C1")[2] == "not run" and row(said, "Q4")[2].startswith("**reproduced**: 59% (kept)")
-    assert row(said, "others")[2].startswith("**reproduced**: T1")
+    assert row(said, "C1")[2] == "not run" and row(said, "Q4")[2].startswith("**reproduced** 59% (kept): ")
+    assert row(said, "others")[2].startswith("**reproduced** T1: ")
     headings = [line for line in said.splitlines() if line.startswith("###")]
     assert headings == [f"### {n} · {s}" for n, s in (
         ("A2", "… and are more stable than IMP's"), ("Q4", board.HEADLINES["Q4"][0]),

@@ -21,7 +21,7 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
     "A2": ("… and are more stable than IMP's", ("A2", "B4")),
     "A2c": ("… because the data are distilled", ("A2c",)),
     "A3": ("they match IMP's accuracy", ("A3", "A3c")),
-    "A3d": ("… with 150 times fewer data points", ("A3d",)),
+    "A3d": ("… with fewer data points (150 times, at their round lengths)", ("A3d",)),
     "A4": ("they are flatter", ("A4",)),
     "B7": ("distilled rounds first extend IMP to higher sparsity", ("B7", "B7h")),
     "Q1": ("(open) stability depends on the method that made the data", ("Q1", "Q1c", "Q1a")),
@@ -35,6 +35,7 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 PARTS = {part: headline for headline, (_, parts) in HEADLINES.items() for part in parts}
 OTHERS = "others"
+FEW = 3  # claims that a headline has room for with their numbers
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def is_older(record: Mapping[str, Any]) -> bool:
 
 
 def headlines(found: Sequence[Judged]) -> str:
-    """A row a headline, as a Markdown table: its leading claims by their word, with the effect and the n."""
+    """A row a headline, as a Markdown table: its leading claims by their word, of a few with their effects, and the n."""
     rows = ["| | the papers say | here | n |", "|---|---|---|---|"]
     for name, (sentence, _) in {**HEADLINES, OTHERS: ("claims of other notebooks", ())}.items():
         leading = leaders(name, found)
@@ -126,8 +127,9 @@ def headlines(found: Sequence[Judged]) -> str:
             continue
         words: dict[str, list[str]] = {}
         for each in leading:
-            words.setdefault(each.claim.word, []).append(f"{_short(each.claim)} {number(each.claim)}")
-        here = "; ".join(f"**{word}**: {', '.join(texts)}" for word, texts in words.items()) or "not run"
+            effect = f": {number(each.claim)}" * (len(leading) <= FEW)
+            words.setdefault(each.claim.word, []).append(_short(each.claim) + effect)
+        here = "; ".join(f"**{word}** {', '.join(texts)}" for word, texts in words.items()) or "not run"
         n = " or ".join(dict.fromkeys(each.claim.units for each in leading)) or "–"
         rows.append(f"| {name} | {sentence} | {here} | {n} |")
     return "\n".join(rows)
@@ -147,7 +149,7 @@ def _short(claim: Claim) -> str:
 def number(claim: Claim) -> str:
     """An estimate with its interval; of a count, how many times."""
     if claim.family == "count":
-        return f"{10 ** claim.estimate:.3g} times"
+        return f"{10 ** claim.estimate:.3g} times fewer"
     low, high = ("?" if bound != bound else f"{bound:.3g}" for bound in claim.interval)
     return f"{claim.estimate:.3g} [{low}, {high}] {claim.unit}".rstrip()
 
