@@ -119,7 +119,7 @@ def is_older(record: Mapping[str, Any]) -> bool:
 
 
 def headlines(found: Sequence[Judged]) -> str:
-    """A row a headline, as a Markdown table: its leading claims by their word, of a few with their effects, and the n."""
+    """A row a headline, as a Markdown table: its leading claims by their word, a few with their effects, and the n."""
     rows = ["| | the papers say | here | n |", "|---|---|---|---|"]
     for name, (sentence, _) in {**HEADLINES, OTHERS: ("claims of other notebooks", ())}.items():
         leading = leaders(name, found)
