@@ -71,7 +71,8 @@ def test_the_hybrid_is_tested_where_rewinding_to_initialisation_costs_accuracy(l
 def test_the_slope_is_that_of_a_least_squares_line_within_initialisations():
     sizes = {"idc": [1, 10, 50], "random images": [1, 10]}
     rng = np.random.default_rng(0)
-    table = Table.of({"method": m, "ipc": k, "round": r, "init": i, "seeds": "0–1", "quantity": q, "value": rng.normal()}
+    table = Table.of({"method": m, "ipc": k, "round": r, "init": i, "seeds": "0–1", "quantity": q,
+                      "value": rng.normal()}
                      for m, ks in {**sizes, "dense": [500]}.items() for k in ks for r in [0 if m == "dense" else 9]
                      for i in (0, 1, 2) for q in ("train_loss barrier, midpoint", "test_accuracy"))
     found = {c.id: c for c in figures.compression_claims(table, [9], sizes)}
