@@ -48,9 +48,7 @@ from .stages import Study as Study
 from .stages import Ticket as Ticket
 from .stages import Train as Train
 from .statistics import Claim as Claim
-from .statistics import claim_below as claim_below
-from .statistics import claim_depends as claim_depends
-from .statistics import claim_stable as claim_stable
+from .statistics import claim as claim
 from .statistics import estimate as estimate
 
 __version__: str

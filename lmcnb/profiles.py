@@ -13,6 +13,7 @@ import yaml
 from lmcnb.notebooks import Notebook, ProjectError, find_notebooks, unknown
 
 SHARED = "shared"  # the section that holds for every notebook that has such a parameter
+UNJUDGED = "smoke"  # the profile that shows that everything works, not what is true
 CUSTOM = "custom"  # where figures go that are not exactly of a profile
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 
@@ -48,7 +49,7 @@ def load_profile(root: Path, name: str) -> dict[str, dict[str, object]]:
     known = profile_files(root)
     if name not in known:
         raise ProjectError(unknown("profile", name, known))
-    sections = _parse_yaml(known[name].read_text(encoding="utf-8"), str(known[name])) or {}
+    sections = parse_yaml(known[name].read_text(encoding="utf-8"), str(known[name])) or {}
     if not isinstance(sections, dict) or not all(isinstance(s, dict | None) for s in sections.values()):
         raise ProjectError(f"{known[name]} is not a mapping from notebooks to parameters")
     notebooks = find_notebooks(root)
@@ -105,10 +106,15 @@ def parse_setting(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ProjectError(f"`--set {text}` is not of the form name=value")
-    return name.strip(), _parse_yaml(value, f"`--set {text if len(text) <= 60 else text[:57] + '…'}`")
+    return name.strip(), parse_yaml(value, f"`--set {text if len(text) <= 60 else text[:57] + '…'}`")
 
 
-def _parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """YAML of plain values.
+
+    Raises:
+        ProjectError: it is not; ``where`` says of what.
+    """
     try:
         value = yaml.load(text, Loader=_Yaml)
         json.dumps(value, allow_nan=False)  # refuses what contains itself, too

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 
 from .measure.path import CONVENTIONS, QUANTITIES, LinearPath, barrier
+from .profiles import UNJUDGED
 from .prune.magnitude import sparsity_after
 from .spec import choose
-from .statistics import Claim, Estimate, estimate
+from .statistics import Claim, Estimate, Layout, estimate
 
 # In this order, where a table has them; settings that differ within a plan follow.
 COLUMNS = ("method", "round", "sparsity", "init", "set", "seeds", "quantity", "alpha", "value")
@@ -143,6 +144,25 @@ class Table(pd.DataFrame):
                              f"{list(a.index)} and {list(b.index)}")
         return (a - b).to_numpy(float)
 
+    def layout(self, by: Sequence[str] = ("method",)) -> Layout:
+        """The two-way model of one quantity: what ``by`` names × initialisations.
+
+        >>> table = Table.of([{"method": m, "init": i, "value": i + k} for k, m in enumerate("ab") for i in (0, 1, 2)])
+        >>> assert table.layout().difference("b", "a").estimate == 1
+
+        Raises:
+            ValueError: more than one value for a cell and an initialisation: select a quantity, and a round.
+        """
+        cells: dict[str, dict[int, float]] = {}
+        for key, rows in self.groupby(list(by), sort=False):
+            if not rows["init"].is_unique:
+                raise ValueError(f"{key} has {len(rows)} values for {rows['init'].nunique()} initialisations: select "
+                                 "one quantity, round and setting first")
+            cells[" ".join(map(str, key))] = dict(zip(rows["init"].astype(int), rows["value"].astype(float)))
+        found = self["set"].dropna() if "set" in self else pd.Series(dtype=int)
+        own = found.nunique() > 1 and found.nunique() == self["init"].nunique()
+        return Layout(cells, "own" if own else max(1, found.nunique()))
+
     def to_columns(self) -> dict[str, list]:
         """Lists by column, as JSON keeps them: numbers in full, missing ones and infinite ones None."""
         return {str(c): [_plain(v) for v in self[c].tolist()] for c in self}
@@ -153,12 +173,15 @@ class Table(pd.DataFrame):
         return cls.of(dict(zip(columns, row)) for row in zip(*columns.values()))
 
 
-def verdicts(claims: Iterable[Claim]) -> pd.DataFrame:
-    """Claims for people: what was said, what became of it, and the number that decided."""
-    number = "estimate [95% interval]"
-    rows = [{"claim": c.id, "verdict": c.verdict, number: shown(Estimate(c.estimate, *c.interval, c.n)), "n": c.n,
-             "statement": c.statement} for c in claims]
-    return pd.DataFrame(rows, columns=["claim", "verdict", number, "n", "statement"]).set_index("claim")
+def verdicts(claims: Iterable[Claim], profile: str = "") -> pd.DataFrame | str:
+    """Claims for people: what was said, what became of it, and the number that decided. A smoke run judges nothing."""
+    if profile == UNJUDGED:
+        return "smoke run: not judged"
+    rows = [{"claim": c.id, "verdict": c.word, "estimate [95% interval]": shown(Estimate(c.estimate, *c.interval, 2)),
+             "margin": f"{c.margin:.3g} {c.unit}", "n": c.units, "needed": c.needed or "", "statement": c.statement}
+            for c in claims]
+    return pd.DataFrame(rows, columns=["claim", "verdict", "estimate [95% interval]", "margin", "n", "needed",
+                                       "statement"]).set_index("claim")
 
 
 def shown(found: Estimate, digits: int = 3) -> str:

@@ -12,7 +12,7 @@ import pytest
 from cli_project import call, made_up_project, refused, write
 from nbformat.v4 import new_code_cell
 
-from lmcnb import __version__, places
+from lmcnb import claim, places
 
 
 @pytest.fixture
@@ -28,45 +28,20 @@ def test_the_command_line_starts_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
-CLAIM = {"id": "A1", "statement": "small", "verdict": "supported", "estimate": 1.0, "interval": [0.5, 1.5], "n": 3}
-
-
-def draw(project: Path, folder: str, name: str, profile: str, **more: object) -> None:
-    (project / "figures" / folder).mkdir(parents=True, exist_ok=True)
-    written = {"figure": name, "profile": profile, "claims": [CLAIM], **more}
-    (project / "figures" / folder / f"{name}.json").write_text(json.dumps(written))
-
-
-def test_claims_are_those_of_one_profile_and_older_code_is_marked(project: Path) -> None:
-    minor = __version__.rpartition(".")[0]
-    for name, version in {"fig01": f"{minor}.99", "fig02": "0.1.0"}.items():
-        draw(project, "laptop", name, "laptop", record={"versions": {"lmcnb": version}})
-    draw(project, "laptop", "fig03", "laptop")
-    draw(project, "laptop", "fig04", "custom")  # copied there by hand
-    draw(project, "custom", "fig05", "custom")
-    (project / "notebooks" / "profiles" / "paper.yaml").write_text("{}")
-    rows = [row.split("|")[-2].strip() for row in call("claims").output.splitlines()[2:]]
-    assert rows == ["fig01, laptop", "fig02, laptop, older code", "fig03, laptop, older code"]
-    refused(call("claims", "--profile", "paper"), "no figure in", "lmcnb run 03 --profile paper")
-    draw(project, "paper", "fig01", "paper")
-    assert "fig01, paper, older code" in call("claims", "--profile", "paper").output
-
-
-@pytest.mark.parametrize(
-    ("profile", "words"),
-    [("smoke", "it judges no claim"), ("custom", "unknown profile `custom`"), ("../laptop", "unknown profile")],
-)
-def test_claims_judge_real_profiles_only(project: Path, profile: str, words: str) -> None:
-    draw(project, profile, "fig01", profile)
-    refused(call("claims", "--profile", profile), words)
+def draw(project: Path, name: str) -> Path:
+    """A figure with a claim."""
+    made = claim("A1", "small", [-1.0, -1.1, -0.9], unit="nats").as_dict()
+    path = project / "figures" / "laptop" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"figure": name, "profile": "laptop", "claims": [made]}, ensure_ascii=False))
+    return path
 
 
 @pytest.mark.parametrize(
     "arguments", [["params", "--set", "widths=αΩ"], ["params", "--set", "rounds=α×"], ["claims"], ["--help"]]
 )
 def test_any_encoding_will_do(project: Path, arguments: list[str]) -> None:
-    draw(project, "laptop", "fig01", "laptop")
-    path = project / "figures" / "laptop" / "fig01.json"
+    path = draw(project, "fig01")
     path.write_text(path.read_text().replace("small", "at α = ½ → 0"))
     environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(Path(places.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-m", "lmcnb", *arguments], env=environment, capture_output=True)

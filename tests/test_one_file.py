@@ -43,7 +43,7 @@ plt.show()
 """, metadata={"tags": ["figure"]}),
     new_code_cell("""
 low = table.barriers().contrast(("imp", rounds[-1]), ("dense", 0))
-claims = [lmcnb.claim_below("T1", "pruning lowers the barrier", low, note)]
+claims = [lmcnb.claim("T1", "pruning lowers the barrier", low, unit="nats", note=note)]
 lmcnb.figures.save(figure, "fig99_toy", profile, table, claims, note=note, run=lab.record(plan))
 """),
 ]

@@ -41,11 +41,17 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_table_of_claims_is_that_of_the_figures():
-    from lmcnb.cli.claims import inserted, markdown, read_claims
+@pytest.mark.parametrize("page", ["README.md", "docs/claims.md"])
+def test_the_tables_of_claims_are_those_of_the_figures(page: str):
+    from lmcnb.cli import board
+    from lmcnb.cli.claims import updated
+    from lmcnb.cli.predictions import read_predictions
 
-    table = markdown(read_claims(Path(__file__).parents[1] / "figures" / "laptop"))
-    assert inserted(README, table) == README, "run: lmcnb claims --write README.md"
+    root = Path(__file__).parents[1]
+    found, said = board.judged(root / "figures" / "laptop"), root / "figures" / "predictions.yaml"
+    tables = {"claims": board.headlines(found), "details": board.details(found, read_predictions(said, board.PARTS))}
+    text = (root / page).read_text()
+    assert updated(text, tables) == text, f"run: lmcnb claims --write {page}"
 
 
 def test_the_gallery_is_that_of_the_notebooks():

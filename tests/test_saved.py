@@ -16,13 +16,13 @@ from nbformat.v4 import new_code_cell, new_notebook
 from traitlets.config import Config
 
 import lmcnb
-from lmcnb import claim_below, figures
-from lmcnb.figures.saved import png
+from lmcnb import claim, figures
+from lmcnb.figures.saved import as_json, plain, png, rejudge, write
 from lmcnb.profiles import profile_files
 from lmcnb.tables import Table
 
 ROOT = Path(__file__).parents[1]
-CLAIMS = [claim_below("A1", "small", [1.0, 1.1, 0.9], "why", threshold=2), claim_below("A2", "one", [1.0], "n = 1")]
+CLAIMS = [claim("A1", "small", [-1.0, -1.1, -0.9], margin=0.5, note="why"), claim("A2", "one", [1.0])]
 IMAGES = {"a": [np.arange(48, dtype=np.uint8).reshape(4, 4, 3)], "grey": [np.eye(4, dtype=np.uint8) * 255] * 2}
 DRAWING = """
 figure, ax = plt.subplots(figsize=(2, 1.5))
@@ -35,6 +35,11 @@ pytestmark = pytest.mark.usefixtures("figures_folder")
 PARAMETERS = 'profile = "smoke"\nepochs = 5.0\ninits = [0, 1]\n'
 PLAN = "plan = [epochs]"
 TABLE = Table.of([{"method": "imp", "init": i, "quantity": "loss", "value": v} for i, v in enumerate([1.0, 1 / 3])])
+
+
+def committed() -> list[Path]:
+    profiles = profile_files(ROOT).keys() - {"smoke"}
+    return [p for p in sorted((ROOT / "figures").glob("*/fig*.json")) if p.parent.name in profiles]
 
 
 @pytest.fixture
@@ -169,6 +174,40 @@ def test_what_is_not_there_or_cannot_be_drawn_is_named(project: Path):
         figures.read("fig03_x").draw()
 
 
+def test_claims_are_judged_again_and_nothing_else_is_touched(drawn: Path, project: Path):
+    path, before = drawn.with_suffix(".json"), json.loads(drawn.with_suffix(".json").read_text())
+    with pytest.raises(ValueError, match="no cell tagged `claims`, so fig03_x cannot be judged again"):
+        rejudge(path)
+    notebook = project / "notebooks" / "03_stability.ipynb"
+    node = nbformat.read(notebook, as_version=4)
+    judging = 'claims = [lmcnb.claim("B", note, -table["value"], margin=epochs)]\nverdicts(claims, profile)'
+    node.cells.append(new_code_cell(judging, metadata={"tags": ["claims"]}))
+    nbformat.write(node, notebook)
+    [found] = rejudge(path)
+    assert (found.id, found.statement, found.margin, found.estimate) == ("B", "a note", 2, pytest.approx(-2 / 3))
+    after = json.loads(path.read_text())
+    assert figures.read("fig03_x").claims == [found] and [n for n in after if after[n] != before[n]] == ["claims"]
+    after["claims"][0] = {"id": "B", "verdict": "supported", "interval": [0, 1]}
+    write(path, after)
+    assert figures.read("fig03_x").claims == [], "an older form is not read"
+
+
+def test_a_smoke_run_judges_nothing(figures_folder: Path):
+    path = figures.save(a_figure(), "fig", "smoke", TABLE, CLAIMS)
+    assert json.loads(path.with_suffix(".json").read_text())["claims"] == []
+
+
+@pytest.mark.parametrize("path", committed(), ids=lambda p: f"{p.parent.name} {p.stem[:5]}")
+def test_the_claims_of_a_committed_figure_are_what_its_table_says(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("LMCNB_FIGURES", raising=False)
+    monkeypatch.setenv("LMCNB_PROJECT", str(ROOT))
+    found = figures.read(path.stem, path.parent.name)
+    if path.stem.startswith("fig01"):
+        return  # an algorithm, not a finding
+    again = as_json(found.judge())
+    assert plain(again) == plain(json.loads(path.read_text())["claims"]), "run: lmcnb claims --rejudge"
+
+
 def test_the_same_inputs_give_the_same_bytes(figures_folder: Path):
     written = []
     for _ in range(2):
@@ -190,16 +229,11 @@ def test_the_json_holds_the_table_in_full_and_the_claims(figures_folder: Path):
     record = json.loads(text)
     assert (record["figure"], record["profile"]) == ("fig", "custom")
     assert record["table"]["value"] == [1.0, 1 / 3] and '"value": [1.0, 0.3333333333333333]' in text
-    assert record["claims"][0]["verdict"] == "supported" and record["claims"][0]["n"] == 3
+    assert record["claims"][0]["word"] == "reproduced" and record["claims"][0]["n"] == 3
     assert record["claims"][1]["interval"] == [None, None]
 
 
-def committed() -> list[Path]:
-    return sorted((Path(__file__).parents[1] / "figures").glob("*/fig*.json"))
-
-
-@pytest.mark.parametrize("path", [p for p in committed() if p.parent.name in profile_files(ROOT).keys() - {"smoke"}],
-                         ids=lambda p: f"{p.parent.name} {p.stem[:5]}")
+@pytest.mark.parametrize("path", committed(), ids=lambda p: f"{p.parent.name} {p.stem[:5]}")
 def test_every_committed_figure_is_drawn_again_from_its_json(path: Path, monkeypatch: pytest.MonkeyPatch):
     """To the same bytes with the matplotlib that drew it, else without an error."""
     monkeypatch.delenv("LMCNB_FIGURES", raising=False)

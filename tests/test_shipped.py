@@ -180,3 +180,10 @@ def test_a_figure_of_other_settings_is_not_drawn_again(tmp_path: Path, monkeypat
     changed = runner.prepare(places.project_root(), ["15"], "laptop", ["epochs=3"])[0]
     assert results.saved("laptop", changed) == ()
     assert not results.redraws(places.project_root(), [job], "smoke"), "which is always computed"
+
+
+def test_a_parameter_that_a_notebook_no_longer_has_does_not_make_its_figure_another():
+    [job] = runner.prepare(places.project_root(), ["06"], "laptop")
+    [name] = results.saved("laptop", job)
+    recorded = json.loads((places.figures_dir("laptop") / f"{name}.json").read_text())["record"]["parameters"]
+    assert "margin" in recorded and "margin" not in job.namespace

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import STUDY, TRAIN
 
-from lmcnb import Connect, Lab, claim_below, estimate
+from lmcnb import Connect, Lab, claim, estimate
 from lmcnb.stages import Curvature, Landscape, Probe, Robustness
 from lmcnb.tables import Table, shown, verdicts
 
@@ -138,5 +138,18 @@ def test_the_store_can_be_read_as_a_table(shelf: Lab, table: Table):
 
 
 def test_verdicts_are_shown_with_their_numbers():
-    frame = verdicts([claim_below("A1", "it is low", [-1.0, -1.1, -0.9], "a note")])
-    assert frame.loc["A1", "verdict"] == "supported" and frame.iloc[0, 1].startswith("-1.000 [")
+    claims = [claim("A1", "it is low", [-1.0, -1.1, -0.9], margin=0.5, unit="nats")]
+    frame = verdicts(claims, "laptop")
+    assert frame.loc["A1", "verdict"] == "reproduced" and frame.iloc[0, 1].startswith("-1.000 [")
+    assert frame.loc["A1", "margin"] == "0.5 nats"
+    assert verdicts(claims, "smoke") == "smoke run: not judged"
+
+
+def test_a_layout_has_one_value_for_each_initialisation():
+    rows = [{"method": m, "init": i, "set": s, "value": v} for m, i, s, v in
+            [("idc", 1, 7, 2.0), ("idc", 0, 6, 1.0), ("imp", 0, None, 5.0), ("imp", 1, None, 4.0)]]
+    found = Table.of(rows).layout()
+    assert found.cells == {"idc": {1: 2.0, 0: 1.0}, "imp": {0: 5.0, 1: 4.0}} and list(found.values("idc")) == [1.0, 2.0]
+    assert str(found.difference("idc", "imp")) == "2 × own sets"
+    with pytest.raises(ValueError, match="has 4 values for 2 initialisations: select one quantity"):
+        Table.of(rows * 2).layout()

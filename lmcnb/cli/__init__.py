@@ -14,11 +14,12 @@ import click
 
 from lmcnb import __version__, places
 from lmcnb.cli import bench as benchmarks
+from lmcnb.cli import board, execution, live, results, runner
 from lmcnb.cli import claims as verdicts
-from lmcnb.cli import execution, live, results, runner
 from lmcnb.cli import report as site
 from lmcnb.cli import store as stored
 from lmcnb.cli import workers as many
+from lmcnb.cli.predictions import read_predictions
 from lmcnb.cli.text import Failed, Refused, duration, printable, table
 from lmcnb.cli.tidy import tidied
 from lmcnb.notebooks import ProjectError, find_notebooks
@@ -230,23 +231,33 @@ def report(executed: Path | None, out: Path | None) -> None:
 
 @main.command()
 @click.option("--profile", default="laptop", show_default=True, metavar="NAME", help="laptop, gpu or paper.")
-@click.option("--write", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Page to update.")
-def claims(profile: str, write: Path | None) -> None:
-    """Print every claim with its verdict, from a profile's figures.
+@click.option("--write", "pages", multiple=True, type=click.Path(dir_okay=False, exists=True, path_type=Path),
+              help="Page to update; repeatable.")
+@click.option("--rejudge", is_flag=True, help="First judge every figure again, from its own table.")
+def claims(profile: str, pages: Sequence[Path], rejudge: bool) -> None:
+    """Print every headline with its verdict, and the claims behind it, from a profile's figures.
 
-    --write README.md puts the table there, and the gallery of notebooks.
+    Evidence of several figures for one claim is made one, and words hold after their family's correction. Beside a
+    claim stands what figures/predictions.yaml said of it. --write README.md puts the table of headlines there, and
+    the gallery of notebooks; --write docs/claims.md the details.
 
-    Figures with other settings than the profile's are left out. Those of an older version are marked.
+    Figures with other settings than the profile's are left out. Those of an older version are marked. --rejudge
+    rewrites the claims in the figures' JSON files, and nothing else.
     """
     verdicts.refuse_unjudged(_root(), profile)
-    table = verdicts.markdown(verdicts.read_claims(places.figures_dir(profile)))
-    if write is None:
-        click.echo(table)
-        return
-    page = verdicts.inserted(write.read_text(encoding="utf-8"), table)
-    page = verdicts.inserted(page, verdicts.gallery(_root(), profile), "gallery")
-    write.write_text(page, encoding="utf-8")
-    click.echo(f"{write}: the table of claims and the gallery are up to date")
+    folder = places.figures_dir(profile)
+    if rejudge:
+        for line in verdicts.rejudged(folder):
+            click.echo(line)
+    found = board.judged(folder)
+    said = read_predictions(folder.parent / "predictions.yaml", board.PARTS)
+    tables = {"claims": board.headlines(found), "details": board.details(found, said)}
+    if not pages and not rejudge:
+        click.echo(f"{tables['claims']}\n\n{tables['details']}")
+    for page in pages:
+        tables |= {"gallery": verdicts.gallery(_root(), profile)}
+        page.write_text(verdicts.updated(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        click.echo(f"{page}: up to date")
 
 
 @main.command()

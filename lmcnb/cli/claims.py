@@ -1,19 +1,14 @@
-"""README's tables, from the notebooks and the figures' JSON files: claims with their verdicts, and the gallery."""
+"""Pages' tables, from the notebooks and the figures' JSON files: the board, its details, and the gallery."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from lmcnb import __version__
 from lmcnb.cli.text import Refused
 from lmcnb.notebooks import find_notebooks, unknown
-from lmcnb.profiles import profile_files
-
-UNJUDGED = "smoke"
-HEADER = "| claim | statement | verdict | estimate [95% interval] | n | figure, profile |\n|---|---|---|---|---|---|"
+from lmcnb.profiles import UNJUDGED, profile_files
 
 
 def refuse_unjudged(root: Path, profile: str) -> None:
@@ -29,39 +24,17 @@ def refuse_unjudged(root: Path, profile: str) -> None:
         raise Refused(unknown("profile", profile, judged))
 
 
-def read_claims(figures: Path) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Every claim with the record of its figure, in the figures' order.
+def rejudged(figures: Path) -> list[str]:
+    """Judges the claims of a profile's figures again, each from its own table; what became of each, in words."""
+    from lmcnb.figures.saved import rejudge
 
-    Args:
-        figures: the folder of a profile, of its name.
-
-    Raises:
-        Refused: no figure of the profile has claims yet.
-    """
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(figures.glob("*.json"))]
-    mine = [record for record in records if record["profile"] == figures.name]
-    found = [(claim, record) for record in mine for claim in record.get("claims", [])]
-    if not found:
-        raise Refused(f"no figure in {figures} has claims: make one with lmcnb run 03 --profile {figures.name}")
-    return found
-
-
-def markdown(claims: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
-    """The claims as a Markdown table."""
-    return "\n".join([HEADER, *(_row(claim, record) for claim, record in claims)])
-
-
-def _row(claim: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    low, high = ("?" if bound is None else f"{bound:.3f}" for bound in claim["interval"])
-    number = f"{claim['estimate']:.3f} [{low}, {high}]"
-    where = f"{record['figure']}, {record['profile']}{', older code' if is_older(record) else ''}"
-    return f"| {claim['id']} | {claim['statement']} | **{claim['verdict']}** | {number} | {claim['n']} | {where} |"
-
-
-def is_older(record: Mapping[str, Any]) -> bool:
-    """Whether a figure was made by another minor version of the package, or by one that did not note its own."""
-    made_by = record.get("record", {}).get("versions", {}).get("lmcnb", "")
-    return made_by.split(".")[:2] != __version__.split(".")[:2]
+    told = []
+    for path in sorted(figures.glob("*.json")):
+        try:
+            told.append(f"{path.stem}: {len(rejudge(path))} claims")
+        except ValueError as error:
+            told.append(f"{path.stem}: left as it is, {error}")
+    return told
 
 
 def gallery(root: Path, profile: str) -> str:
@@ -88,6 +61,18 @@ def compute(seconds: float) -> str:
     ('3.5 core-h', '25 core-min')
     """
     return f"{seconds / 3600:.2g} core-h" if seconds >= 5400 else f"{seconds / 60:.2g} core-min"
+
+
+def updated(page: str, tables: Mapping[str, str]) -> str:
+    """The page with each table that it has markers for.
+
+    Raises:
+        Refused: it has none.
+    """
+    wanted = [name for name in tables if f"<!-- {name} -->" in page]
+    for name in wanted or list(tables)[:1]:
+        page = inserted(page, tables[name], name)
+    return page
 
 
 def inserted(page: str, table: str, name: str = "claims") -> str:

@@ -50,7 +50,9 @@ def saved(profile: str, job: runner.Job) -> tuple[str, ...]:
             record = json.loads(path.read_text(encoding="utf-8"))["record"]
         except (OSError, ValueError, KeyError):
             continue
-        if record.get("parameters") == {n: v for n, v in job.namespace.items() if n in record.get("parameters", {})}:
+        # Parameters that a notebook no longer has say nothing of what it would draw.
+        values = {n: v for n, v in (record.get("parameters") or {}).items() if n in job.namespace}
+        if values and values == {n: job.namespace[n] for n in values}:
             names.append(path.stem)
     return tuple(names)
 

@@ -2,24 +2,28 @@
 from .algorithm import distilled_pruning, first_round, montage
 from .audit import audit
 from .base import caption, colour, images_grid, label, percent_sparse, pictures, style
-from .batchnorm import batchnorm
-from .compression import compression
-from .generalisation import generalisation
-from .hessian import hessian
-from .hybrid import hybrid
-from .methods import accuracy_against_time, methods, mosaic
+from .batchnorm import batchnorm, batchnorm_claims
+from .compression import compression, compression_claims
+from .generalisation import generalisation, generalisation_claims, within_initialisations
+from .hessian import hessian, hessian_claims
+from .hybrid import hybrid, hybrid_claims
+from .methods import accuracy_against_time, methods, methods_claims, mosaic
 from .parts import curve, dots, intervals, overlay, subnetwork, surface
-from .planes import TITLES, landscapes
+from .planes import TITLES, landscapes, landscapes_claims
+from .precision import precision_claims
 from .quickstart import rounds
 from .saved import Saved, pdf, plain, png, read, save
-from .sparsity import accuracy_against_sparsity, images_seen
-from .stability import stability
-from .tradeoff import beside_imp, ratio, tradeoff
-from .transformers import connectivity, peak_ratios, platon
+from .sparsity import accuracy_against_sparsity, images_seen, sparsity_claims
+from .stability import stability, stability_claims
+from .tradeoff import beside_imp, ratio, tradeoff, tradeoff_claims
+from .transformers import connectivity, connectivity_claims, peak_ratios, platon, platon_claims
 
 __all__ = ["Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "batchnorm",
-           "beside_imp", "caption", "colour", "compression", "connectivity", "curve", "distilled_pruning", "dots",
-           "first_round", "generalisation", "hessian", "hybrid", "images_grid", "images_seen", "intervals", "label",
-           "landscapes", "methods", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse",
-           "pictures", "plain", "platon", "png", "ratio", "read", "rounds", "save", "stability", "style",
-           "subnetwork", "surface", "tradeoff"]
+           "batchnorm_claims", "beside_imp", "caption", "colour", "compression", "compression_claims",
+           "connectivity", "connectivity_claims", "curve", "distilled_pruning", "dots", "first_round",
+           "generalisation", "generalisation_claims", "hessian", "hessian_claims", "hybrid", "hybrid_claims",
+           "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims", "methods",
+           "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse", "pictures",
+           "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read", "rounds", "save",
+           "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface", "tradeoff",
+           "tradeoff_claims", "within_initialisations"]

@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..statistics import Claim, claim
 from ..tables import Table
-from .base import caption, colour
+from .base import caption, colour, percent_sparse
+from .judging import NATS, more_stable, named, stable
 from .parts import SMALL, band, dots, overlay, subnetwork, surfaces
 
 # By convention: what it is called, its line, marker and the marker's face, and how far its dots stand above the row.
@@ -77,3 +79,27 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
         figure.text(0.5, 1.0, banner, ha="center", va="bottom", fontsize="x-large", fontweight="bold", color="#a04000")
     caption(figure, note)
     return figure
+
+
+def batchnorm_claims(table: Table, compared: Sequence[int], generated: bool) -> list[Claim]:
+    """A1, A2 and A2c under both conventions, and that re-estimated statistics lower the dense network's barrier.
+
+    Args:
+        table, compared: as for the figure. generated: whether generated images stand in for ImageNet-10.
+    """
+    where, kind = ("on generated images: ", "generated") if generated else ("", "real")
+    claims = []
+    for r in compared:
+        for bn, (name, *_) in BY_BN.items():
+            paths, under = table.select(round=[0, r], bn=bn), f"{percent_sparse(r)} ({kind}, {bn})"
+            rise, loss = paths.barriers("test_error", "frankle", scale=100).layout(), paths.barriers().layout()
+            who = f"{where}with {name}, {named('idc', percent_sparse(r))}"
+            claims.append(stable(f"B4-A1-{under}", rise, who))
+            claims += [more_stable(f"B4-{id}-{under}", loss, "idc", other, f"{who} is")
+                       for id, other in (("A2", "imp"), ("A2c", "random mask"))]
+    dense = table.select(method="dense").barriers().layout(["bn"])
+    margin = max(0.01, 0.1 * float(dense.values("lerp").mean()))
+    claims.append(claim(f"B4-BN-dense ({kind})", f"{where}re-estimating BatchNorm's statistics lowers the dense "
+                        "network's barrier", dense.difference("recalibrate", "lerp", sets=0), margin=margin, unit=NATS,
+                        note="difference of midpoint barriers of the train loss."))
+    return claims

@@ -1,17 +1,19 @@
 """Figure 12: what becomes of sets and tickets as the data are compressed."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from ..statistics import Estimate
+from ..statistics import Claim, Estimate, claim
 from ..tables import Table
-from .base import caption, colour
+from .base import caption, colour, label, percent_sparse
+from .judging import ACCURACY, NATS
 from .parts import SMALL, curve, intervals, subnetwork
 
 KEY = ("method", "ipc", "round")
@@ -73,3 +75,40 @@ def _axis(ax: Axes, sizes: list[int], whole: int) -> None:
     ax.xaxis.set_major_locator(FixedLocator([*sizes, whole]))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticklabels([*map(str, sizes), f"all\n({whole:,})"])
+
+
+def compression_claims(table: Table, compared: Sequence[int], sizes: Mapping[str, Sequence[int]]) -> list[Claim]:
+    """Q2: what ten times the images per class change, as a slope; and distilled against random at equal stored size.
+
+    Args:
+        table, compared: as for the figure. sizes: by method, "idc" or "random images", its images per class.
+    """
+    loss, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds")
+    accuracy = accuracy.assign(value=lambda rows: 100 * rows["value"])
+    readings = (("stability", loss, "stable", "nats"), ("accuracy", accuracy, "inaccurate", "points of test accuracy"))
+    claims, both = [], sorted(set(sizes["idc"]) & set(sizes["random images"]))
+    for r in compared:
+        sparse = percent_sparse(r)
+        tenth = max(0.01, 0.1 * float(loss.select(method="dense")["value"].mean()))
+        for method, ipcs in sizes.items():
+            for what, rows, word, unit in readings:
+                layout = rows.select(round=r).layout(["method", "ipc"])
+                claims.append(claim(f"Q2-{sparse} ({what}, {method})", "the more the data are compressed, the more "
+                                    f"{word} is the ticket ({sparse} sparse, {label(method)})",
+                                    layout.contrast(_slope(method, ipcs)), claimed="above",
+                                    margin=tenth if what == "stability" else ACCURACY, unit=f"{unit} for ten times",
+                                    note=f"slope against log₁₀ of images per class, {min(ipcs)} to {max(ipcs)}."))
+        layout = loss.select(round=r).layout(["method", "ipc"])
+        weights = {f"{m} {k}": w / len(both) for m, w in (("idc", 1), ("random images", -1)) for k in both}
+        claims.append(claim(f"Q2-{sparse} (distillation)", "at equal stored size, tickets from distilled images are "
+                            f"more stable than from random real ones ({sparse} sparse)", layout.contrast(weights),
+                            margin=tenth, unit=NATS, note="difference of midpoint barriers of the train loss, averaged "
+                            f"over {', '.join(map(str, both))} images per class."))
+    return claims
+
+
+def _slope(method: str, ipcs: Sequence[int]) -> dict[str, float]:
+    """The weights of a least-squares slope against log₁₀ of the images per class."""
+    x = np.log10(sorted(ipcs))
+    x -= x.mean()
+    return {f"{method} {k}": float(w) for k, w in zip(sorted(ipcs), x / (x ** 2).sum())}

@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..statistics import Claim, RankCorrelation, claim, rank_correlation
 from ..tables import Table
 from .base import caption, colour, label, percent_sparse
+from .judging import CORRELATION
 from .parts import SMALL, subnetwork
 
 Values = Mapping[tuple[str, int], np.ndarray]  # by method and pruning round, one an initialisation
@@ -75,3 +77,36 @@ def _legend(ax: Axes, barrier: Values, rounds: Sequence[int], rate: float) -> No
                        markerfacecolor="white" if r == rounds[-1] and len(rounds) > 1 else "#555555") for r in rounds]
     ax.legend(handles=handles, loc="center left", fontsize="x-small", labelspacing=0.8)
     ax.set_axis_off()
+
+
+def generalisation_claims(table: Table, target: str) -> list[Claim]:
+    """Q4: more stable tickets are more accurate on corrupted images, keep more, have better features elsewhere.
+
+    Args:
+        table: as for the figure. target: the other data set.
+    """
+    sentences = {"corrupted": "are more accurate on corrupted images",
+                 "kept": "keep more of their clean accuracy on corrupted images",
+                 "probe": f"have better features for another data set ({target})"}
+    pruned = table[table["method"] != "dense"]
+    claims = []
+    for r in sorted(set(pruned["round"].dropna())):
+        rows, sparse = pruned.select(round=r), percent_sparse(r)
+        for name, text in sentences.items():
+            found, count = within_initialisations(rows, name)
+            claims.append(claim(f"Q4-{sparse} ({name})", f"more stable tickets ({sparse} sparse) {text}", found,
+                                margin=CORRELATION, unit="rank correlation with the barrier",
+                                units=f"{found.units} methods of {count}",
+                                note="Spearman's ρ of the methods' means, within initialisations."))
+    return claims
+
+
+def within_initialisations(rows: Table, reading: str) -> tuple[RankCorrelation, int]:
+    """The rank correlation of a reading with the barrier among methods, each relative to the mean of its
+    initialisation, and the number of initialisations."""
+    sides = []
+    for values in (rows.barriers().values_of(by=["method"]), rows.values_of(reading, by=["method"], scale=100)):
+        sides.append({m: v - np.mean([*values.values()], axis=0) for m, v in values.items()})
+    methods = [m for m in sides[0] for _ in sides[0][m]]
+    x, y = (np.concatenate([side[m] for m in sides[0]]) for side in sides)
+    return rank_correlation(x, y, groups=methods), len(methods) // len(sides[0])

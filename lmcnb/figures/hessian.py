@@ -1,7 +1,7 @@
 """Figure 8: the Hessian of dense, IMP and distilled subnetworks: diagonal, trace and spectral density."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..statistics import Claim, claim
 from ..tables import Table
-from .base import caption, colour
+from .base import caption, colour, label, percent_sparse
+from .judging import FLATNESS, log_cells, named
 from .parts import dots, subnetwork
+
+MEASURES = {"trace": "trace", "largest eigenvalue": "largest"}
 
 
 def lines(table: Table, rate: float) -> Iterator[tuple[Table, dict[str, Any]]]:
@@ -76,3 +80,24 @@ def hessian(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     axes[1, 1].set_title("the sharpest direction, every initialisation")
     caption(figure, note)
     return figure
+
+
+def hessian_claims(table: Table, rounds: Sequence[int], images: int) -> list[Claim]:
+    """A4: distilled subnetworks are flatter than IMP's, in trace; and, exploratory, in the largest eigenvalue, and than
+    the dense network.
+
+    Args:
+        table: as for the figure. images: of the larger sample.
+    """
+    estimates, claims = table.select(diagonal="hutchinson", images=images), []
+    for r in rounds:
+        sparse = percent_sparse(r)
+        for name, quantity in MEASURES.items():
+            layout = log_cells(estimates.select(quantity=quantity, round=[0, r]).layout())
+            for other in ("imp", "dense"):
+                found = layout.difference("idc", other)
+                claims.append(claim(f"A4-{sparse} ({other}, {name})", f"{named('idc', sparse)} is flatter than "
+                                    f"{label(other)}: {name} of the Hessian", found, margin=FLATNESS, unit="log ratio",
+                                    family="primary" if (other, name) == ("imp", "trace") else "secondary",
+                                    note=f"on {images:,} training images; ratio {np.exp(found.estimate):.2f}."))
+    return claims

@@ -1,7 +1,7 @@
 """Figure 11: sets of different distillation methods, what they cost, and the tickets found with them."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from ..statistics import Claim
 from ..tables import Table
-from .base import caption, colour, label
+from .base import caption, colour, label, percent_sparse
+from .judging import as_accurate, because_distilled, depends, more_stable
 from .parts import SMALL, curve, dots, intervals
 
 
@@ -79,3 +81,29 @@ def accuracy_against_time(ax: Axes, table: Table, protocol: str) -> None:
     ax.set(xlabel="seconds to make the set", ylabel="accuracy of networks trained on it (%)",
            title="accuracy against wall-clock")
     ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def methods_claims(table: Table, compared: Sequence[int], pruned: Sequence[str]) -> list[Claim]:
+    """Q1, that stability depends on the method; Q1c, each against random images and mosaics; Q1a, against IMP.
+
+    IDC against its controls is A2c; its accuracy against IMP's is A3, of figure 2.
+
+    Args:
+        table, compared: as for the figure. pruned: the sets that were pruned on.
+    """
+    accuracy = table.select(quantity="test_accuracy").averaged("seeds").assign(value=lambda rows: 100 * rows["value"])
+    controls = tuple(c for c in ("random images", "random mosaics") if c in pruned)
+    pairs = [(m, c) for m in pruned for c in controls if m not in ("idc", c)
+             and (c == "random images" or m == "idc-early")]
+    claims = []
+    for r in compared:
+        loss, sparse = table.barriers().select(round=[0, r]).layout(), percent_sparse(r)
+        claims.append(depends(f"Q1-{sparse}", loss, list(pruned), f"the stability of the ticket ({sparse} sparse) "
+                              "depends on the method that made its data"))
+        claims += because_distilled(loss, r, controls)
+        claims += [more_stable(f"Q1c-{sparse} ({m} / {c})", loss, m, c,
+                               f"tickets ({sparse} sparse) from {label(m)} are") for m, c in pairs]
+        points = accuracy.select(round=r).layout()
+        claims += [as_accurate(f"Q1a-{sparse} ({m})", points, m, f"tickets ({sparse} sparse) from {label(m)} lose")
+                   for m in pruned if m != "idc"]
+    return claims

@@ -8,9 +8,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..statistics import Claim, claim
 from ..tables import Table
-from .base import caption, label
-from .parts import Numbers
+from .base import caption, label, percent_sparse
+from .judging import RISE, named, stable
+from .parts import Numbers, subnetwork
 
 TITLES = {"through": "through three trainings", "released": "as in the released code", "random": "random directions"}
 UNITS = {"through": "weight space, Euclidean", "released": "multiples of (θ₀ − θ₁)/2",
@@ -87,3 +89,19 @@ def _segment(ax: Axes, paths: Table, strong: str) -> None:
                 linewidth=1.8 if method == strong else 1, zorder=2 if method == strong else 1)
     ax.axhline(0, color="#999999", linewidth=0.6)
     ax.set(ylabel="rise above the chord (nats)", ylim=(-1.15 * top, 1.15 * top))
+
+
+def landscapes_claims(table: Table, round: int) -> list[Claim]:
+    """A1 on this figure's distilled set; B5, that trainings of the dense network, and of IMP's, lie in two minima.
+
+    Args:
+        table: as for the figure, with paths or their test-error barriers. round: of the subnetworks.
+    """
+    kept = "test_error barrier (points), frankle"  # as figures of version 0.1 have it
+    rows = table.select(quantity=kept) if (table["quantity"] == kept).any() else \
+        table[table["alpha"].notna()].barriers("test_error", "frankle", scale=100)
+    layout, sparse = rows.layout(), percent_sparse(round)
+    apart = [claim(f"B5-{m}", f"two trainings of {subnetwork(m, round, short=True)} lie in two minima",
+                   layout.contrast({m: 1.0}, sets=0), claimed="above", margin=RISE, unit="points of test error",
+                   note="largest rise over the mean of the ends.") for m in ("dense", "imp")]
+    return [stable(f"A1-{sparse}", layout, named("idc", sparse), family="primary"), *apart]

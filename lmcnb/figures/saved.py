@@ -6,8 +6,8 @@ import importlib
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from PIL import Image
 
 from ..notebooks import find_notebooks
 from ..places import figures_dir, project_root
-from ..profiles import CUSTOM
+from ..profiles import CUSTOM, UNJUDGED
 from ..statistics import Claim
-from ..tables import Table
+from ..tables import Table, verdicts
 from .base import styled
 from .origin import RESULTS, Origin, number
 
@@ -34,7 +34,7 @@ class Saved:
     """A figure as it was saved.
 
     Attributes:
-        table: every number that it draws. claims: what was judged. note: its caption.
+        table: every number that it draws. claims: what was judged, each alone. note: its caption.
         parameters: its notebook's, by name. record: how it came about. images: by name uint8 [n, H, W] or [n, H, W, 3].
     """
 
@@ -53,18 +53,30 @@ class Saved:
         Raises:
             ValueError: the notebook has no such cell.
         """
-        [notebook] = find_notebooks(project_root(), [number(self.name)])
-        cells = notebook.tagged("figure")
-        if not cells:
-            raise ValueError(f"{notebook.stem} has no cell tagged `figure`, so {self.name} cannot be drawn again")
-        package = importlib.import_module(__name__.partition(".")[0])
-        names = {"lmcnb": package, "np": np, "plt": plt, **self.parameters, "table": self.table,
-                 "claims": self.claims, "note": self.note, "images": self.images}
         with styled():
-            for cell in cells:
-                source = notebook.node.cells[cell].source.replace("plt.show()", "")
-                exec(compile(source, f"<{notebook.stem}, cell {cell + 1}>", "exec"), names)
-        return names["figure"]
+            return self._run("figure", "cannot be drawn again")["figure"]
+
+    def judge(self) -> list[Claim]:
+        """Its claims, judged again: the cell tagged ``claims`` of its notebook, on this table.
+
+        Raises:
+            ValueError: the notebook has no such cell.
+        """
+        return list(self._run("claims", "cannot be judged again")["claims"])
+
+    def _run(self, tag: str, cannot: str) -> dict[str, Any]:
+        """What a tagged cell of its notebook leaves behind, given the parameters and what was saved."""
+        [notebook] = find_notebooks(project_root(), [number(self.name)])
+        cells = notebook.tagged(tag)
+        if not cells:
+            raise ValueError(f"{notebook.stem} has no cell tagged `{tag}`, so {self.name} {cannot}")
+        package = importlib.import_module(__name__.partition(".")[0])
+        names = {"lmcnb": package, "np": np, "plt": plt, "verdicts": verdicts, "images": self.images,
+                 **self.parameters, "table": self.table, "claims": self.claims, "note": self.note}
+        for cell in cells:
+            source = notebook.node.cells[cell].source.replace("plt.show()", "")
+            exec(compile(source, f"<{notebook.stem}, cell {cell + 1}>", "exec"), names)
+        return names
 
 
 def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence[Claim] = (), *, note: str = "",
@@ -77,7 +89,8 @@ def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence
     ``fig03…`` is of ``03_….ipynb``.
 
     Args:
-        table: every number that is drawn. note: the caption. run: what :meth:`Lab.record` returns.
+        table: every number that is drawn. claims: which a smoke run does not keep: it judges nothing.
+        note: the caption. run: what :meth:`Lab.record` returns.
         images: pictures that are drawn, by name, uint8 [n, H, W] or [n, H, W, 3].
         parameters: values of the parameters that no kernel has, as for a script.
 
@@ -94,7 +107,7 @@ def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence
     run = dict(run or {})
     write(folder / f"{name}.json", {
         "figure": name, "profile": origin.folder, "note": note,
-        "claims": [plain(c.as_dict(), digits=None) for c in claims],
+        "claims": [] if profile == UNJUDGED else as_json(claims),
         "record": origin.record(run), "run": plain({n: v for n, v in run.items() if n not in RESULTS}),
         "table": table.to_columns(), "images": {n: [_packed(p) for p in ps] for n, ps in (images or {}).items()}})
     return folder / f"{name}.png"
@@ -117,14 +130,32 @@ def _bytes(figure: Figure, kind: str, **metadata: None) -> bytes:
     return file.getvalue()
 
 
+def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
+    """Claims as a figure's JSON has them."""
+    return [plain(c.as_dict(), digits=None) for c in claims]
+
+
+def rejudge(path: Path) -> list[Claim]:
+    """Judges the claims of a saved figure again, from its own table, and writes them, and nothing else, into its JSON.
+
+    Raises:
+        ValueError: its notebook has no cell tagged ``claims``.
+    """
+    claims = read(path.stem, path.parent.name).judge()
+    write(path, {**json.loads(path.read_text(encoding="utf-8")), "claims": as_json(claims)})
+    return claims
+
+
 def write(path: Path, values: Mapping[str, Any]) -> None:
-    """JSON in which a column of the table, or a picture, is one line."""
+    """JSON in which a column of the table, a picture, or the cells of a claim are one line."""
     lines: list[str] = []
 
     def held(value: Any) -> Any:
         lines.append(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(", ", ": ")))
         return f"@{len(lines) - 1}@"
-    tall = {**values, **{part: {n: held(v) for n, v in values[part].items()} for part in ("table", "images")}}
+    tall = {**values, **{part: {n: held(v) for n, v in values[part].items()} for part in ("table", "images")},
+            "claims": [{n: held(v) if isinstance(v, Mapping | list) else v for n, v in claim.items()}
+                       for claim in values["claims"]]}
     text = json.dumps(tall, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     for k, line in enumerate(lines):
         text = text.replace(f'"@{k}@"', line, 1)
@@ -143,8 +174,9 @@ def read(name: str, profile: str = "laptop") -> Saved:
         there = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
         raise FileNotFoundError(f"{folder} has no figure {name}; it has: {there}")
     found = json.loads(path.read_text(encoding="utf-8"))
+    known = {f.name for f in fields(Claim)}
     claims = [Claim(**{**c, "interval": tuple(np.nan if v is None else v for v in c["interval"])})
-              for c in found["claims"]]
+              for c in found["claims"] if c.keys() == known]  # of an older form: judge them again
     images = {n: np.stack([_unpacked(p) for p in ps]) for n, ps in found.get("images", {}).items()}
     return Saved(name, profile, found["note"], Table.from_columns(found["table"]), claims,
                  found["record"].get("parameters", {}), found["record"], images)

@@ -10,9 +10,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..statistics import estimate
+from ..statistics import Claim, Student, claim, estimate
 from ..tables import Table
 from .base import caption, colour, label, percent_sparse
+from .judging import ACCURACY, as_accurate, named
 from .parts import SMALL, curve
 
 ByRound = dict[int, np.ndarray]
@@ -129,3 +130,34 @@ def _apart(methods: Mapping[str, ByRound]) -> list[tuple[str, float, list[int]]]
     """Every method with a small sideways shift, so that intervals at one sparsity do not hide each other."""
     middle = (len(methods) - 1) / 2
     return [(method, 0.09 * (k - middle), list(rounds)) for k, (method, rounds) in enumerate(methods.items())]
+
+
+def sparsity_claims(table: Table) -> list[Claim]:
+    """A3, as accurate as IMP; A3c, more than the controls; A3d, with fewer data points.
+
+    Args:
+        table: as for the figure.
+    """
+    points = table.select(quantity="test_accuracy").assign(value=lambda rows: 100 * rows["value"])
+    claims, tried = [], points.groupby("round")["method"].unique()
+    for r in sorted(points.select(method="idc")["round"].unique()):
+        sparse, layout = percent_sparse(r), points.select(round=r).layout()
+        who = named("idc", sparse)
+        claims.append(as_accurate(f"A3-{sparse}", layout, "idc", f"{who} loses", family="primary"))
+        for other in ("random mask", "random images"):
+            if other in tried[r]:
+                claims.append(claim(f"A3c-{sparse} ({other})", f"{who} is more accurate than {label(other)}",
+                                    layout.difference("idc", other), claimed="above", margin=ACCURACY, unit="points",
+                                    note="its test accuracy minus the other's."))
+    seen = images_seen(table)
+    last = max(seen["idc", "trained"])
+    sparse = percent_sparse(last)
+    for count in ("stored", "trained", "with distillation"):
+        times = seen["imp", "trained"][last] / seen["idc", count][last]
+        ratio = Student(float(np.log10(times)), 0.0, 1.0, 2)  # counted, so without an error
+        statement = f"distilled pruning ({sparse} sparse) takes fewer data points than IMP, {WORDS[count]}"
+        claims.append(claim(f"A3d-{sparse} ({count})", statement, ratio, claimed="above", margin=float(np.log10(2)),
+                            family="count", unit="log₁₀ of the ratio", units="a count",
+                            note=f"{times:.3g} times fewer; half is the margin. The papers' 150 is of their round "
+                            "lengths, 300 epochs against 1,000 passes."))
+    return claims

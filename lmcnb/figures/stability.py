@@ -7,8 +7,10 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from ..statistics import Claim
 from ..tables import Table
-from .base import caption
+from .base import caption, percent_sparse
+from .judging import because_distilled, more_stable, named, stable
 from .parts import SMALL, dots, overlay, surfaces
 
 
@@ -37,3 +39,21 @@ def stability(table: Table, compared: Sequence[int], note: str = "", methods: Se
         right.tick_params(labelleft=False)
     caption(figure, note)
     return figure
+
+
+def stability_claims(table: Table, compared: Sequence[int]) -> list[Claim]:
+    """A1, stable where the dense network is not; A2, more than IMP; A2c, because the data are distilled.
+
+    Args:
+        table, compared: as for the figure.
+    """
+    claims = []
+    for r in compared:
+        paths, sparse = table.select(round=[0, r]), percent_sparse(r)
+        rise, chord = (paths.barriers("test_error", c, scale=100).layout() for c in ("frankle", "chord"))
+        loss, who = paths.barriers("train_loss").layout(), named("idc", sparse)
+        how = f"largest rise over the mean of the ends; over the chord {chord.values('idc').mean():.2f}."
+        claims.append(stable(f"A1-{sparse}", rise, who, how, family="primary"))
+        claims.append(more_stable(f"A2-{sparse}", loss, "idc", "imp", f"{who} is", family="primary"))
+        claims += because_distilled(loss, r, ("random mask", "random images"))
+    return claims

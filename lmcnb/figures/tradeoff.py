@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import special
 
-from ..statistics import Estimate, estimate
+from ..statistics import Claim, Estimate, estimate
 from ..tables import Table
 from .base import caption, colour, percent_sparse
+from .judging import because_distilled, more_stable, named
 from .parts import dots
 
 SHAPES = "o^svPX<>"
@@ -178,3 +179,21 @@ def _legend(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: li
     ax.legend(handles=[*names.values(), *sparse, *sizes, *where], loc="upper left", bbox_to_anchor=(-0.2, 1.0),
               fontsize="x-small", labelspacing=0.7)
     ax.set_axis_off()
+
+
+def tradeoff_claims(table: Table, compared: Sequence[int]) -> list[Claim]:
+    """A2 and A2c on this figure's distilled set, in the setting that stands first.
+
+    B6 of the paper is A2 and A3 side by side, on the networks of figures 2 and 3: it has no statistic of its own.
+
+    Args:
+        table, compared: as for the figure.
+    """
+    own = table.select(setting=table["setting"].iloc[0]).barriers()
+    first = own.groupby("method")["mask"].transform("first")  # whatever else the store held stands behind
+    claims = []
+    for r in compared:
+        layout, sparse = own[own["mask"] == first].select(round=[0, r]).layout(), percent_sparse(r)
+        claims.append(more_stable(f"A2-{sparse}", layout, "idc", "imp", f"{named('idc', sparse)} is", family="primary"))
+        claims += because_distilled(layout, r, ("random mask",))
+    return claims

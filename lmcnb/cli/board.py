@@ -1,0 +1,188 @@
+"""The board: a row a headline of the papers, and the claims behind it, judged over all figures of a profile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmcnb import __version__
+from lmcnb.cli.predictions import Prediction
+from lmcnb.cli.text import Refused
+
+if TYPE_CHECKING:
+    from lmcnb.statistics import Claim
+
+# By headline: the papers' sentence, and the parts of it: what the ids of its claims begin with.
+HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "A1": ("distilled subnetworks train into one basin where the dense network does not", ("A1", "B5")),
+    "A2": ("… and are more stable than IMP's", ("A2", "B4")),
+    "A2c": ("… because the data are distilled", ("A2c",)),
+    "A3": ("they match IMP's accuracy", ("A3", "A3c")),
+    "A3d": ("… with fewer data points (150 times, at their round lengths)", ("A3d",)),
+    "A4": ("they are flatter", ("A4",)),
+    "B7": ("distilled rounds first extend IMP to higher sparsity", ("B7", "B7h")),
+    "Q1": ("(open) stability depends on the method that made the data", ("Q1", "Q1c", "Q1a")),
+    "Q2": ("(open) the more compressed, the more stable", ("Q2", "Q2d")),
+    "Q4": ("(open) more stable subnetworks generalise better", ("Q4",)),
+    "C1": ("a pretrained ViT, fine-tuned twice, has no barrier", ("C1",)),
+    "C2": ("a randomly initialised one has", ("C2",)),
+    "C3": ("PLATON keeps accuracy at 20% and 5% of the weights", ("C3", "C3c")),
+    "C4": ("where in training connectivity emerges", ("C4",)),
+    "P": ("(of this package) training in bfloat16 moves nothing", ("P",)),
+}
+PARTS = {part: headline for headline, (_, parts) in HEADLINES.items() for part in parts}
+OTHERS = "others"
+FEW = 3  # claims that a headline has room for with their numbers
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim of a profile: its evidence from all figures, and the word that holds in its family.
+
+    Attributes:
+        claim: with that word. alone: the word of its own 95% interval. regime: how networks were trained.
+        figures: that have evidence. older: whether one of them was made by an older version.
+    """
+
+    claim: Claim
+    alone: str
+    regime: str
+    figures: tuple[str, ...]
+    older: bool
+
+    @property
+    def headline(self) -> str:
+        return PARTS.get(self.claim.id.split("-")[0], OTHERS)
+
+
+def judged(figures: Path) -> list[Judged]:
+    """Every claim of a profile's figures, in their order.
+
+    Args:
+        figures: the folder of a profile, of its name.
+
+    Raises:
+        Refused: no figure of the profile has claims, or one has claims of an older form.
+    """
+    from lmcnb.statistics import corrected, merged
+
+    gathered: dict[tuple[str, str], list[tuple[Claim, Mapping[str, Any]]]] = {}
+    for path in sorted(figures.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["profile"] == figures.name:
+            for claim in _claims(record, path):
+                gathered.setdefault((claim.id, regime(record)), []).append((claim, record))
+    if not gathered:
+        raise Refused(f"no figure in {figures} has claims: make one with lmcnb run 03 --profile {figures.name}")
+    whole = [merged([c for c, _ in found])[0] for found in gathered.values()]
+    return [
+        Judged(kept, alone.word, key[1], tuple(r["figure"] for _, r in found), any(is_older(r) for _, r in found))
+        for (key, found), alone, kept in zip(gathered.items(), whole, corrected(whole), strict=True)
+    ]
+
+
+def _claims(record: Mapping[str, Any], path: Path) -> list[Claim]:
+    from lmcnb.statistics import Claim
+
+    try:
+        return [Claim(**{**claim, "interval": tuple(_number(v) for v in claim["interval"])})
+                for claim in record.get("claims", [])]
+    except TypeError:
+        raise Refused(f"{path} has claims of an older form: judge them again with "
+                      f"lmcnb claims --rejudge --profile {path.parent.name}") from None
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def regime(record: Mapping[str, Any]) -> str:
+    """How a figure's networks were trained: "one-cycle, 2 epochs", or "papers, 30 epochs" with the papers' recipe.
+
+    >>> regime({"record": {"parameters": {"epochs": 30, "lr": 0.01, "schedule": "step", "augment": "cifar"}}})
+    'papers, 30 epochs'
+    """
+    given = record.get("record", {}).get("parameters") or {}
+    if not {"epochs", "schedule"} <= given.keys():
+        return ""
+    papers = (given.get("lr"), given["schedule"], given.get("augment")) == (0.01, "step", "cifar")
+    return f"{'papers' if papers else given['schedule'].replace('_', '-')}, {given['epochs']:g} epochs"
+
+
+def is_older(record: Mapping[str, Any]) -> bool:
+    """Whether a figure was made by another minor version of the package, or by one that did not note its own."""
+    made_by = record.get("record", {}).get("versions", {}).get("lmcnb", "")
+    return made_by.split(".")[:2] != __version__.split(".")[:2]
+
+
+def headlines(found: Sequence[Judged]) -> str:
+    """A row a headline, as a Markdown table: its leading claims by their word, a few with their effects, and the n."""
+    rows = ["| | the papers say | here | n |", "|---|---|---|---|"]
+    for name, (sentence, _) in {**HEADLINES, OTHERS: ("claims of other notebooks", ())}.items():
+        leading = leaders(name, found)
+        if name == OTHERS and not leading:
+            continue
+        words: dict[str, list[str]] = {}
+        for each in leading:
+            effect = f": {number(each.claim)}" * (len(leading) <= FEW)
+            words.setdefault(each.claim.word, []).append(_short(each.claim) + effect)
+        here = "; ".join(f"**{word}** {', '.join(texts)}" for word, texts in words.items()) or "not run"
+        n = " or ".join(dict.fromkeys(each.claim.units for each in leading)) or "–"
+        rows.append(f"| {name} | {sentence} | {here} | {n} |")
+    return "\n".join(rows)
+
+
+def leaders(headline: str, found: Sequence[Judged]) -> list[Judged]:
+    """The claims that a headline is about: its primary ones, else those whose id begins with its own."""
+    mine = [j for j in found if j.headline == headline]
+    primary = [j for j in mine if j.claim.family == "primary"]
+    return primary or [j for j in mine if headline in (OTHERS, j.claim.id.split("-")[0])]
+
+
+def _short(claim: Claim) -> str:
+    return claim.id.partition("-")[2] or claim.id
+
+
+def number(claim: Claim) -> str:
+    """An estimate with its interval; of a count, how many times."""
+    if claim.family == "count":
+        return f"{10 ** claim.estimate:.3g} times fewer"
+    low, high = ("?" if bound != bound else f"{bound:.3g}" for bound in claim.interval)
+    return f"{claim.estimate:.3g} [{low}, {high}] {claim.unit}".rstrip()
+
+
+def details(found: Sequence[Judged], predictions: Mapping[tuple[str, str], Prediction]) -> str:
+    """Every claim, a table a headline."""
+    parts = []
+    for name, (sentence, _) in {**HEADLINES, OTHERS: ("claims of other notebooks", ())}.items():
+        mine = [j for j in found if j.headline == name]
+        if mine:
+            rows = [_row(j, predictions.get((j.claim.id, j.regime))) for j in mine]
+            parts.append("\n".join([f"### {name} · {sentence}", "", HEADER, *rows]))
+    return "\n\n".join(parts)
+
+
+HEADER = ("| claim | statement | verdict | estimate [95% interval] | margin | n | sign | p | figures |\n"
+          "|---|---|---|---|---|---|---|---|---|")
+
+
+def _row(each: Judged, prediction: Prediction | None) -> str:
+    claim = each.claim
+    statement = claim.statement + (f". Premise: {claim.premise}" if claim.premise and not claim.holds else "")
+    verdict = f"**{claim.word}**"
+    if each.alone != claim.word:
+        verdict += f", alone: {each.alone}"
+    if claim.word == "too close to call":
+        verdict += f"; decided by n = {claim.needed}" if claim.needed else "; n over 1,000"
+    if prediction:
+        verdict += f"; {prediction.beside(*claim.interval, claim.margin, claim.holds)}"
+    margin = "twice" if claim.family == "count" else f"{claim.margin:.3g}"
+    sign = "–" if claim.share is None else f"{claim.share:.0%}"
+    p = "–" if claim.family == "count" else f"{claim.p_value:.2g}"
+    where = ", ".join(name.split("_")[0] for name in each.figures) + f"; {each.regime}" * bool(each.regime)
+    where += ", older code" * each.older
+    return (f"| {claim.id} | {statement} | {verdict} | {number(claim)} | {margin} | {claim.units} | {sign} | {p} | "
+            f"{where} |")
