@@ -50,7 +50,7 @@ class RDED(Method):
         self.check(data, net)
         train, generator = data.train, seeded("rded", seed)
         state = taught(net, train, self.teacher, seed)
-        teacher = [select(part, 0) for part in (state.params, state.buffers)]
+        teacher = select(state.params, 0), select(state.buffers, 0)
         index = choose_real(train, self.candidates, generator)
         found = torch.stack([self._surest(net, teacher, train, row, label, generator)
                              for label, row in enumerate(index)])
@@ -59,7 +59,7 @@ class RDED(Method):
         side = train.shape[-1]
         return self.result(data, pixels[..., :side, :side], self.work(data))
 
-    def _surest(self, net: Net, teacher: list[Params], train: Images, row: Tensor, label: int,
+    def _surest(self, net: Net, teacher: tuple[Params, Params], train: Images, row: Tensor, label: int,
                 generator: torch.Generator) -> Tensor:
         """float32 [ipc · factor², C, side, side]: the chosen patches of a class, surest first."""
         size = train.shape[-1]
@@ -96,7 +96,7 @@ def _cropped(image: Tensor, boxes: list[tuple[int, int, int]], side: int) -> Ten
 
 
 @torch.no_grad()
-def _losses(net: Net, teacher: list[Params], pixels: Tensor, label: int, train: Images) -> Tensor:
+def _losses(net: Net, teacher: tuple[Params, Params], pixels: Tensor, label: int, train: Images) -> Tensor:
     """float32 [N]: the teacher's cross-entropy of each image with one label."""
     call, x = caller(net, False), normalise(pixels, train.mean, train.std)
     _, batch = portion(net, x.device, 1, 500)

@@ -66,15 +66,16 @@ def because_distilled(layout: Layout, r: int, controls: tuple[str, ...]) -> list
             for control in controls]
 
 
-def as_accurate(id: str, layout: Layout, method: str, who: str, **options: Any) -> Claim:
-    """That a method's subnetworks lose at most a point against IMP's.
+def as_accurate(id: str, layout: Layout, method: str, who: str, other: str = "imp", **options: Any) -> Claim:
+    """That a method's subnetworks lose at most a point against IMP's, or another method's.
 
     Args:
         layout: test accuracies, %.
     """
-    return claim(id, f"{who} at most {ACCURACY:g} point of test accuracy against IMP's",
-                 layout.difference("imp", method), claimed="at most", margin=ACCURACY, unit="points",
-                 note="IMP's test accuracy minus this one's.", **options)
+    whose = "IMP's" if other == "imp" else f"{label(other)}'s"
+    return claim(id, f"{who} at most {ACCURACY:g} point of test accuracy against {whose}",
+                 layout.difference(other, method), claimed="at most", margin=ACCURACY, unit="points",
+                 note=f"{whose} test accuracy minus this one's.", **options)
 
 
 def depends(id: str, layout: Layout, methods: list[str], statement: str) -> Claim:

@@ -38,9 +38,9 @@ def connectivity(table: Table, note: str = "") -> Figure:
         figure = plt.figure(figsize=(11.5, 6.2))
         low = figure.add_gridspec(1, 3, left=0.07, right=0.99, bottom=0.09, top=0.44, wspace=0.28)
         high = figure.add_gridspec(1, len(starts), left=0.07, right=0.99, bottom=0.58, top=0.95, wspace=0.2)
-        for place, start in zip(high, starts):
-            _schematic(figure.add_subplot(place), planes.select(start=start), STARTS[start])
-        loss, accuracy, ratio = (figure.add_subplot(place) for place in low)
+        for k, start in enumerate(starts):
+            _schematic(figure.add_subplot(high[k]), planes.select(start=start), STARTS[start])
+        loss, accuracy, ratio = (figure.add_subplot(low[k]) for k in range(3))
         for start in starts:
             own = table.select(start=start)
             losses, errors = (own.curves(q, by=["start"])[start] for q in ("test_loss", "test_error"))
@@ -55,7 +55,7 @@ def connectivity(table: Table, note: str = "") -> Figure:
 
 
 def connectivity_claims(table: Table) -> list[Claim]:
-    """C1, that a pretrained transformer's path does not rise; C2, that a random one's does, to more than twice its ends."""
+    """C1, that a pretrained transformer's path does not rise; C2, that a random one's does, and to twice its ends."""
     paths = table[table["alpha"].notna()]
     ratios, how = peak_ratios(paths), "peak of the test loss over the mean of its ends, a pair an initialisation."
     errors = paths.barriers("test_error", "frankle", scale=100).values_of(by=["start"])
@@ -153,7 +153,7 @@ PAPER = {0.2: 2.7, 0.05: 4.3}  # points that Han & Zhu lose (98 → 95.3 and 93.
 
 
 def platon_claims(table: Table, ratios: Sequence[float]) -> list[Claim]:
-    """C3: PLATON, and its mask on the original weights, lose no more than in the paper. C3c: the mask and its controls."""
+    """C3: PLATON, and its mask on the original weights, lose no more than in the paper. C3c: its mask's controls."""
     layout, found = table.select(quantity="test_accuracy"), []
 
     def lost(method: str, ratio: float, other: str = "dense", at: float = 1.0) -> np.ndarray:
@@ -165,8 +165,8 @@ def platon_claims(table: Table, ratios: Sequence[float]) -> list[Claim]:
                            margin=allowed, unit="points", note="dense minus pruned, by initialisation."))
     first = ratios[0]
     found.append(claim(f"C3-{100 * first:g}% (mask)", f"the {100 * first:g}% mask on the original weights loses at "
-                       f"most 4.4 points", lost("platon, retrained", first), claimed="at most", margin=4.4, unit="points",
-                       note="dense minus retrained, by initialisation."))
+                       "most 4.4 points", lost("platon, retrained", first), claimed="at most", margin=4.4,
+                       unit="points", note="dense minus retrained, by initialisation."))
     for control in ("random mask", "magnitude mask", "platon, another init"):
         same = control == "platon, another init"
         statement = "is worth as much as one found for another head" if same else f"beats a {label(control)}"
