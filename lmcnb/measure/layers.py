@@ -70,13 +70,13 @@ class LayerPaths:
         return ax
 
 
-def layers(net: Net) -> dict[str, tuple[str, ...]]:
+def layers_of(net: Net) -> dict[str, tuple[str, ...]]:
     """By layer the names of its parameters and buffers: each tensor of a network is in one.
 
     A layer begins with each module that holds a kernel or matrix; biases, norms and their statistics that follow belong
     to it. Of networks that normalise first (transformers), a norm so counts to the layer before it.
 
-    >>> found = layers(Net(name="convnet2", channels=1, size=8, width=4))
+    >>> found = layers_of(Net(name="convnet2", channels=1, size=8, width=4))
     >>> assert found["0"] == ("0.weight", "0.bias", "1.weight", "1.bias") and list(found) == ["0", "4", "9"]
     """
     module, found, taken = net.build(), {}, set()
@@ -92,18 +92,18 @@ def layers(net: Net) -> dict[str, tuple[str, ...]]:
     return {name: tuple(names) for name, names in found.items()}
 
 
-def layerwise(a: Networks, b: Networks, data: Dataset, which: Which = "each",
+def layerwise(a: Networks, b: Networks, data: Dataset, layers: Which = "each",
               alphas: Tensor | Sequence[float] | None = None, *, bn: BatchNorm = "lerp", align: Align = None,
               strategy: str = "auto") -> LayerPaths:
     """Measures what moving one layer at a time ("each"), or the first l ("cumulative"), does between P pairs.
 
-    Layers are those of :func:`layers`. The last of "cumulative" is the whole path of :func:`lmcnb.path`.
+    Layers are those of :func:`layers_of`. The last of "cumulative" is the whole path of :func:`lmcnb.path`.
 
     Args:
         alphas: [A] in [0, 1], from 0 on; by default 0, ½ and 1.
         Others as in :func:`lmcnb.path`. BatchNorm's statistics move with their layer, or are re-estimated.
     Raises:
-        ValueError: as :func:`lmcnb.path`, an unknown ``which``, or alphas that do not begin at 0.
+        ValueError: as :func:`lmcnb.path`, unknown ``layers``, or alphas that do not begin at 0 and go on.
 
     >>> import lmcnb
     >>> data = lmcnb.load("digits").first(train=50, test=50)
@@ -112,27 +112,27 @@ def layerwise(a: Networks, b: Networks, data: Dataset, which: Which = "each",
     >>> assert found.names == ("0", "4", "9") and found.barrier().shape == (1, 3)
     >>> assert torch.equal(found.test_loss[0, :, -1], lmcnb.path(networks[0], networks[1], data, [0, 0.5, 1]).test_loss)
     """
-    if which not in ("each", "cumulative"):
-        raise ValueError(f"which must be each or cumulative; got {which!r}")
+    if layers not in ("each", "cumulative"):
+        raise ValueError(f"layers must be each or cumulative; got {layers!r}")
     a, b, data = ends(a, b, data, bn, align)
     alphas = alpha_grid(3) if alphas is None else torch.as_tensor(alphas, dtype=torch.float64)
-    if alphas[0] != 0:
-        raise ValueError(f"alphas must begin with 0, the network whose layers move; got {float(alphas[0])}")
-    groups = layers(a.net)
-    found = [[_one_way(one, other, data, groups, which, alphas, bn, strategy) for one, other in zip(x, y)]
+    if len(alphas) < 2 or alphas[0] != 0:
+        raise ValueError(f"alphas must begin with 0, the network whose layers move, and go on; got {alphas.tolist()}")
+    groups = layers_of(a.net)
+    found = [[_one_way(one, other, data, groups, layers, alphas, bn, strategy) for one, other in zip(x, y)]
              for x, y in ((a, b), (b, a))]
     return LayerPaths(tuple(groups), alphas, **{q: torch.stack([torch.stack([f[q] for f in way]) for way in found])
                                                 for q in QUANTITIES})
 
 
-def _one_way(one: Networks, other: Networks, data: Dataset, groups: dict[str, tuple[str, ...]], which: Which,
+def _one_way(one: Networks, other: Networks, data: Dataset, groups: dict[str, tuple[str, ...]], layers: Which,
              alphas: Tensor, bn: BatchNorm, strategy: str) -> Params:
     """By quantity [L, A]. At α = 0 all layers' paths are in one network, which is measured once."""
     begin, theta = measured(interpolate(one, other, alphas[:1]), data, bn, strategy), interpolate(one, other, alphas[1:])
     rows: list[Params] = []
     moving: set[str] = set()
     for names in groups.values():
-        moving = {*names} | (moving if which == "cumulative" else set())
+        moving = {*names} | (moving if layers == "cumulative" else set())
         params, buffers = ({n: t if n in moving else held[n].expand_as(t) for n, t in kind.items()}
                            for kind, held in ((theta.params, one.params), (theta.buffers, one.buffers)))
         rows.append(measured(replace(theta, params=params, buffers=buffers), data, bn, strategy))

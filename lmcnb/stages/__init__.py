@@ -9,11 +9,12 @@ from .training import Train
 
 # isort: split
 from .hessian import Curvature
+from .layers import Layers
 from .path import Connect
 from .plane import Landscape
 from .probe import Probe
 from .robustness import Robustness
 from .study import Study
 
-__all__ = ["Assess", "Connect", "Curvature", "Distill", "Expert", "Lab", "Landscape", "Probe", "RandomMask",
+__all__ = ["Assess", "Connect", "Curvature", "Distill", "Expert", "Lab", "Landscape", "Layers", "Probe", "RandomMask",
            "Robustness", "Study", "Ticket", "Train"]
