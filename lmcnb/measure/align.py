@@ -121,20 +121,27 @@ def carried(tickets: Networks, permutations: Permutation, to: Networks) -> Netwo
     return to.masked(permuted(tickets, permutations).masks)
 
 
-@torch.no_grad()
 def _check_function(before: Networks, after: Networks) -> None:
-    """On two images of noise."""
-    net = before.net
-    noise = torch.randn(2, net.channels, net.size, net.size, generator=torch.Generator().manual_seed(0))
-    x, module = noise.to(before.device), net.build().eval()
+    """On two images of noise, in float64 where the module bears it."""
     for k in range(len(before)):
-        with exact_on(x.device):
-            old, new = (functional_call(module, (select(n.params, k), select(n.buffers, k)), (x,))
-                        for n in (before, after))
+        try:
+            old, new = (_logits(n, k, torch.float64) for n in (before, after))
+        except RuntimeError:  # it makes float32 tensors of its own
+            old, new = (_logits(n, k, torch.float32) for n in (before, after))
         apart, size = float((new - old).abs().max()), float(old.abs().max())
-        if apart > 1e-3 * size:
-            raise ValueError(f"{net.name} does not compute the same with its units in other places (logits differ by "
-                             f"{apart:.2g} of {size:.2g}): its forward was not understood; take align=None")
+        if apart > (1e-6 if old.dtype == torch.float64 else 1e-4) * size:
+            raise ValueError(f"{before.net.name} does not compute the same with its units in other places (logits "
+                             f"differ by {apart:.2g} of {size:.2g}): its forward was not understood; take align=None")
+
+
+@torch.no_grad()
+def _logits(networks: Networks, k: int, dtype: torch.dtype) -> Tensor:
+    net = networks.net
+    noise = torch.randn(2, net.channels, net.size, net.size, generator=torch.Generator().manual_seed(0))
+    tensors = {n: t.to(dtype) if t.is_floating_point() else t
+               for n, t in (select(networks.params, k) | select(networks.buffers, k)).items()}
+    with exact_on(networks.device):
+        return functional_call(net.build().eval(), tensors, (noise.to(networks.device, dtype),))
 
 
 def _matched(spec: PermutationSpec, a: Params, b: Params, seed: int) -> Permutation:

@@ -17,7 +17,7 @@ from .units import FREE, Units, compact
 
 # By name without underscores: __iadd__, add_ and add are one.
 ELEMENTWISE = frozenset(
-    "abs add clamp clip clone contiguous celu detach div dropout dropout2d dropout3d elu exp float double to type_as "
+    "abs add addcdiv addcmul clamp clip clone contiguous celu detach div dropout dropout2d dropout3d elu exp float double to type_as "
     "gelu hardsigmoid hardswish hardtanh iadd idiv imul isub itruediv leaky_relu log log_sigmoid logsigmoid "
     "maximum minimum mish mul neg pow radd rdiv relu relu6 rmul rsqrt rsub selu sigmoid silu softplus softsign sqrt "
     "square sub tanh true_divide truediv where masked_fill type".split())
@@ -31,7 +31,7 @@ REDUCTIONS = frozenset("mean sum amax amin".split())
 ACROSS = frozenset("softmax log_softmax normalize".split())  # along one axis, symmetric in what lies on it
 
 
-def _elementwise(units: Units, func: Callable, out: Tensor, *args, **kwargs) -> Tensor | None:
+def _elementwise(units: Units, func: Callable, out: Tensor, /, *args, **kwargs) -> Tensor | None:
     tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
     found, shape = units.of(tensors[0]), tensors[0].shape
     for t in tensors[1:]:
@@ -42,14 +42,14 @@ def _elementwise(units: Units, func: Callable, out: Tensor, *args, **kwargs) -> 
     return found
 
 
-def _shaped(units: Units, func: Callable, out: Any, *args, **kwargs) -> Any:
+def _shaped(units: Units, func: Callable, out: Any, /, *args, **kwargs) -> Any:
     if any(isinstance(t, Tensor) for t in tree_leaves((args[1:], kwargs))) and func.__name__ == "__getitem__":
         return None  # by an index that has no numbers here
     args, kwargs = tree_map(lambda t: units.whole_of(t) if isinstance(t, Tensor) else t, (args, kwargs))
     return func(*args, **kwargs)
 
 
-def _pad(units: Units, func: Callable, out: Tensor, input: Tensor, pad: Sequence[int], mode: str = "constant",
+def _pad(units: Units, func: Callable, out: Tensor, /, input: Tensor, pad: Sequence[int], mode: str = "constant",
          value: Any = None) -> Tensor | None:
     """What is added is one number whatever moves."""
     if mode == "constant":
@@ -58,12 +58,12 @@ def _pad(units: Units, func: Callable, out: Tensor, input: Tensor, pad: Sequence
     return found if all(n == 1 for n in found.shape[input.ndim - len(pad) // 2:]) else None
 
 
-def _uniform(units: Units, func: Callable, out: Tensor, *args, **kwargs) -> Tensor:
+def _uniform(units: Units, func: Callable, out: Tensor, /, *args, **kwargs) -> Tensor:
     """One number everywhere, whatever it takes its shape from."""
     return torch.full([1] * out.ndim, FREE)
 
 
-def _spatial(units: Units, func: Callable, out: Any, x: Tensor, *args, **kwargs) -> Any:
+def _spatial(units: Units, func: Callable, out: Any, /, x: Tensor, *args, **kwargs) -> Any:
     """Axes after the channels' may change their length."""
     found = units.of(x)
     if any(n > 1 for n in found.shape[2:]):
@@ -71,7 +71,7 @@ def _spatial(units: Units, func: Callable, out: Any, x: Tensor, *args, **kwargs)
     return tree_map(lambda _: found, out)
 
 
-def _reduced(units: Units, func: Callable, out: Any, x: Tensor, *args, **kwargs) -> Tensor | None:
+def _reduced(units: Units, func: Callable, out: Any, /, x: Tensor, *args, **kwargs) -> Tensor | None:
     found = units.of(x)
     varied = [n for n in found.shape if n > 1]
     over = torch.zeros(found.shape, device="meta")
@@ -83,7 +83,7 @@ def _reduced(units: Units, func: Callable, out: Any, x: Tensor, *args, **kwargs)
     return found.reshape(left.shape)
 
 
-def _across(units: Units, func: Callable, out: Tensor, x: Tensor, *args, **kwargs) -> Tensor | None:
+def _across(units: Units, func: Callable, out: Tensor, /, x: Tensor, *args, **kwargs) -> Tensor | None:
     found = units.of(x)
     return found if sum(n > 1 for n in found.shape) < 2 else None
 
@@ -107,17 +107,17 @@ def _weighted(units: Units, x: Tensor, weight: Tensor, bias: Tensor | None, chan
     return out.view(*[1] * (x.ndim - 1), -1).movedim(-1, channel)
 
 
-def _linear(units: Units, func: Callable, out: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None
+def _linear(units: Units, func: Callable, out: Tensor, /, input: Tensor, weight: Tensor, bias: Tensor | None = None
             ) -> Tensor | None:
     return _weighted(units, input, weight, bias, -1)
 
 
-def _conv(units: Units, func: Callable, out: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None,
+def _conv(units: Units, func: Callable, out: Tensor, /, input: Tensor, weight: Tensor, bias: Tensor | None = None,
           stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor | None:
     return _weighted(units, input, weight, bias, 1, groups) if input.ndim == weight.ndim else None
 
 
-def _channelwise(units: Units, func: Callable, out: Tensor, input: Tensor, *args, **kwargs) -> Tensor:
+def _channelwise(units: Units, func: Callable, out: Tensor, /, input: Tensor, *args, **kwargs) -> Tensor:
     """Norms and slopes of each channel, axis 1, with vectors of as many numbers."""
     found = units.of(input)
     for t in tree_leaves((args, kwargs)):
@@ -128,7 +128,7 @@ def _channelwise(units: Units, func: Callable, out: Tensor, input: Tensor, *args
     return found
 
 
-def _group_norm(units: Units, func: Callable, out: Tensor, input: Tensor, num_groups: int, *vectors, **kwargs
+def _group_norm(units: Units, func: Callable, out: Tensor, /, input: Tensor, num_groups: int, *vectors, **kwargs
                 ) -> Tensor | None:
     found = _channelwise(units, func, out, input, *vectors, **{n: t for n, t in kwargs.items() if n != "eps"})
     channels = input.shape[1]
@@ -140,7 +140,7 @@ def _group_norm(units: Units, func: Callable, out: Tensor, input: Tensor, num_gr
     return found
 
 
-def _layer_norm(units: Units, func: Callable, out: Tensor, input: Tensor, normalized_shape: Sequence[int],
+def _layer_norm(units: Units, func: Callable, out: Tensor, /, input: Tensor, normalized_shape: Sequence[int],
                 weight: Tensor | None = None, bias: Tensor | None = None, eps: Any = None) -> Tensor | None:
     found: Tensor | None = units.of(input)
     for t in (weight, bias):
@@ -150,24 +150,21 @@ def _layer_norm(units: Units, func: Callable, out: Tensor, input: Tensor, normal
     return found if found is not None and sum(n > 1 for n in found.shape) < 2 else None
 
 
-def _matmul(units: Units, func: Callable, out: Tensor, input: Tensor, other: Tensor, **kwargs) -> Tensor | None:
+def _matmul(units: Units, func: Callable, out: Tensor, /, input: Tensor, other: Tensor, **kwargs) -> Tensor | None:
     return units.product(units.of(input), input.shape, units.of(other), other.shape)
 
 
-def _attention(units: Units, func: Callable, out: Tensor, query: Tensor, key: Tensor, value: Tensor, *args, **kwargs
+def _attention(units: Units, func: Callable, out: Tensor, /, query: Tensor, key: Tensor, value: Tensor, *args, **kwargs
                ) -> Tensor | None:
-    """Masks are constants that heads share; whatever else they are, all is held."""
-    masks = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-    if any(bool((units.of(t) > 0).any()) or units.of(t).numel() > 1 for t in masks):
-        return None
     keys = [*key.shape[:-2], key.shape[-1], key.shape[-2]]
-    heads = units.product(units.of(query), query.shape, units.of(key).transpose(-1, -2), keys)
-    if heads is None:
-        return None
-    return units.product(heads, [*query.shape[:-1], key.shape[-2]], units.of(value), value.shape)
+    heads, shape = (units.product(units.of(query), query.shape, units.of(key).transpose(-1, -2), keys),
+                    [*query.shape[:-1], key.shape[-2]])
+    for mask in (t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)):  # added to each head's products
+        heads = None if heads is None else units.joined(heads, shape, units.of(mask), mask.shape)
+    return None if heads is None else units.product(heads, shape, units.of(value), value.shape)
 
 
-def _multi_head(units: Units, func: Callable, out: Any, query: Tensor, key: Tensor, value: Tensor, embed_dim: int,
+def _multi_head(units: Units, func: Callable, out: Any, /, query: Tensor, key: Tensor, value: Tensor, embed_dim: int,
                 heads: int, in_weight: Tensor | None, in_bias: Tensor | None, bias_k: Tensor | None,
                 bias_v: Tensor | None, add_zero_attn: bool, dropout_p: float, out_weight: Tensor,
                 out_bias: Tensor | None, *args, **kwargs) -> Any:

@@ -173,7 +173,7 @@ class Units(TorchFunctionMode):
             self.tie(u, v)
             return torch.where(u == FREE, v, u) if FREE in (int(u.min()), int(v.min())) else min(u, v, key=Tensor.numel)
         (members, owner, real) = (v, u, mine) if u_shared or int(u.max()) == FREE else (u, v, its)
-        if any(m > 1 and n > 1 for m, n in zip(real, members.shape)):
+        if owner.numel() > 1 or any(m > 1 and n > 1 for m, n in zip(real, members.shape)):
             if nest:
                 a, b = torch.broadcast_tensors(members, owner)
                 self.nested.append((a.flatten(), b.flatten()))
