@@ -14,7 +14,7 @@ from .kernel.recipe import Recipe
 from .kernel.step import State
 from .kernel.training import Scores, evaluate, fit
 from .models import Net, initialise
-from .models.own import OwnNet, as_given, filled, loaded, own_net
+from .models.own import as_given, filled, loaded, own_net
 from .params import Params, clone, select, size, stack, to
 
 
@@ -92,7 +92,7 @@ class Networks:
         elif not all(isinstance(m, nn.Module) for m in found):
             raise ValueError("a state dict does not say what it is of: give net, a module or one of lmcnb's")
         images = data.train if isinstance(data, Dataset) else data
-        own = net if isinstance(net, Net) and not isinstance(net, OwnNet) else own_net(found, images)
+        own = net if isinstance(net, Net) else own_net(found, images)
         params, buffers = ([{n: t.detach().clone() for n, t in getattr(m, kind)()} for m in found]
                            for kind in ("named_parameters", "named_buffers"))
         return cls(own, stack(params), stack(buffers))

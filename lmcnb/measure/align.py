@@ -158,8 +158,8 @@ def _matched(spec: PermutationSpec, a: Params, b: Params, seed: int) -> Permutat
             old, new = (_agreement(ours, spec.apply(theirs, p)) for p in (found, better))
             if new > old + LEAST * abs(old):
                 found = better
-                twice = len(ours) < len(touched[g])  # a tensor with the units on two axes: each is judged by the other
-                stale |= {h for h, names in enumerate(touched) if (h != g or twice) and ours.keys() & dict(names).keys()}
+                twice = len(ours) < len(touched[g])  # a tensor has them on two axes, and each depends on the other
+                stale |= {h for h, axes in enumerate(touched) if (h != g or twice) and ours.keys() & dict(axes).keys()}
         order = torch.randperm(len(order), generator=generator).tolist()
     return found
 
@@ -169,7 +169,8 @@ def _touched(spec: PermutationSpec, group: tuple[str, ...], tensors: Params) -> 
     ours = torch.zeros(spec.nodes, dtype=torch.bool)
     for part in group:
         ours[spec.parts[part]] = True
-    return [(n, k) for n in tensors for k, axis in enumerate(spec.axes[n]) if axis is not None and bool(ours[axis].any())]
+    return [(n, k) for n in tensors for k, axis in enumerate(spec.axes[n])
+            if axis is not None and bool(ours[axis].any())]
 
 
 def _agreement(a: Params, b: Params) -> float:

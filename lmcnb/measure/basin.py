@@ -55,5 +55,5 @@ def sentence(wrong: Tensor, allowed: float) -> str:
     """:func:`rise` in points of test error, and what it says of ``allowed`` points."""
     top, low, high = (100 * x for x in rise(wrong))
     words = {"supported": "one basin", "not supported": "two basins", "undecided": "undecided"}
-    return (f"{words[verdict(low, high, allowed)]}: test error rises by {top:.1f} [{low:.1f}, {high:.1f}] points at most "
-            f"({allowed:g} allowed)")
+    return (f"{words[verdict(low, high, allowed)]}: test error rises by {top:.1f} [{low:.1f}, {high:.1f}] points at "
+            f"most ({allowed:g} allowed)")

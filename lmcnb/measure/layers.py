@@ -128,7 +128,8 @@ def layerwise(a: Networks, b: Networks, data: Dataset, layers: Which = "each",
 def _one_way(one: Networks, other: Networks, data: Dataset, groups: dict[str, tuple[str, ...]], layers: Which,
              alphas: Tensor, bn: BatchNorm, strategy: str) -> Params:
     """By quantity [L, A]. At α = 0 all layers' paths are in one network, which is measured once."""
-    begin, theta = measured(interpolate(one, other, alphas[:1]), data, bn, strategy), interpolate(one, other, alphas[1:])
+    begin = measured(interpolate(one, other, alphas[:1]), data, bn, strategy)
+    theta = interpolate(one, other, alphas[1:])
     rows: list[Params] = []
     moving: set[str] = set()
     for names in groups.values():

@@ -43,13 +43,15 @@ def loaded(net: Net | nn.Module, state: Mapping[str, Any] | nn.Module) -> nn.Mod
     Raises:
         ValueError: they are not of this network.
     """
+    if isinstance(net, OwnNet):
+        raise ValueError(f"{net.name} is known by its modules: give one of them as net, or networks.modules()[0]")
     module = net.module() if isinstance(net, Net) else copy.deepcopy(net)
-    state = state.state_dict() if isinstance(state, nn.Module) else state
-    state = next((state[n] for n in ("state_dict", "model") if isinstance(state.get(n), Mapping)), state)
-    if state and all(n.startswith("module.") for n in state):
-        state = {n.removeprefix("module."): t for n, t in state.items()}
+    found = state.state_dict() if isinstance(state, nn.Module) else state
+    found = next((found[n] for n in ("state_dict", "model") if isinstance(found.get(n), Mapping)), found)
+    if found and all(n.startswith("module.") for n in found):
+        found = {n.removeprefix("module."): t for n, t in found.items()}
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(found)
     except RuntimeError as error:
         name = net.name if isinstance(net, Net) else type(net).__name__
         reason = [line.strip() for line in str(error).splitlines()[1:]]

@@ -16,19 +16,23 @@ from torch.utils._pytree import tree_leaves, tree_map
 from .units import FREE, Units, compact
 
 # By name without underscores: __iadd__, add_ and add are one.
-ELEMENTWISE = frozenset(
-    "abs add addcdiv addcmul clamp clip clone contiguous celu detach div dropout dropout2d dropout3d elu exp float double to type_as "
-    "gelu hardsigmoid hardswish hardtanh iadd idiv imul isub itruediv leaky_relu log log_sigmoid logsigmoid "
-    "maximum minimum mish mul neg pow radd rdiv relu relu6 rmul rsqrt rsub selu sigmoid silu softplus softsign sqrt "
-    "square sub tanh true_divide truediv where masked_fill type".split())
-SHAPE = frozenset(
-    "cat chunk concat concatenate expand expand_as flatten flip get getitem movedim narrow permute repeat "
-    "repeat_interleave reshape reshape_as roll select split squeeze stack swapaxes swapdims tile transpose unbind "
-    "unflatten unsqueeze view view_as moveaxis t".split())
+ELEMENTWISE = frozenset((
+    "abs", "add", "addcdiv", "addcmul", "celu", "clamp", "clip", "clone", "contiguous", "detach", "div", "double",
+    "dropout", "dropout2d", "dropout3d", "elu", "exp", "float", "gelu", "hardsigmoid", "hardswish", "hardtanh",
+    "iadd", "idiv", "imul", "isub", "itruediv", "leaky_relu", "log", "log_sigmoid", "logsigmoid", "masked_fill",
+    "maximum", "minimum", "mish", "mul", "neg", "pow", "radd", "rdiv", "relu", "relu6", "rmul", "rsqrt", "rsub",
+    "selu", "sigmoid", "silu", "softplus", "softsign", "sqrt", "square", "sub", "tanh", "to", "true_divide",
+    "truediv", "type", "type_as", "where"))
+SHAPE = frozenset((
+    "cat", "chunk", "concat", "concatenate", "expand", "expand_as", "flatten", "flip", "get", "getitem", "moveaxis",
+    "movedim", "narrow", "permute", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "select",
+    "split", "squeeze", "stack", "swapaxes", "swapdims", "t", "tile", "transpose", "unbind", "unflatten",
+    "unsqueeze", "view", "view_as"))
 SPATIAL = frozenset(f"{kind}pool{d}d" for d in (1, 2, 3) for kind in
                     ("avg_", "max_", "adaptive_avg_", "adaptive_max_", "lp_")) | {"interpolate", "upsample"}
-REDUCTIONS = frozenset("mean sum amax amin".split())
-ACROSS = frozenset("softmax log_softmax normalize".split())  # along one axis, symmetric in what lies on it
+UNIFORM = frozenset(("full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"))
+REDUCTIONS = frozenset(("amax", "amin", "mean", "sum"))
+ACROSS = frozenset(("log_softmax", "normalize", "softmax"))  # along one axis, symmetric in what lies on it
 
 
 def _elementwise(units: Units, func: Callable, out: Tensor, /, *args, **kwargs) -> Tensor | None:
@@ -191,7 +195,7 @@ def _multi_head(units: Units, func: Callable, out: Any, /, query: Tensor, key: T
 
 RULES: dict[str, Callable] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise), **dict.fromkeys(SHAPE, _shaped), **dict.fromkeys(SPATIAL, _spatial),
-    **dict.fromkeys("new_full new_ones new_zeros ones_like zeros_like full_like".split(), _uniform),
+    **dict.fromkeys(UNIFORM, _uniform),
     **dict.fromkeys(REDUCTIONS, _reduced), **dict.fromkeys(ACROSS, _across),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv), "linear": _linear,
     **dict.fromkeys(("batch_norm", "instance_norm", "prelu"), _channelwise), "group_norm": _group_norm,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+NOTE = "_units"  # the attribute under which a tensor holds its nodes
 FREE = -1  # of a number that no permutation changes, such as a sum over all units
 
 
@@ -58,7 +59,7 @@ class Units(TorchFunctionMode):
             found = tree_map(lambda t: torch.zeros([1] * t.ndim, dtype=torch.long) if isinstance(t, Tensor) else t, out)
         for t, units in zip(tree_leaves(out), tree_leaves(found)):
             if isinstance(t, Tensor):
-                t._units = compact(units)
+                setattr(t, NOTE, compact(units))
 
     def _hold_all(self, name: str, given: Sequence[Tensor]) -> None:
         for t in given:
@@ -71,14 +72,15 @@ class Units(TorchFunctionMode):
 
     def of(self, t: Tensor) -> Tensor:
         """The nodes of a tensor's numbers, of one number along every axis on which they are all the same."""
-        units = getattr(t, "_units", None)
+        units = getattr(t, NOTE, None)
         if units is None:
             name = self.names.get(id(t))
             if name is None:  # made in between, from no parameter
                 return torch.zeros([1] * t.ndim, dtype=torch.long)
-            units = t._units = self.vectors[name] = self.fresh(t.shape)
+            units = self.vectors[name] = self.fresh(t.shape)
         if sum(n > 1 for n in units.shape) > 1:
-            units = t._units = compact(self.settled(units))
+            units = compact(self.settled(units))
+        setattr(t, NOTE, units)
         return units
 
     def whole_of(self, t: Tensor) -> Tensor:
