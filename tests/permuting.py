@@ -1,5 +1,7 @@
 """Networks of many kinds, and what changes the places of their units at random."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -102,3 +104,19 @@ class Written(nn.Module):
 
 def conv(into: int = 4, out: int = 4, kernel: int = 3, groups: int = 1) -> nn.Conv2d:
     return nn.Conv2d(into, out, kernel, padding=kernel // 2, groups=groups)
+
+
+def with_batchnorm() -> nn.Module:
+    """Three layers, for 8 × 8 pixels."""
+    return nn.Sequential(conv(1, 16), nn.BatchNorm2d(16), nn.ReLU(), nn.AvgPool2d(2), conv(16, 32), nn.BatchNorm2d(32),
+                         nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(128, 10))
+
+
+def built(kind: Callable[[], nn.Module], *seeds: int) -> list[nn.Module]:
+    """Modules with their own initialisations, in eval mode."""
+    found = []
+    for seed in seeds:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            found.append(kind().eval())
+    return found
