@@ -12,10 +12,11 @@ from permuting import Attention, ViT, Written, built, conv, drawn, several, with
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-from lmcnb import Connect, Dataset, Lab, Net, Networks, Recipe, path
+from lmcnb import Connect, Dataset, Lab, Net, Networks, Recipe, path, register_model
 from lmcnb.measure import aligned, carried, permuted, weight_matching
-from lmcnb.models import permutation_spec
+from lmcnb.models import MODELS, permutation_spec
 from lmcnb.params import select
+from lmcnb.stages import Layers
 
 NOISE = Dataset("noise", made_up(64, 10), made_up(40, 10, seed=1))
 
@@ -182,6 +183,18 @@ def test_the_lab_measures_the_same(lab: Lab, digits):
     assert "align" not in plain.settings() and lab.key(plain) != lab.key(spec)
     rows = lab.table([spec, plain])
     assert len(rows.barriers()) == 2 and set(rows["align"].dropna()) == {"weights"}
+
+
+def test_the_lab_asks_before_it_computes(lab: Lab):
+    register_model("one layer for test", lambda net: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    try:
+        train = TRAIN.but(net=Net(name="one layer for test", channels=1, size=8))
+        for stage in (Connect, Layers):
+            with pytest.raises(ValueError, match="nothing in one layer for test is known to be exchangeable"):
+                lab.get(stage(net=train.net, a=train, b=train.but(init=1), align="weights"))
+        assert not list(lab.store.root.rglob("result.json"))
+    finally:
+        MODELS.pop("one layer for test")
 
 
 def test_what_cannot_be_matched_is_refused_in_a_sentence(monkeypatch):

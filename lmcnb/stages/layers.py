@@ -12,6 +12,7 @@ from ..lab.stage import Data, Result, Stage
 from ..measure.align import Align
 from ..measure.layers import layers_of, layerwise
 from ..measure.path import QUANTITIES, alpha_grid
+from ..models import permutation_spec
 from .path import described
 from .training import Train, check_same
 
@@ -42,6 +43,11 @@ class Layers(Stage):
         if self.a == self.b:
             raise ValueError("a and b are one training, and a path needs two: give them different seeds")
         return self
+
+    def check(self, data: Data) -> None:
+        super().check(data)
+        if self.align:
+            permutation_spec(self.net)  # raises where none is known
 
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
         return described(self.a, self.b, sets) | {"layers": self.layers, "bn": self.bn, "align": self.align}

@@ -12,6 +12,7 @@ from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
 from ..measure.align import Align
 from ..measure.path import CONVENTIONS, QUANTITIES, alpha_grid, path, with_residuals
+from ..models import permutation_spec
 from ..networks import Networks
 from ..spec import late
 from .training import Train, check_same
@@ -46,6 +47,11 @@ class Connect(Stage):
         if self.a == self.b:
             raise ValueError("a and b are one training, and a path needs two: give them different seeds")
         return self
+
+    def check(self, data: Data) -> None:
+        super().check(data)
+        if self.align:
+            permutation_spec(self.net)  # raises where none is known
 
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
         return described(self.a, self.b, sets) | {"bn": self.bn, "masks": self.masks, "align": self.align}
