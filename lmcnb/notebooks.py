@@ -82,7 +82,7 @@ class Notebook:
         Raises:
             ProjectError: the file is not a notebook.
         """
-        import nbformat
+        from lmcnb.ipynb import nbformat
 
         try:
             return nbformat.read(self.path, as_version=4)

@@ -41,6 +41,16 @@ def to(params: Params, device: torch.device | str) -> Params:
     return {n: t.to(device) for n, t in params.items()}
 
 
+def distance(a: Params, b: Params) -> Tensor:
+    """float64 [K]: ‖a − b‖ over all tensors of two stacks, network by network.
+
+    >>> one, other = {"w": torch.zeros(2, 3), "b": torch.zeros(2)}, {"w": torch.ones(2, 3), "b": torch.tensor([1.0, 0])}
+    >>> assert distance(one, other).tolist() == [2, 3 ** 0.5]
+    """
+    squares = [(a[n].double() - t.double()).square().reshape(len(t), -1).sum(1) for n, t in b.items()]
+    return torch.stack(squares).sum(0).sqrt().cpu()
+
+
 def laid_out(params: Params, layout: torch.memory_format) -> Params:
     """Images and kernels, the tensors of four axes, in a memory layout; the rest as they are."""
     return {n: t.contiguous(memory_format=layout) if t.ndim == 4 else t for n, t in params.items()}

@@ -139,7 +139,9 @@ def _sentence(name: str, found: Mapping[str, Any]) -> tuple[str, str, str]:
     if kind == "value_error":  # a sentence of our own, which names its setting
         return f"{_place(name, loc)}:" if loc else "", str(context["error"]), ""
     if kind in ("model_type", "is_instance_of"):
-        must = f"must be {context.get('class_name') or context['class']} or its settings"
+        kind = context.get("class_name") or context["class"]
+        loc = loc[:-1] if loc[-1:] == [kind] else loc  # of a union, the member without validators of its own
+        must = f"must be {kind} or its settings"
     elif kind in ("too_short", "too_long"):
         limit = context["min_length" if kind == "too_short" else "max_length"]
         must = f"must have at {'least' if kind == 'too_short' else 'most'} {limit} value{'s' * (limit != 1)}"

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
+from scipy import special  # whose stats and optimize each take a second to load
 
 Verdict = Literal["supported", "not supported", "undecided"]
 Values = Sequence[float] | np.ndarray
@@ -39,7 +40,7 @@ def estimate(values: Values, confidence: float = 0.95) -> Estimate:
         raise ValueError("an estimate needs at least one value")
     if len(x) == 1:
         return Estimate(float(x[0]), float("nan"), float("nan"), 1)
-    half = stats.t.ppf((1 + confidence) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    half = special.stdtrit(len(x) - 1, (1 + confidence) / 2) * x.std(ddof=1) / np.sqrt(len(x))
     return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x))
 
 
@@ -139,7 +140,7 @@ def claim_depends(id: str, statement: str, table: Mapping[str, Values], note: st
     between = n * x.mean(1).var(ddof=1)
     freedom = ways - 1, (ways - 1) * (n - 1)
     low, high = spread_interval(between, within, ways, n)
-    p = float(stats.f.sf(between / within if within else np.inf, *freedom))
+    p = float(special.fdtrc(*freedom, between / within if within else np.inf))
     note = f"standard deviation between {ways} ways; F test of any difference: p = {p:.2g}. {note}"
     return Claim(id, statement, float(max(0.0, (between - within) / n) ** 0.5), (low, high), n,
                  verdict(-high, -low, -tolerance), note)
@@ -162,9 +163,9 @@ def spread_interval(between: float, within: float, ways: int, n: int, confidence
         point = float(np.sqrt(between / n))
         return point, point
     share = (np.arange(100) + 0.5) / 100
-    precision = stats.chi2.ppf(share, freedom * (n - 1))[:, None] / (freedom * (n - 1) * within)  # plausible 1 / σ²
+    precision = _chi2_quantile(share, freedom * (n - 1))[:, None] / (freedom * (n - 1) * within)  # plausible 1 / σ²
     # A noncentral χ² is the square of one shifted normal number and a central χ² of the rest.
-    rest = stats.chi2.ppf(share, freedom - 1) if freedom > 1 else 0.0
+    rest = _chi2_quantile(share, freedom - 1) if freedom > 1 else 0.0
     reach = np.sqrt(np.maximum(squares * precision - rest, 0))
 
     def below(spread: float) -> float:
@@ -178,8 +179,12 @@ def spread_interval(between: float, within: float, ways: int, n: int, confidence
         top = np.sqrt(between / n) + np.sqrt(within)
         while below(top) > probability:
             top *= 2
-        return float(optimize.brentq(lambda spread: below(spread) - probability, 0, top, xtol=1e-6 * top))
+        return float(scipy.optimize.brentq(lambda spread: below(spread) - probability, 0, top, xtol=1e-6 * top))
     return where((1 + confidence) / 2), where((1 - confidence) / 2)
+
+
+def _chi2_quantile(share: np.ndarray, freedom: int) -> np.ndarray:
+    return 2 * special.gammaincinv(freedom / 2, share)
 
 
 @dataclass(frozen=True)
@@ -260,5 +265,5 @@ def _ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
 def _bonett_wright(rho: float, units: int, level: float) -> np.ndarray:
     most = 1 - 12 / (units * (units ** 2 - 1))
     rho = min(max(rho, -most), most)
-    half = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + rho ** 2 / 2) / (units - 3))
+    half = special.ndtri((1 + level) / 2) * np.sqrt((1 + rho ** 2 / 2) / (units - 3))
     return np.tanh(np.arctanh(rho) + np.array([-half, half]))

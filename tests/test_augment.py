@@ -25,7 +25,7 @@ def test_none_is_the_identity_and_draws_nothing():
 def test_an_unknown_augmentation_lists_the_known_ones():
     with pytest.raises(ValueError, match="'flip'; known: cifar, .*none"):
         augmentation("flip")
-    with pytest.raises(ValueError, match=r"geometry\[0\] must be 'crop', 'scale', 'rotate' or .*got 'shear'"):
+    with pytest.raises(ValueError, match=r"geometry\[0\] must be 'crop', 'scale', 'rotate', .*got 'shear'"):
         draws_of(Augment(geometry=("shear",)))
     with pytest.raises(SettingError, match="cutmix"):
         augmentation("none", 2)

@@ -5,9 +5,8 @@ import torch
 from helpers import BATCHNORM, module
 from tiny_methods import CHOSEN, DATA, THREE
 
-from lmcnb import (
-    Net,
-)
+from lmcnb import Net, Recipe, SoftLabels
+from lmcnb.distill import RDED
 from lmcnb.distill.coresets import cover, herd
 from lmcnb.kernel.inside import features
 from lmcnb.kernel.recipe import seeded
@@ -51,3 +50,26 @@ def test_k_center_chooses_as_a_brute_force_search_does():
     assert cover(points, 6).tolist() == chosen
     assert sorted(cover(points, 12).tolist()) == list(range(12))
     assert sorted(cover(torch.zeros(4, 2), 4).tolist()) == [0, 1, 2, 3]  # duplicates are still different images
+
+
+TAUGHT = RDED(ipc=2, candidates=20, crops=3, teacher=Recipe(epochs=2, batch=32, lr=0.1, augment="none", cutmix=0))
+
+
+def test_rded_takes_the_patches_that_its_teacher_is_surest_of():
+    found = TAUGHT.distill(DATA, THREE, 0)
+    decoded, other = found.decoded(), TAUGHT.but(candidates=8).distill(DATA, THREE, 0).decoded()
+    labels = SoftLabels(of=TAUGHT, teacher=TAUGHT.teacher).distill(DATA, THREE, 0).labels  # of the same teacher
+    sure = labels.gather(1, decoded.y[:, None]).squeeze(1)
+    # Tiles of an image lie in the order of their loss, row by row; images of a class one after another.
+    ranked = sure.view(2, 2, 3, 2).permute(2, 3, 0, 1).reshape(3, 8)  # [classes, ipc · factor²]
+    assert bool((ranked.diff(dim=1) <= 1e-5).all()), "patches are in the order of the teacher's certainty"
+    plain = SoftLabels(of=TAUGHT.but(candidates=8, crops=1), teacher=TAUGHT.teacher).distill(DATA, THREE, 0)
+    unchosen = plain.labels.gather(1, other.y[:, None]).mean()
+    assert sure.mean() > unchosen, "more candidates leave surer patches"
+    assert torch.equal(found.images, TAUGHT.distill(DATA, THREE, 0).images)
+
+
+@pytest.mark.parametrize("candidates", [7, 10_000])
+def test_rded_says_how_many_candidates_it_needs(candidates: int):
+    with pytest.raises(ValueError, match="candidates must lie between the 8 patches"):
+        TAUGHT.but(candidates=candidates).distill(DATA, THREE, 0)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from helpers import QUICK, made_up, networks, start
+from processes import begun, ended
 
 from lmcnb import DM, IDC, MTT, Dataset, Herding, Net, Networks, RandomReal, Recipe, SoftLabels
 from lmcnb.kernel.attention import attention_on
@@ -93,7 +94,7 @@ def test_a_gpu_is_exact_and_a_cpu_is_the_callers():
 
 SWITCHES = ["torch.backends.fp32_precision = 'tf32'", "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
             "torch.set_float32_matmul_precision('high')", "torch.backends.cuda.matmul.allow_tf32 = True",
-            "torch.backends.cudnn.allow_tf32 = True", "pass"]
+            "torch.backends.cudnn.allow_tf32 = True"]
 CHILD = """
 import torch
 from lmcnb.kernel.exact import exact
@@ -108,13 +109,14 @@ assert switches() == before, (before, switches())
 
 
 def test_no_switch_of_a_session_reaches_what_is_exact():
-    """Each in a process of its own: torch mixes old and new switches badly."""
-    children = [subprocess.Popen([sys.executable, "-c", CHILD.format(switch=switch)], stderr=subprocess.PIPE, text=True,
-                                 env=os.environ | {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": str(int(switch == "pass"))})
-                for switch in SWITCHES]
-    for switch, child in zip(SWITCHES, children):
-        _, errors = child.communicate(timeout=120)
-        assert child.returncode == 0, f"{switch}: {errors}"
+    """Each in a process of its own: torch mixes old and new switches badly, and reads the environment's as it loads."""
+    code = CHILD.format(switch="pass")
+    environment = os.environ | {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"}
+    other = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment)
+    children = {switch: begun(exec, CHILD.format(switch=switch), {}) for switch in SWITCHES}
+    assert {switch: ended(child) for switch, child in children.items()} == dict.fromkeys(SWITCHES)
+    _, errors = other.communicate(timeout=120)
+    assert other.returncode == 0, errors
 
 
 def test_networks_attend_by_the_plain_formula_on_a_gpu(monkeypatch):

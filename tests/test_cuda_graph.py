@@ -27,7 +27,7 @@ def fit_by_graph(monkeypatch, net, params, buffers, recipe, seeds, masks=None, m
     """:func:`fit` past the check for a CUDA device."""
     real = strategies._runner
 
-    def run(net, recipe, data, state, masks, strategy):
+    def run(net, recipe, data, state, masks, strategy, pruner=None):
         shape, inputs = strategies._shape(net, recipe, data, state.params, masks), (data.x, data.y, data.mean, data.std)
         neutral = strategies._neutral(recipe)
         return graph.replayed(strategies._step(net, neutral, "graph", shape), inputs, most, lambda: real(
@@ -116,8 +116,8 @@ def test_a_failed_capture_leaves_the_stream_and_ends_capturing(cuda: Cuda, monke
 def test_a_step_that_waits_for_the_device_is_not_captured(cuda: Cuda, monkeypatch, caplog):
     real = strategies._step
 
-    def waiting(net, recipe, strategy, shape):
-        step = real(net, recipe, strategy, shape)
+    def waiting(net, recipe, strategy, *rest):
+        step = real(net, recipe, strategy, *rest)
 
         def run(params, *rest):
             if strategy == "graph":
@@ -170,6 +170,6 @@ def test_what_can_be_captured_is_a_rule_of_the_network(layer, expected, monkeypa
     fit(mine, *start(mine, 0), DATA, QUICK, [0], strategy="loop", stop=1)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"vit"}))  # which tests/test_vit.py holds
 def test_every_network_of_the_package_can_be_captured(name: str):
     assert capturable(Net(name=name, size=64, width=4))

@@ -25,6 +25,18 @@ def test_the_digits_come_with_their_shapes_classes_and_splits(digits: Dataset):
     assert all(len(i) > 100 for i in digits.train.by_class)
 
 
+def test_the_digits_are_those_of_scikit_learn(digits: Dataset):
+    """As it would give them, and split by it, so that the class shares are alike."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    raw = load_digits()
+    x = np.round(raw.images * (255 / 16)).astype(np.uint8)
+    split = train_test_split(x, raw.target, test_size=500, random_state=0, stratify=raw.target)
+    packed = digits.train.x[:, 0], digits.test.x[:, 0], digits.train.y, digits.test.y
+    assert all(np.array_equal(mine, theirs) for mine, theirs in zip(packed, split, strict=True))
+
+
 def test_the_digits_splits_share_no_mean_but_that_of_the_training_images(digits: Dataset):
     assert torch.equal(digits.test.mean, digits.train.mean)
     x = digits.train.normalised()

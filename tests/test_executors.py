@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from processes import begun, ended
 
 from lmcnb import places
 from lmcnb.cli import executors, main, workers
@@ -107,29 +108,21 @@ class Odd(Exception):
         super().__init__(f"{a} {b}")
 
 
-def ended(work, *args) -> BaseException | None:
-    process = Processes().submit(0, work, *args)
-    while not process.done():
-        time.sleep(0.01)
-    return process.error()
-
-
 def test_a_process_says_how_it_ended(tmp_path: Path):
-    assert ended(write, str(tmp_path / "pid")) is None and (tmp_path / "pid").read_text() != str(os.getpid())
-    error = ended(fail)
+    assert ended(begun(write, str(tmp_path / "pid"))) is None and (tmp_path / "pid").read_text() != str(os.getpid())
+    error = ended(begun(fail))
     assert isinstance(error, ValueError) and str(error) == "no such data"
-    assert str(ended(fail, 1, 2)) == "Odd: 1 2"
-    assert str(ended(fail, 10 ** 5)) == "no such data" * 10 ** 5, "more than a pipe holds"
-    assert isinstance(ended(vanish), Killed)
-    assert str(ended(os._exit, 3)).endswith("with exit status 3")
+    assert str(ended(begun(fail, 1, 2))) == "Odd: 1 2"
+    assert str(ended(begun(fail, 10 ** 5))) == "no such data" * 10 ** 5, "more than a pipe holds"
+    assert isinstance(ended(begun(vanish)), Killed)
+    assert str(ended(begun(os._exit, 3))).endswith("with exit status 3")
 
 
 def test_a_process_that_is_asked_to_ends():
-    process = Processes().submit(0, time.sleep, 60)
-    begun = time.monotonic()
+    process, start = begun(time.sleep, 60), time.monotonic()
     process.cancel()
     process.wait()
-    assert process.done() and time.monotonic() - begun < 15
+    assert process.done() and time.monotonic() - start < 15
 
 
 @pytest.mark.parametrize(("name", "options", "words"), [

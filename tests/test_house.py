@@ -18,8 +18,8 @@ MOST = 46  # names that one reads `lmcnb.name`, and that are no modules
 # From the ground up. A module belongs to the longest name that fits; those of one floor may use each other.
 FLOORS = (
     ("lmcnb",),
-    ("lmcnb.spec", "lmcnb.places", "lmcnb.statistics", "lmcnb.params", "lmcnb.sources", "lmcnb.notebooks",
-     "lmcnb.profiles"),
+    ("lmcnb.spec", "lmcnb.places", "lmcnb.statistics", "lmcnb.params", "lmcnb.sources", "lmcnb.ipynb",
+     "lmcnb.notebooks", "lmcnb.profiles"),
     ("lmcnb.data",),
     ("lmcnb.models",),
     ("lmcnb.kernel",),

@@ -146,7 +146,7 @@ def test_bad_input_names_the_fix():
     train = Train(net=NET, recipe=RECIPE)
     with pytest.raises(SettingError, match="needs 3 models; got 1: add seeds"):
         Landscape(net=NET, models=(train,))
-    with pytest.raises(SettingError, match="differ in their seed only"):
+    with pytest.raises(SettingError, match="differ in their seed and in where"):
         Landscape(net=NET, models=(train, train.but(init=1), train.but(seed=1)))
     with pytest.raises(SettingError, match="give both the same net and dataset"):
         Landscape(net=BATCHNORM, models=tuple(train.but(seed=s) for s in range(3)))

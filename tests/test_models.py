@@ -31,7 +31,7 @@ def test_prunable_are_all_convolutions_and_linear_layers_and_nothing_else():
     assert any(isinstance(m, nn.Linear) for m in owners)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"vit"}))  # which tests/test_vit.py holds
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, 64, 3), (4, 96, 7)])
 def test_every_model_takes_other_sizes_channels_and_classes(name: str, channels: int, size: int, classes: int):
     net = Net(name=name, channels=channels, size=size, classes=classes, width=2)

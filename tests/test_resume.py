@@ -1,16 +1,17 @@
 """A stage that is interrupted or killed goes on from its last checkpoint to the same bytes."""
 
 import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import IMP, NET, RECIPE, SETS, STUDY, TRAIN, another
+from processes import begun, ended
 
 from lmcnb import DM, Lab
 from lmcnb.distill import EvalProtocol
+from lmcnb.kernel import recipe
 from lmcnb.lab import job, resume
 from lmcnb.lab.store import Store
 from lmcnb.stages import Assess, Distill, Expert, RandomMask
@@ -59,31 +60,22 @@ def test_a_stage_interrupted_after_a_checkpoint_goes_on_to_the_same_bytes(kind: 
     assert total - 2 < len(saved)  # the resumed one had less to do
 
 
-CHILD = """
-import os, signal, sys, torch
-from lmcnb import Lab
-from lmcnb.kernel import recipe
-from lmcnb.lab import job, store
-torch.set_num_threads(1)
-recipe.SEGMENT, job.CHECKPOINT_SECONDS, replaced = 5, 0, []
-replace = os.replace
-def killed(source, target):
-    replaced.append(target)
-    if len(replaced) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)  # the third checkpoint is written and not yet in place
-    replace(source, target)
-store.os.replace = killed
-sys.path.insert(0, sys.argv[2])
-from test_resume import LONG, TRAIN
-Lab("cpu", sys.argv[1], stack=1, progress=False).get(TRAIN.but(recipe=LONG))
-"""
+def train_until_killed(root: Path) -> None:
+    torch.set_num_threads(1)
+    recipe.SEGMENT, job.CHECKPOINT_SECONDS, replaced, replace = 5, 0, [], os.replace
+
+    def killed(source, target):
+        replaced.append(target)
+        if len(replaced) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)  # the third checkpoint is written and not yet in place
+        replace(source, target)
+    os.replace = killed
+    Lab("cpu", root, stack=1, progress=False).get(TRAIN.but(recipe=LONG))
 
 
 def test_a_process_killed_while_training_is_resumed_to_the_same_bytes(tmp_path: Path, monkeypatch):
     spec, whole, starts = TRAIN.but(recipe=LONG), tmp_path / "whole", []
-    child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path / "broken"), str(Path(__file__).parent)],
-                           env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
-    assert child.returncode == -9, child.stderr
+    assert "by signal 9" in str(ended(begun(train_until_killed, tmp_path / "broken")))
     left = sorted(p.suffix for p in (tmp_path / "broken" / "checkpoints").iterdir())
     assert left == [".ckpt", ".partial"]
     monkeypatch.setattr("lmcnb.kernel.recipe.SEGMENT", 5)

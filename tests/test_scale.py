@@ -18,7 +18,7 @@ from lmcnb import Lab, Recipe, places
 from lmcnb.cli import main
 from lmcnb.stages import Train
 
-PARAMETERS = 'profile = "smoke"  # these settings\ntrainings = 6  # how many\nepochs = 6  # of each'
+PARAMETERS = 'profile = "smoke"  # these settings\ntrainings = 6  # how many\nepochs = 4  # of each'
 PLAN = f"""
 import lmcnb
 from lmcnb.stages import Train
@@ -28,7 +28,7 @@ plan = [Train(net=net, recipe=lmcnb.Recipe(epochs=epochs, batch=32, lr=0.05), se
 CELLS = [new_markdown_cell("# Trainings"), new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
          new_code_cell(PLAN, metadata={"tags": ["plan"]}),
          new_code_cell("len(lmcnb.Lab(progress=False).map(plan))")]
-SPECS = [Train(net=NET, recipe=Recipe(epochs=6, batch=32, lr=0.05), seed=s) for s in range(6)]
+SPECS = [Train(net=NET, recipe=Recipe(epochs=4, batch=32, lr=0.05), seed=s) for s in range(6)]
 
 
 @pytest.fixture

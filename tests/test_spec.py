@@ -25,7 +25,7 @@ def test_an_unknown_setting_lists_the_known_ones():
 
 
 WRONG = [{"lr": 0}, {"lr": -1}, {"epochs": 0}, {"batch": 0}, {"momentum": 1}, {"cutmix": 1.5},
-         {"schedule": "cosine"}, {"lr": "fast"}, {"augment": "cifra"}]
+         {"schedule": "cosinus"}, {"lr": "fast"}, {"augment": "cifra"}]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
@@ -51,20 +51,22 @@ WORDS = [
     (lambda: Recipe(lr="fast"), "Recipe.lr must be a number; got 'fast'"),
     (lambda: Recipe(lr=float("nan")), "Recipe.lr must be a finite number; got nan"),
     (lambda: Recipe(cutmix=2), "Recipe.cutmix must be less than or equal to 1; got 2"),
-    (lambda: Recipe(schedule="cosine"),
-     "Recipe.schedule must be 'step', 'half', 'one_cycle' or 'constant'; got 'cosine'"),
+    (lambda: Recipe(schedule="cosinus"),
+     "Recipe.schedule must be 'step', 'half', 'one_cycle', 'constant', 'linear' or "
+     "'cosine'; got 'cosinus'"),
     (lambda: Recipe(augment=3), "Recipe.augment must be text; got 3"),
     (lambda: Augment(flip="maybe"), "Augment.flip must be true or false; got 'maybe'"),
     (lambda: Augment(geometry="crop"), "Augment.geometry must be a list; got 'crop'"),
     (lambda: Augment(geometry=["crop", 3]),
-     "Augment.geometry[1] must be 'crop', 'scale', 'rotate' or 'resized_crop'; got 3"),
+     "Augment.geometry[1] must be 'crop', 'scale', 'rotate', 'resized_crop' or 'window'; got 3"),
     (lambda: Herding(factor=2), "Herding.factor must be 1; got 2"),
     (lambda: Imported(path=3), "Imported.path must be a path; got 3"),
     (lambda: GeneratedImages(size=65), "GeneratedImages.size must be a multiple of 32; got 65"),
     (lambda: Distill(net=NET), "Distill.method is missing: give it"),
     (lambda: Train(**TRAINING, seed=[]), "Train.seed must be a whole number or text; got []"),
     (lambda: Train(**TRAINING, mask=3),
-     "Train.mask must be Ticket or its settings or RandomMask or its settings; got 3"),
+     "Train.mask must be Ticket or its settings or GradualTicket or its settings or RandomMask or its settings or "
+     "BorrowedMask or its settings; got 3"),
     (lambda: Train(net=3, recipe={"lr": 0}),
      "Train.net must be Net or its settings; got 3; Train.recipe: Recipe.lr must be greater than 0; got 0"),
     (lambda: Robustness(net=NET, model=Train(**TRAINING), corruptions=[]),
@@ -75,8 +77,9 @@ WORDS = [
     (lambda: Study(**TRAINING, sets={"a": {"kind": "idc", "ipc": 0}}),
      "Study.sets.a: IDC.ipc must be greater than or equal to 1; got 0"),
     (lambda: Recipe(lr=nested(300)), "Recipe.lr must be a number; got [[[[...]]]]"),
-    (lambda: Recipe(schedule=10 ** 5000), "Recipe.schedule must be 'step', 'half', 'one_cycle' or 'constant'; got a "
-                                          "value of type int"),
+    (lambda: Recipe(schedule=10 ** 5000),
+     "Recipe.schedule must be 'step', 'half', 'one_cycle', 'constant', 'linear' or "
+     "'cosine'; got a value of type int"),
 ]
 
 

@@ -4,13 +4,12 @@ import errno
 import json
 import logging
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import identical
+from processes import begun, ended
 
 from lmcnb.lab import Store, StoreError, store
 
@@ -248,21 +247,16 @@ def test_entries_of_an_older_version_stay_where_they_are(shelf: Store):
     assert [e.key for e in shelf.entries("Train")] == ["k1"] and old.exists()
 
 
-WRITER = """
-import sys, torch
-from pathlib import Path
-from lmcnb.lab import Store
-shelf = Store(Path(sys.argv[1]))
-for k in range(60):
-    put = shelf.put("Train", f"k{k}", "{}", {"x": k}, {"w": torch.full((50,), float(k))}, {})
-    assert put.result == {"x": k} and float(shelf.get("Train", f"k{k}").tensors["w"][0]) == k
-"""
+def write_and_read(root: Path) -> None:
+    shelf = Store(root)
+    for k in range(60):
+        put = shelf.put("Train", f"k{k}", "{}", {"x": k}, {"w": torch.full((50,), float(k))}, {})
+        assert put.result == {"x": k} and float(shelf.get("Train", f"k{k}").tensors["w"][0]) == k
 
 
 def test_writers_in_step_on_the_same_keys_all_succeed(shelf: Store):
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, shelf.root], stderr=subprocess.PIPE) for _ in range(3)]
-    errors = [w.communicate()[1] for w in writers]
-    assert [w.returncode for w in writers] == [0, 0, 0], errors
+    writers = [begun(write_and_read, shelf.root) for _ in range(3)]
+    assert [ended(w) for w in writers] == [None] * 3
     assert len(list(shelf.entries("Train"))) == 60 and not list(shelf.root.glob("damaged/*"))
     assert not list(shelf.root.glob("aside/*"))
 

@@ -58,7 +58,7 @@ class Copy:
 
     @cached_property
     def _node(self) -> Any:
-        import nbformat
+        from lmcnb.ipynb import nbformat
 
         try:
             return nbformat.read(self.path(RUNNING), as_version=4)
@@ -74,17 +74,17 @@ class Copy:
         return max((index for index, mark in enumerate(self._marks) if mark.get("start_time")), default=0)
 
     def _tell(self, sentence: str) -> None:
-        from nbformat.v4 import new_markdown_cell
+        from lmcnb.ipynb import nbformat
 
         # Papermill calls every cell of a run that was cut short completed.
         self._marks[self._last]["status"] = INTERRUPTED
         for mark in self._marks[self._last + 1 :]:
             mark["status"] = "pending"
         text = f"**This run is not complete: {sentence}.**"
-        self._node.cells.insert(0, new_markdown_cell(text, metadata={"tags": [MARKER]}))
+        self._node.cells.insert(0, nbformat.v4.new_markdown_cell(text, metadata={"tags": [MARKER]}))
 
     def _place(self, outcome: str | None) -> Path:
-        import nbformat
+        from lmcnb.ipynb import nbformat
 
         running, target = self.path(RUNNING), self.path(outcome)
         self._node.metadata.papermill["output_path"] = str(target)

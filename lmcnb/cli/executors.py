@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 RESTARTS = 3  # of one worker that was killed
+PRELOADED = ["lmcnb.ipynb", "papermill", "lmcnb.stages", "torch._dynamo"]  # what the workers import, in this order
 POLL_SECONDS = 0.2
 Work = Callable[..., object]  # importable, so that another machine knows it by name
 
@@ -83,11 +84,24 @@ class Processes(Executor):
         return _Process({"CUDA_VISIBLE_DEVICES": one} if self.gpus else {}, work, args)
 
 
+def _context(gpu: bool) -> Any:
+    """How a process is started: as a fork of one that has imported what all need, which takes seconds, and no more.
+
+    A fork of this one, which has threads, may hang. Neither CUDA nor Apple's libraries are made to be forked.
+    """
+    if gpu or sys.platform == "darwin" or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
 class _Process:
     def __init__(self, environment: Mapping[str, str], work: Work, args: tuple):
-        context = multiprocessing.get_context("spawn")  # a fork of a process that has threads may hang
+        context = _context(gpu="CUDA_VISIBLE_DEVICES" in environment)
         self.outcome, end = context.Pipe(duplex=False)
-        self.process = context.Process(target=_reported, args=(end, dict(environment), work, args))
+        now = {**os.environ, **environment}  # a server keeps the environment that it began with
+        self.process = context.Process(target=_reported, args=(end, now, work, args))
         self.process.start()
         end.close()
 
@@ -115,6 +129,7 @@ class _Process:
 
 def _reported(end: Any, environment: Mapping[str, str], work: Work, args: tuple) -> None:
     """In the new process: what ``work`` raises, or None, goes into the pipe."""
+    os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started us, and who then ends us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

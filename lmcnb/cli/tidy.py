@@ -12,7 +12,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 def tidied(text: str) -> str:
     """A notebook's text as it is committed: cells counted 1…n, no trace of when or by what they were run."""
-    import nbformat
+    from lmcnb.ipynb import nbformat
 
     node = nbformat.reads(text, as_version=4)
     _drop(node.metadata, NOTEBOOK_NOISE)

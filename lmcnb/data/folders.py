@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..places import project_root
+from ..places import data_root, project_root
 from .untrusted import PICTURES, Damaged, bounded, open_image, read_image, read_npz, shown
 
 log = logging.getLogger(__name__)
@@ -23,10 +23,13 @@ IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave in fold
 LARGEST = 1024  # side of a decoded image
 
 
-def located(path: Path) -> Path:
-    """A relative path from the current folder, else from the project's: notebooks run in a folder of their own."""
+def located(path: str | Path) -> Path:
+    """A relative path from the current folder, else from LMCNB_DATA, else from the project: notebooks run elsewhere."""
+    path = Path(path)
     if path.is_absolute() or path.exists():
         return path
+    if (data_root() / path).exists():
+        return data_root() / path
     try:
         return project_root() / path
     except FileNotFoundError:

@@ -20,7 +20,8 @@ from .untrusted import Damaged, read_npz
 def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
     """A data set by name: ``"digits"``, ``"cifar10"``, ``"cifar100"``, ``"imagenet10"`` or ``"folder:PATH"``.
 
-    digits (8 × 8, grey, 1,297 training and 500 test images) comes with scikit-learn. cifar10 and cifar100 are read
+    digits (8 × 8, grey, 1,297 training and 500 test images; Alpaydin and Kaynak, 1998, CC BY 4.0, as scikit-learn has
+    them) comes with this package. cifar10 and cifar100 are read
     from ``LMCNB_DATA/<name>.npz`` (x_train uint8 [N, 32, 32, 3], y_train, x_test, y_test), else downloaded and packed
     there once by torchvision. ``folder:PATH`` reads PATH/train/<class>/* and PATH/test/<class>/* (or ``val``), all of
     one size; hidden files and what systems leave in folders are no classes and no images.
@@ -48,15 +49,10 @@ def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
 
 
 def _digits() -> Dataset:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    raw = load_digits()
-    x = np.clip(np.round(raw.images * (255 / 16)), 0, 255).astype(np.uint8)
-    split = train_test_split(x, raw.target, test_size=500, random_state=0, stratify=raw.target)
-    arrays = dict(zip(("x_train", "x_test", "y_train", "y_test"), split))
-    return Dataset.from_arrays("digits", **arrays, note="scikit-learn's 8 × 8 digits: a data set to see the method "
-                               "work on, not to judge the claims by")
+    """Packed, as importing scikit-learn takes longer than many a training on them; a test makes them again by it."""
+    with np.load(Path(__file__).with_name("digits.npz")) as arrays:
+        return Dataset.from_arrays("digits", **arrays, note="scikit-learn's 8 × 8 digits: a data set to see the method "
+                                   "work on, not to judge the claims by")
 
 
 def _cifar(name: str) -> Dataset:

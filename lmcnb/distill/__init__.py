@@ -10,8 +10,9 @@ from .files import export_set, import_set
 from .idc import IDC
 from .imported import Imported
 from .mtt import MTT, trajectory_gradient
+from .rded import RDED
 from .soft import AnyMethod, SoftLabels
 
 __all__ = ["AnyMethod", "DC", "DM", "DSA", "Distilled", "EarlyIDC", "Experts", "Herding", "IDC", "Imported", "KCenter",
-           "METHODS", "MTT", "Method", "PROTOCOLS", "EvalProtocol", "RandomReal", "SoftLabels", "assess", "course",
-           "decode", "export_set", "import_set", "protocol", "trajectory_gradient"]
+           "METHODS", "MTT", "Method", "PROTOCOLS", "EvalProtocol", "RDED", "RandomReal", "SoftLabels", "assess",
+           "course", "decode", "export_set", "import_set", "protocol", "trajectory_gradient"]

@@ -21,7 +21,8 @@ class Imported(Method):
     where it says so.
 
     Args:
-        path, labels: where the set lies; a relative path begins in the current folder or at the project.
+        path, labels: where the set lies; a relative path begins in the current folder, in
+            LMCNB_DATA or at the project.
         digest: sha256 of the file, or over those of several files (of a folder, or with ``labels``); filled in.
     """
 

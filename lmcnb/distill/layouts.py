@@ -124,7 +124,8 @@ def _there(path: str | Path) -> Path:
     file = located(Path(path).expanduser())
     if not (file.is_file() or file.is_dir()):
         raise FileNotFoundError(f"no file or folder {file}: a distilled set is NAME.pt, NAME.safetensors, or a folder "
-                                f"with NAME/<class>/*.png; a relative path begins here or at the project")
+                                f"with NAME/<class>/*.png; a relative path begins here, in LMCNB_DATA or at the "
+                                f"project")
     return file
 
 

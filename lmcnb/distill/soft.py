@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from ..data import Dataset
+from ..data import Dataset, Images
 from ..kernel.exact import exact_on
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.sizes import portion
-from ..kernel.step import caller
+from ..kernel.step import State, caller
 from ..kernel.training import fit
 from ..models import Net, initialise
 from ..params import stack
@@ -63,8 +63,7 @@ class SoftLabels(Method):
 
     def distill(self, data: Dataset, net: Net, seed: int, **options) -> Distilled:
         found, train = self.of.distill(data, net, seed, **options), data.train
-        params, buffers = (stack([t]) for t in initialise(net, seeded("teacher", seed).initial_seed(), train.x.device))
-        state = fit(net, params, buffers, train, self.teacher, [f"teacher/{seed}"])
+        state = taught(net, train, self.teacher, seed)
         teacher, statistics = ({n: t[0] for n, t in part.items()} for part in (state.params, state.buffers))
         call, x = caller(net, False), found.decoded().normalised()
         _, batch = portion(net, x.device, 1, len(x))
@@ -78,3 +77,9 @@ class SoftLabels(Method):
 
     def work(self, data: Dataset) -> int:
         return self.of.work(data) + self._looked_at(data)
+
+
+def taught(net: Net, data: Images, recipe: Recipe, seed: int) -> State:
+    """The teacher of that seed, a stack of one: a network of its own initialisation trained on the real data."""
+    params, buffers = (stack([t]) for t in initialise(net, seeded("teacher", seed).initial_seed(), data.x.device))
+    return fit(net, params, buffers, data, recipe, [f"teacher/{seed}"])

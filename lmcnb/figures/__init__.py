@@ -15,10 +15,11 @@ from .saved import Saved, pdf, plain, png, read, save
 from .sparsity import accuracy_against_sparsity, images_seen
 from .stability import stability
 from .tradeoff import beside_imp, ratio, tradeoff
+from .transformers import connectivity, peak_ratios, platon
 
-__all__ = ["TITLES", "Saved", "accuracy_against_sparsity", "accuracy_against_time", "audit", "batchnorm",
-           "beside_imp", "caption",
-           "colour", "compression", "curve", "distilled_pruning", "dots", "first_round", "generalisation", "hessian",
-           "hybrid", "images_grid", "images_seen", "intervals", "label", "landscapes", "methods", "montage", "mosaic",
-           "overlay", "pdf", "percent_sparse", "pictures", "plain", "png", "ratio", "read", "rounds", "save",
-           "stability", "style", "subnetwork", "surface", "tradeoff"]
+__all__ = ["Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "batchnorm",
+           "beside_imp", "caption", "colour", "compression", "connectivity", "curve", "distilled_pruning", "dots",
+           "first_round", "generalisation", "hessian", "hybrid", "images_grid", "images_seen", "intervals", "label",
+           "landscapes", "methods", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse",
+           "pictures", "plain", "platon", "png", "ratio", "read", "rounds", "save", "stability", "style",
+           "subnetwork", "surface", "tradeoff"]

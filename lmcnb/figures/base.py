@@ -4,9 +4,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -17,19 +17,19 @@ __all__ = ["COLOURS", "LABELS", "caption", "colour", "images_grid", "label", "pe
 
 COLOURS = {"dense": "#222222", "imp": "#c44e52", "idc": "#1f77b4", "idc-early": "#7fb3d9", "dm": "#2a9d8f",
            "dsa": "#e07b39", "dc": "#e9b08a", "mtt": "#d6336c", "herding": "#b8860b", "k-center": "#606c38",
-           "random images": "#8c6bb1", "random mosaics": "#b39ddb", "random mask": "#8a8a8a"}
+           "random images": "#8c6bb1", "random mosaics": "#b39ddb", "random mask": "#8a8a8a", "rded": "#117733",
+           "platon": "#0072b2", "platon, retrained": "#56b4e9", "platon, another init": "#009e73",
+           "magnitude mask": "#e69f00", "gradual magnitude": "#cc79a7", "platon, importance alone": "#a6761d"}
 LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "idc-early": "distilled, early IDC",
           "dm": "distilled, DM", "dsa": "distilled, DSA", "dc": "distilled, DC", "mtt": "distilled, MTT",
           "herding": "real, herding", "k-center": "real, k-center", "random images": "random real subset",
-          "random mosaics": "random real mosaics", "random mask": "random mask, same layers"}
+          "random mosaics": "random real mosaics", "random mask": "random mask, same layers",
+          "rded": "chosen patches, RDED", "platon": "PLATON", "magnitude mask": "magnitude mask, same layers"}
 
 
 def style() -> None:
     """The package's look, for the whole session."""
-    sns.set_theme(context="paper", style="ticks", font_scale=1.05, rc={
-        "axes.spines.right": False, "axes.spines.top": False, "figure.dpi": 110, "savefig.dpi": 200,
-        "axes.titlesize": "medium", "axes.titleweight": "bold", "legend.frameon": False, "pdf.fonttype": 42,
-        "axes.formatter.useoffset": False, "svg.hashsalt": "lmcnb"})
+    plt.style.use(Path(__file__).with_name("lmcnb.mplstyle"))
 
 
 @contextmanager

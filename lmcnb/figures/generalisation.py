@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,6 +32,8 @@ def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     rounds = sorted({r for m, r in barrier if m != "dense"})
     lost = table.values_of("accuracy lost", ("corruption", "method", "round"), scale=100)
     corruptions = list(dict.fromkeys(c for c, _, _ in lost))
+    import seaborn as sns  # takes two seconds, and no other figure needs it
+
     with matplotlib.rc_context(SMALL):
         figure = plt.figure(figsize=(11.5, 4.6 + 0.17 * len(barrier)), layout="constrained")
         grid = figure.add_gridspec(2, 3, height_ratios=(3.6, 0.6 + 0.17 * len(barrier)))

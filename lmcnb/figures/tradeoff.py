@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy import stats
+from scipy import special
 
 from ..statistics import Estimate, estimate
 from ..tables import Table
@@ -30,7 +30,7 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: 
     if not estimate(y, confidence).low > 0:  # NaN with one value
         return None
     n = len(x)
-    t2 = stats.t.ppf((1 + confidence) / 2, n - 1) ** 2 / n
+    t2 = special.stdtrit(n - 1, (1 + confidence) / 2) ** 2 / n
     (vx, cov), (_, vy) = np.cov(x, y)
     a, b, c = y.mean() ** 2 - t2 * vy, x.mean() * y.mean() - t2 * cov, x.mean() ** 2 - t2 * vx
     root = np.sqrt(max(0.0, b * b - a * c))

@@ -34,10 +34,12 @@ class Augment(Spec):
 
     Args:
         flip: mirror left and right with probability ½.
-        colour: brightness ± 0.5, saturation × 0…2, contrast × 0.5…1.5, in units of the normalised image.
+        colour: brightness ± 0.5, saturation × 0…2, contrast × 0.5…1.5, in units of the normalised image; all ranges
+            are narrowed to the share ``strength``.
         geometry: any of "crop" (shift by up to 1/8 of the side, zero-filled), "scale" (1/1.2…1.2, each axis by
-            itself), "rotate" (± 15°), "resized_crop" (half to all of the area, sides 3:4 to 4:3, made full size). With
-            ``one_of``, one of them is drawn for each batch, else all apply.
+            itself), "rotate" (± 15°), "resized_crop" (half to all of the area, sides 3:4 to 4:3, made full size),
+            "window" (a square of three quarters of the side, made full size). With ``one_of``, one of them is drawn
+            for each batch, else all apply.
         cutout: blank a square of half the side.
         shared: one draw for the whole batch (gradient matching needs this) instead of one for each image.
         single: only one family (colour, crop, cutout, flip, scale or rotate), drawn for each batch: DSA's default.
@@ -48,7 +50,8 @@ class Augment(Spec):
 
     flip: bool = False
     colour: bool = False
-    geometry: tuple[Literal["crop", "scale", "rotate", "resized_crop"], ...] = ()
+    strength: float = Field(default=1.0, gt=0, le=1)
+    geometry: tuple[Literal["crop", "scale", "rotate", "resized_crop", "window"], ...] = ()
     one_of: bool = True
     cutout: bool = False
     shared: bool = False
@@ -69,7 +72,7 @@ class Augment(Spec):
     @property
     def stays_inside(self) -> bool:
         """Whether no warp looks beyond the image, but for half a pixel of interpolation."""
-        return set(self.geometry) == {"resized_crop"}
+        return bool(self.geometry) and set(self.geometry) <= {"resized_crop", "window"}
 
 
 AUGMENTS: dict[str, Augment] = {
@@ -84,11 +87,13 @@ AUGMENTS: dict[str, Augment] = {
                             single=True),
     "match": Augment(colour=True, geometry=("crop",), one_of=False, cutout=True, shared=True),
     "imagenet": Augment(flip=True, geometry=("resized_crop",), jitter=0.4, lighting=0.1),
+    # Han & Zhu: a random 24 × 24 crop of 32 × 32 made full size, flip, colour. The strength of the latter is ours.
+    "window": Augment(flip=True, colour=True, strength=0.4, geometry=("window",)),
 }
 
 
 def augmentation(name: str, cutmix: float = 0.0) -> Augment:
-    """A named augmentation: "none", "flip_crop", "colour_crop", "dsa", "match"; the papers' "cifar" and "imagenet"."""
+    """One of :data:`AUGMENTS`, with CutMix. The papers' are "cifar", "imagenet" and, for transformers, "window"."""
     return choose("augmentation", name, AUGMENTS).but(cutmix=cutmix)
 
 
@@ -183,7 +188,14 @@ def _resized_crop(uniform, size: int) -> Tensor:
     return torch.cat([torch.diag_embed(sides / size), ((2 * low + sides) / size - 1)[..., None]], -1)
 
 
-_GEOMETRY = {"crop": _crop, "scale": _scale, "rotate": _rotate, "resized_crop": _resized_crop}
+def _window(uniform, size: int) -> Tensor:
+    side = size * 3 // 4
+    low = torch.floor(uniform(0, 1, 2) * (size - side + 1)).clamp(max=size - side)  # left, top
+    return torch.cat([(side / size) * torch.eye(2).expand(*low.shape, 2), ((2 * low + side) / size - 1)[..., None]], -1)
+
+
+_GEOMETRY = {"crop": _crop, "scale": _scale, "rotate": _rotate, "resized_crop": _resized_crop,
+             "window": _window}
 
 
 def _cutmix(probability: float, steps: int, batch: int, size: int, generator: torch.Generator) -> Draws:
@@ -206,7 +218,7 @@ def apply(augment: Augment, x: Tensor, draws: Draws, *, differentiated: bool = F
     ``differentiated``: the pixels' gradient is wanted, and the same in every run (:mod:`.warp`).
     """
     if augment.colour:
-        x = _colour(x, draws["colour"])
+        x = _colour(x, draws["colour"] if augment.strength == 1 else 0.5 + augment.strength * (draws["colour"] - 0.5))
     if augment.warps:
         affine = draws["affine"].to(x.dtype).expand(len(x), 2, 3)
         # A shared draw is for matching, which differentiates the pixels: a look-up by index is slow backwards.

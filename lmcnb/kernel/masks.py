@@ -73,6 +73,14 @@ def random_layerwise(masks: Masks, generators: list[torch.Generator]) -> Masks:
             for n, m in masks.items()}
 
 
+def largest_layerwise(masks: Masks, params: Params) -> Masks:
+    """The largest weights [K, ...] of each layer, exactly as many as ``masks`` keep; of equal ones the first."""
+    def one(kept: Tensor, weights: Tensor) -> Tensor:
+        order = weights.abs().flatten().sort(descending=True, stable=True).indices[:int(kept.sum())]
+        return torch.zeros_like(kept).flatten().index_fill(0, order, True).view_as(kept)
+    return {n: torch.stack([one(row, weights) for row, weights in zip(m, params[n])]) for n, m in masks.items()}
+
+
 def _shuffle(row: Tensor, generator: torch.Generator) -> Tensor:
     return row[torch.randperm(len(row), generator=generator).to(row.device)]
 

@@ -22,9 +22,12 @@ class Recipe(Spec):
 
     Args:
         epochs: passes over the data; batches never shrink, the last one of an epoch runs into the next.
-        batch: images a step. lr, momentum, weight_decay: SGD's, weight decay on every parameter.
+        batch: images a step. lr, momentum, weight_decay: the optimiser's, weight decay on every parameter.
+        optimiser: "sgd", or "adamw", whose β₁ is ``momentum`` and β₂ ``beta2``, and whose weight decay is decoupled.
         schedule: "step" (× 0.2 at 2/3 and 5/6), "half" (× 0.1 at 1/2), "one_cycle" (linear up over the first fifth,
-            linear to zero), "constant".
+            linear to zero), "constant"; "linear" and "cosine" fall to zero.
+        warmup: share of the steps in which the rate rises linearly to what the schedule says; "linear" and "cosine"
+            begin to fall after it.
         augment: a name of :data:`lmcnb.kernel.augment.AUGMENTS`. cutmix: probability of CutMix for a batch.
         precision: "float32"; "bf16" (convolutions and matrix products of bfloat16 factors, while weights, momentum,
             sums, norms' statistics and losses stay float32); or "auto": bf16 where the device has units for it. Of
@@ -36,10 +39,13 @@ class Recipe(Spec):
     lr: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    schedule: Literal["step", "half", "one_cycle", "constant"] = "step"
+    schedule: Literal["step", "half", "one_cycle", "constant", "linear", "cosine"] = "step"
     augment: str = "cifar"
     cutmix: float = Field(default=0.5, ge=0, le=1)
     precision: Literal["float32", "bf16", "auto"] = late("float32")
+    optimiser: Literal["sgd", "adamw"] = late("sgd")
+    beta2: float = late(0.999, ge=0, lt=1)
+    warmup: float = late(0.0, ge=0, lt=1)
 
     def model_post_init(self, _) -> None:
         _ = self.augmentation  # an unknown name fails here, before any work
@@ -53,7 +59,7 @@ class Recipe(Spec):
         return self.but(precision="bf16" if has_bf16(device) else "float32") if self.precision == "auto" else self
 
     def steps(self, images: int) -> int:
-        """Number of SGD steps on a set of that many images.
+        """Number of steps on a set of that many images.
 
         >>> assert Recipe(epochs=2, batch=64).steps(images=96) == 3, "a batch may run into the next epoch"
         """
@@ -66,13 +72,17 @@ class Recipe(Spec):
         >>> assert rates[:8] == [1] * 8 and rates[8] == 0.2 and rates[-1] == 0.2 ** 2
         """
         done = (step + 0.5) / steps
+        peak = self.lr if done >= self.warmup else self.lr * done / self.warmup
         if self.schedule == "step":
-            return self.lr * 0.2 ** ((done > 2 / 3) + (done > 5 / 6))
+            return peak * 0.2 ** ((done > 2 / 3) + (done > 5 / 6))
         if self.schedule == "half":
-            return self.lr * 0.1 ** (done > 1 / 2)
+            return peak * 0.1 ** (done > 1 / 2)
         if self.schedule == "one_cycle":
-            return self.lr * min(done / 0.2, (1 - done) / 0.8)
-        return self.lr
+            return peak * min(done / 0.2, (1 - done) / 0.8)
+        fallen = max(0.0, (done - self.warmup) / (1 - self.warmup))
+        if self.schedule == "linear":
+            return peak * (1 - fallen)
+        return peak * (1 + math.cos(math.pi * fallen)) / 2 if self.schedule == "cosine" else peak
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,18 +13,21 @@ from ..data import normalise
 from ..models import Net, per_network
 from ..params import Params, clone, size
 from .attention import attention_on
-from .augment import apply
+from .augment import Draws, apply
 from .layers import is_strided_pointwise
+from .optimise import rule
 from .randomness import refuse_random
 from .recipe import Recipe
 
 Layers = Callable[[nn.Module], int]
-_foreach_add = torch._foreach_add  # pyright: ignore[reportPrivateImportUsage]  # what torch.optim uses
 
 
 @dataclass
 class State:
-    """Where a training stands: stacked [K, ...] weights, buffers and momentum, steps done, losses [K, step]."""
+    """Where a training stands: stacked [K, ...] weights, buffers and momentum, steps done, losses [K, step].
+
+    ``momentum`` is whatever the optimiser, and a pruner, remember; empty before the first step.
+    """
 
     params: Params
     buffers: Params
@@ -33,9 +37,8 @@ class State:
 
     @staticmethod
     def start(params: Params, buffers: Params, step: int = 0) -> State:
-        """Before the first step, or before ``step`` of the schedule for networks rewound to it; momentum is zero."""
-        zeros = {n: torch.zeros_like(p) for n, p in params.items()}
-        return State(clone(params), clone(buffers), zeros, step, torch.zeros(size(params), 0))
+        """Before the first step, or before ``step`` of the schedule for networks rewound to it; without momentum."""
+        return State(clone(params), clone(buffers), {}, step, torch.zeros(size(params), 0))
 
 
 def make_loss(net: Net, recipe: Recipe, layers: Layers | None = None) -> Callable:
@@ -53,15 +56,37 @@ def make_loss(net: Net, recipe: Recipe, layers: Layers | None = None) -> Callabl
     return loss
 
 
-def make_step(net: Net, recipe: Recipe) -> Callable:
-    """One SGD step of one model as a pure function, ready for vmap.
+class Pruner(Protocol):
+    """What removes weights while a network trains: a pure function after each update, with a memory of its own.
 
-    ``step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr)`` returns (params, buffers,
-    momentum, loss). Pruned weights, their gradients and their momentum are exactly zero after every step.
+    Hashable: equal pruners are one step, compiled or captured once.
     """
-    train, augment, decay, beta = make_loss(net, recipe), recipe.augmentation, recipe.weight_decay, recipe.momentum
 
-    def step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr):
+    def begin(self, params: Params, total: int) -> Params:
+        """Its memory before ``total`` steps of a stack [K, ...]; no name is one that an optimiser's memory has."""
+        ...
+
+    def schedule(self, start: int, stop: int, total: int) -> Draws:
+        """What it needs to know in steps start … stop − 1 of ``total``, by name: [steps]."""
+        ...
+
+    def __call__(self, params: Params, grads: Params, memory: Params, now: Draws, alone: bool) -> tuple[Params, Params]:
+        """Weights and memory after an update of one network, from the new weights and the gradients it was made by.
+
+        ``alone``: no part of a stack and on a CPU, so that ``now`` may be asked for its numbers.
+        """
+        ...
+
+
+def make_step(net: Net, recipe: Recipe, pruner: Pruner | None = None) -> Callable:
+    """One optimiser step of one model as a pure function, ready for vmap.
+
+    ``step(params, buffers, memory, masks, images, labels, mean, std, draws, lr)`` returns (params, buffers, memory,
+    loss). Pruned weights, their gradients and their memory are exactly zero after every step.
+    """
+    train, augment, update = make_loss(net, recipe), recipe.augmentation, rule(recipe)
+
+    def step(params, buffers, memory, masks, images, labels, mean, std, draws, lr):
         index = draws["index"]
         x, y = apply(augment, normalise(images[index], mean, std), draws), labels[index]
 
@@ -69,41 +94,38 @@ def make_step(net: Net, recipe: Recipe) -> Callable:
             value, b = train(p, buffers, x, y, draws)
             return value, (b, value)
         grads, (buffers, value) = torch.func.grad(loss, has_aux=True)(params)
-        new, velocity = {}, {}
-        for n, p in params.items():
-            g = grads[n] + decay * p
-            g = torch.where(masks[n], g, 0) if n in masks else g
-            velocity[n] = beta * momentum[n] + g
-            new[n] = p - lr * velocity[n]
-        return new, buffers, velocity, value
+        new, kept = update.each(params, grads, memory, masks, lr)
+        if pruner:
+            new, own = pruner(new, grads, {n: t for n, t in memory.items() if n not in kept}, draws, False)
+            kept |= own
+        return new, buffers, kept, value
     return step
 
 
 def make_first_order_step(net: Net, recipe: Recipe, layers: Layers | None = None,
-                          compiled: Callable[[Callable], Callable] = lambda loss: loss) -> Callable:
+                          compiled: Callable[[Callable], Callable] = lambda loss: loss,
+                          pruner: Pruner | None = None) -> Callable:
     """:func:`make_step` for one model alone: prepares for no second derivative, updates all tensors in one call.
 
     ``compiled`` may compile the loss, forwards and backwards. The augmentation, a small part of a step, stays outside,
     which halves the time to compile.
     """
     train, layout = compiled(make_loss(net, recipe, layers)), layout_of(net, recipe, layers)
-    augment, decay, beta = recipe.augmentation, recipe.weight_decay, recipe.momentum
+    augment, update = recipe.augmentation, rule(recipe)
 
-    def step(params, buffers, momentum, masks, images, labels, mean, std, draws, lr):
+    def step(params, buffers, memory, masks, images, labels, mean, std, draws, lr):
         index, leaves = draws["index"], {n: p.detach().requires_grad_() for n, p in params.items()}
         x = apply(augment, normalise(images[index], mean, std), draws).contiguous(memory_format=layout)
         mixed = {n: draws[n] for n in ("kept", "partner") if n in draws}
         loss, buffers = train(leaves, buffers, x, labels[index], mixed)
         grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         with torch.no_grad():
-            old = list(params.values())
-            grads = _foreach_add(grads, old, alpha=decay)
-            for g, n in zip(grads, params):
-                if n in masks:
-                    g.mul_(masks[n])
-            velocity = _foreach_add(grads, [momentum[n] for n in params], alpha=beta)
-            new = _foreach_add(old, velocity, alpha=-float(lr))
-        return dict(zip(params, new)), buffers, dict(zip(params, velocity)), loss.detach()
+            new, kept = update.together(params, grads, memory, masks, lr)
+            if pruner:
+                own, alone = {n: t for n, t in memory.items() if n not in kept}, images.device.type == "cpu"
+                new, own = pruner(new, dict(zip(params, grads)), own, draws, alone)
+                kept |= own
+        return new, buffers, kept, loss.detach()
     return step
 
 

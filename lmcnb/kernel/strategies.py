@@ -23,7 +23,7 @@ from .graph import replayed
 from .layers import fuse, fuses, quicken, quickens
 from .recipe import Recipe
 from .sizes import stack_size
-from .step import Layers, State, layout_of, make_first_order_step, make_score, make_step
+from .step import Layers, Pruner, State, layout_of, make_first_order_step, make_score, make_step
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +33,13 @@ _numbers = itertools.count()
 
 
 @per_network(32)
-def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple) -> Callable:
+def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple, pruner: Pruner | None = None) -> Callable:
     """The step of one model, or of a stack for the vmapped strategies. ``shape`` keys what compile specialises on."""
     if strategy in ("vmap", "graph"):
-        return torch.vmap(make_step(net, recipe), in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
+        return torch.vmap(make_step(net, recipe, pruner), in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
     if strategy == "compiled":
-        return make_first_order_step(net, recipe, _layers(net, strategy), compiled)
-    return make_first_order_step(net, recipe, _layers(net, strategy))
+        return make_first_order_step(net, recipe, _layers(net, strategy), compiled, pruner)
+    return make_first_order_step(net, recipe, _layers(net, strategy), pruner=pruner)
 
 
 def _layers(net: Net, strategy: str) -> Layers | None:
@@ -131,7 +131,8 @@ def mode(net: Net, device: torch.device, distilled: bool = False) -> str:
     return " ".join(fast) or "eager"
 
 
-def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str) -> Callable:
+def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, strategy: str,
+           pruner: Pruner | None = None) -> Callable:
     """``run(params, buffers, momentum, masks, batches, rates)`` over a segment; returns new values and losses [K, S].
 
     Raises:
@@ -147,7 +148,7 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
     recipe = recipe.on(data.x.device)
 
     def run_by(way: str) -> Callable:
-        step = _step(net, _neutral(recipe), way, shape)
+        step = _step(net, _neutral(recipe), way, shape, pruner)
         if way == "graph":
             return replayed(step, inputs, stack_size(data.x.device, net, recipe.batch), lambda: run_by("loop"))
         return _runner(step, way, layout_of(net, recipe, _layers(net, way)), inputs)
@@ -156,7 +157,7 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
 
 def _neutral(recipe: Recipe) -> Recipe:
     # Length, rate and schedule are inputs of the step, not part of it: recipes that differ only there share it.
-    return recipe.but(epochs=1, lr=1, schedule="constant")
+    return recipe.but(epochs=1, lr=1, schedule="constant", warmup=0)
 
 
 def _shape(net: Net, recipe: Recipe, data: Images, params: Params, masks: Params) -> tuple:

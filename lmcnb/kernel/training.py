@@ -7,7 +7,7 @@ result. :func:`lmcnb.kernel.strategies.settled` is the rule that says which.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,15 +19,17 @@ from . import masks as _masks
 from . import recipe as _recipe
 from .exact import exact_on
 from .memory import keep_memory
+from .optimise import rule
 from .recipe import Recipe, draws
 from .sizes import portion
-from .step import State
+from .step import Pruner, State
 from .strategies import evaluator, runner
 
 
 def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe, seeds: Sequence[int | str],
-        masks: _masks.Masks | None = None, *, strategy: str = "auto", state: State | None = None,
-        stop: int | None = None, on_segment: Callable[[State, int], None] | None = None) -> State:
+        masks: _masks.Masks | None = None, *, pruner: Pruner | None = None, strategy: str = "auto",
+        state: State | None = None, stop: int | None = None,
+        on_segment: Callable[[State, int], None] | None = None) -> State:
     """Trains a stack of K networks; a model in a stack ends as it would alone.
 
     Args:
@@ -35,6 +37,7 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
         data: the training images, on the parameters' device.
         seeds: K seeds of SGD noise: data order, augmentation and CutMix of each model.
         masks: bool [K, ...] over prunable weights; None trains dense.
+        pruner: removes weights on the way (:class:`.step.Pruner`), beside ``masks``.
         strategy: "loop", "vmap", "compiled", "graph" (CUDA), or "auto": by rule (:func:`.strategies.settled`).
         state: where to resume (as given to ``on_segment``). stop: step to stop at, by default the recipe's last.
         on_segment: called with (state, steps in all) after every segment; the place for checkpoints and progress.
@@ -47,13 +50,14 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
     _check(net, params, data, recipe, seeds, masks)
     keep_memory()
     masks = {} if masks is None else {n: m.to(params[n].device) for n, m in masks.items()}
-    state = state or State.start(_masks.masked(params, masks), buffers)
+    state = _begun(state or State.start(_masks.masked(params, masks), buffers), recipe, len(data), pruner)
     total = recipe.steps(len(data))
     stop = total if stop is None else min(stop, total)
     with exact_on(data.x.device):
-        run = runner(net, recipe, data, state, masks, strategy)
+        run = runner(net, recipe, data, state, masks, strategy, pruner)
         while state.step < stop:
-            state = _segment(run, recipe, data, seeds, masks, state, min(stop, _next_segment(state.step)), total)
+            state = _segment(run, recipe, data, seeds, masks, state, min(stop, _next_segment(state.step)), total,
+                             pruner)
             if on_segment:
                 on_segment(state, total)
     return state
@@ -63,9 +67,21 @@ def _next_segment(step: int) -> int:
     return step - step % _recipe.SEGMENT + _recipe.SEGMENT
 
 
-def _segment(run, recipe, data, seeds, masks, state: State, stop: int, total: int) -> State:
+def _begun(state: State, recipe: Recipe, images: int, pruner: Pruner | None) -> State:
+    if state.momentum:
+        return state
+    memory = rule(recipe).begin(state.params)
+    if pruner:
+        memory |= pruner.begin(state.params, recipe.steps(images))
+    return replace(state, momentum=memory)
+
+
+def _segment(run, recipe, data, seeds, masks, state: State, stop: int, total: int, pruner: Pruner | None) -> State:
     device = data.x.device
     each = [draws(recipe, s, state.step, stop, data) for s in seeds]
+    if pruner:
+        schedule = pruner.schedule(state.step, stop, total)
+        each = [d | schedule for d in each]
     batches = {n: torch.stack([d[n] for d in each]).to(device, non_blocking=True) for n in each[0]}
     rates = torch.tensor([recipe.rate(s, total) for s in range(state.step, stop)], device=device)
     params, buffers, momentum, losses = run(state.params, state.buffers, state.momentum, masks, batches, rates)

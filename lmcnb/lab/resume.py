@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data import Images
 from ..kernel.recipe import Recipe
-from ..kernel.step import State
+from ..kernel.step import Pruner, State
 from ..kernel.training import fit
 from ..networks import Networks
 from ..params import Params, prefixed
@@ -19,12 +19,12 @@ Saved = list[tuple[Params, dict[str, str]]]
 
 
 def fitted(job: Job, start: Networks, data: Images, recipe: Recipe, seeds: Sequence[int | str], *,
-           stop: int | None = None, dense: bool = False) -> State:
+           stop: int | None = None, dense: bool = False, pruner: Pruner | None = None) -> State:
     """:func:`lmcnb.kernel.training.fit` from ``start``, or from what an interrupted run of the same specs kept."""
     options = resumable(job, recipe, whole=len(start) != len(job.keys))
     state = options.pop("state") or State.start(start.params, start.buffers, start.step)
     return fit(start.net, start.params, start.buffers, data, recipe, seeds, None if dense else start.masks, stop=stop,
-               state=state, **options)
+               state=state, pruner=pruner, **options)
 
 
 def resumable(job: Job, recipe: Recipe, whole: bool = False) -> dict[str, Any]:

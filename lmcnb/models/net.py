@@ -67,7 +67,7 @@ class Net(Spec):
     def count(self) -> int:
         """Number of prunable weights."""
         module = self.build()
-        return sum(module.get_parameter(n).numel() for n in prunable(module))
+        return sum(module.get_parameter(n).numel() for n in self.prunable)
 
 
 def per_network(maxsize: int) -> Callable[[Callable], Callable]:

@@ -4,7 +4,13 @@ from .sets import Assess, Distill, Expert
 
 # isort: split
 # Stages are listed in the order in which they are defined: what is made from others comes after them.
-from .tickets import RandomMask, Ticket
+from .tickets import Ticket
+
+# isort: split
+from .gradual import GradualTicket
+
+# isort: split
+from .controls import BorrowedMask, RandomMask
 from .training import Train
 
 # isort: split
@@ -14,7 +20,8 @@ from .path import Connect
 from .plane import Landscape
 from .probe import Probe
 from .robustness import Robustness
+from .segment import Segment
 from .study import Study
 
-__all__ = ["Assess", "Connect", "Curvature", "Distill", "Expert", "Lab", "Landscape", "Layers", "Probe", "RandomMask",
-           "Robustness", "Study", "Ticket", "Train"]
+__all__ = ["Assess", "BorrowedMask", "Connect", "Curvature", "Distill", "Expert", "GradualTicket", "Lab", "Landscape",
+           "Layers", "Probe", "RandomMask", "Robustness", "Segment", "Study", "Ticket", "Train"]

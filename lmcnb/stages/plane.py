@@ -49,8 +49,9 @@ class Landscape(Stage):
             raise ValueError(f"a plane of kind {self.kind!r} needs {needed} models; got {len(self.models)}: add seeds")
         if len(set(self.models)) < len(self.models):
             raise ValueError("models must be different trainings: give each a seed of its own")
-        if any(m.but(seed=0) != self.models[0].but(seed=0) for m in self.models):
-            raise ValueError("the models of a plane may differ in their seed only: not in initialisation, mask, recipe")
+        if len({m.but(seed=0, stop=None, start=None) for m in self.models}) > 1:
+            raise ValueError("the models of a plane may differ in their seed and in where they start and stop: not in "
+                             "initialisation, mask, recipe")
         check_same(self, *self.models)
         return self
 

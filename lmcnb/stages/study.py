@@ -6,10 +6,14 @@ from pydantic import Field, field_validator, model_validator
 from ..distill import AnyMethod, EvalProtocol
 from ..kernel.recipe import Recipe
 from ..models import Net
+from ..prune.magnitude import sparsity_after
+from ..prune.platon import Platon
 from ..spec import Spec, choose
+from .controls import RandomMask
+from .gradual import GradualTicket
 from .path import Connect
 from .sets import Assess, Distill
-from .tickets import RandomMask, Ticket
+from .tickets import Ticket
 from .training import Train
 
 Sets = dict[str, AnyMethod]
@@ -19,7 +23,8 @@ class Study(Spec):
     """Settings that every comparison of a study shares, so that all its notebooks ask for the same artifacts.
 
     Methods to find a subnetwork (``method``): "dense"; "imp"; the names in ``sets`` (pruned on that distilled set);
-    "random mask" (the per-layer sparsities of ``reference``, shuffled within layers).
+    "random mask" (the per-layer sparsities of ``reference``, shuffled within layers); with ``platon`` set, "platon"
+    (one training that prunes as it goes, to the sparsity of as many rounds).
 
     Args:
         net: the network; ``Net.of(data.train, "convnet3", width=32)`` fits one to a data set.
@@ -27,7 +32,9 @@ class Study(Spec):
             BatchNorm: for a ResNet take a ConvNet (CIFAR) or ResNetAP-10 (ImageNet-10), as the papers do.
         recipe: training on real data, of IMP's rounds and of the final subnetworks alike.
         prune_steps: SGD steps of a round on a distilled set: the same for sets of any size.
-        sets: distillation methods by name. reference: whose layer densities the random masks keep.
+        sets: distillation methods by name. own_sets: every initialisation has a set of its own (set k for init k), so
+            that what is concluded is of a method, not of one set of it; otherwise all share set 0.
+        reference: whose layer densities the random masks keep. platon: its ratio is that of the round asked for.
         points, train_images, test_images: of each path (None: all images).
     """
 
@@ -37,7 +44,9 @@ class Study(Spec):
     recipe: Recipe
     prune_steps: int = Field(default=600, ge=1)
     sets: Sets
+    own_sets: bool = False
     reference: str = "idc"
+    platon: Platon | None = None
     points: int = Field(default=11, ge=2)
     train_images: int | None = Field(default=None, ge=1)
     test_images: int | None = Field(default=None, ge=1)
@@ -51,7 +60,7 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _sets_by_name(self):
-        taken = sorted({"dense", "imp", "random mask"} & set(self.sets))
+        taken = sorted({"dense", "imp", "random mask", "platon"} & set(self.sets))
         if taken:
             raise ValueError(f"sets must not be named {', '.join(taken)}, methods without a set: choose others")
         if self.reference not in self.sets and self.reference != type(self).model_fields["reference"].default:
@@ -60,24 +69,24 @@ class Study(Spec):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return "dense", "imp", *self.sets, "random mask"
+        return "dense", "imp", *self.sets, "random mask", *(["platon"] if self.platon else [])
 
     def distill(self, name: str, seed: int = 0) -> Distill:
         """The distilled set of a method of ``sets``."""
         method = choose("distilled set", name, self.sets)
         return Distill(dataset=self.dataset, net=self.distill_net or self.net, method=method, seed=seed)
 
-    def assess(self, name: str, how: EvalProtocol | Recipe, networks: int = 3) -> Assess:
-        """Test accuracy of networks trained on that set alone, under a protocol or just a recipe."""
+    def assess(self, name: str, how: EvalProtocol | Recipe, networks: int = 3, seed: int = 0) -> Assess:
+        """Test accuracy of networks trained on a method's set ``seed`` alone, under a protocol or just a recipe."""
         protocol = how if isinstance(how, EvalProtocol) else EvalProtocol(recipe=how)
-        return Assess(dataset=self.dataset, net=self.distill_net or self.net, source=self.distill(name),
+        return Assess(dataset=self.dataset, net=self.distill_net or self.net, source=self.distill(name, seed),
                       protocol=protocol, networks=networks)
 
     def images(self, name: str) -> int:
         """Decoded images of a set."""
         return self.sets[name].images(self.net.classes)
 
-    def mask(self, method: str, init: int, round: int) -> Ticket | RandomMask | None:
+    def mask(self, method: str, init: int, round: int) -> Ticket | RandomMask | GradualTicket | None:
         """The mask that ``method`` finds for initialisation ``init`` in ``round`` rounds; None where nothing is pruned.
 
         Raises:
@@ -91,10 +100,14 @@ class Study(Spec):
             like = self.mask(self.reference, init, round)
             assert isinstance(like, Ticket)  # reference is one of sets
             return RandomMask(dataset=self.dataset, net=self.net, like=like)
+        if method == "platon" and self.platon:
+            return GradualTicket(dataset=self.dataset, net=self.net, init=init, recipe=self.recipe,
+                                 platon=self.platon.but(ratio=1 - sparsity_after(round)))
         shared = {"dataset": self.dataset, "net": self.net, "init": init, "round": round}
         if method == "imp":
             return Ticket(**shared, recipe=self.recipe)
-        return Ticket(**shared, source=self.distill(method), recipe=self.short_recipe(method))
+        return Ticket(**shared, source=self.distill(method, init if self.own_sets else 0),
+                      recipe=self.short_recipe(method))
 
     def short_recipe(self, name: str) -> Recipe:
         """``recipe`` with as many epochs as make ``prune_steps`` steps on a distilled set."""

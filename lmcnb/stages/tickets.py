@@ -1,4 +1,4 @@
-"""Subnetworks that pruning finds, and random ones to compare them with."""
+"""Subnetworks that iterative pruning finds."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ..kernel import masks
 from ..kernel.masks import Masks
-from ..kernel.recipe import Recipe, seeded
+from ..kernel.recipe import Recipe
 from ..kernel.training import Scores, evaluate
 from ..lab.engine import Lab
 from ..lab.entry import Entry
@@ -18,7 +18,7 @@ from ..lab.job import Job
 from ..lab.resume import resumable
 from ..lab.stage import Data, Result, Stage
 from ..networks import Networks
-from ..params import Params, prefixed, to
+from ..params import Params, distance, prefixed, to
 from ..prune.magnitude import Round, prune_round, round_seed, sparsity_after
 from ..spec import Seed
 from .sets import Distill
@@ -38,7 +38,7 @@ class Ticket(Stage):
         base: a ticket to go on from (hybrid tickets); ``round`` counts its rounds too.
     """
 
-    version: ClassVar[int] = 2  # 2: the accuracy of every round's training is kept
+    version: ClassVar[int] = 3  # 2: the accuracy of every round's training is kept; 3: how far it moved
     stacked: ClassVar[tuple[str, ...]] = ("init", "seed")
 
     init: Seed = 0
@@ -85,7 +85,7 @@ class Ticket(Stage):
         before |= {"method": "dense"} if self.round == 1 and self.source is None else {}
         where = "" if self.source is None else ", trained on the set"
         for row in super().rows(entry):
-            trained = row["quantity"] in ("loss", "test_accuracy", "test_loss")
+            trained = row["quantity"] in ("loss", "moved", "test_accuracy", "test_loss")
             yield {**row, **before, "quantity": row["quantity"] + where} if trained else row
 
     def at(self, round: int) -> Ticket:
@@ -152,7 +152,7 @@ class Ticket(Stage):
     def mask(self, lab: Lab) -> Masks:
         """bool [1, ...] of every prunable weight."""
         like = {n: p for n, p in self.origin(lab).params.items() if n in self.net.prunable}
-        return masks.ones(like, self.net.prunable) if self.dense else _unpacked(lab.get(self).tensors, like)
+        return masks.ones(like, self.net.prunable) if self.dense else unpacked(lab.get(self).tensors, like)
 
     def load(self, lab: Lab) -> Networks:
         """The subnetwork ready to be trained: rewound and masked, on the lab's device."""
@@ -172,15 +172,16 @@ class Ticket(Stage):
         done = prune_round(origin, start, data, spec.recipe, [round_seed(s.noise, s.round) for s in specs],
                            rate=spec.rate, rewind=spec.rewind, **resumable(job, spec.recipe))
         scores = evaluate(spec.net, done.trained.params, done.trained.buffers, lab.dataset(spec.dataset).test)
-        return [s._result(lab, done, scores, k) for k, s in enumerate(specs)]
+        moved = distance(start.params, done.trained.params)
+        return [s._result(lab, done, scores, float(moved[k]), k) for k, s in enumerate(specs)]
 
-    def _result(self, lab: Lab, done: Round, scores: Scores, k: int) -> Result:
+    def _result(self, lab: Lab, done: Round, scores: Scores, moved: float, k: int) -> Result:
         start, points = done.start[k], done.data_points
         if self.round > 1:
             points += lab.get(self.previous()).result["data_points"]
         values = {"sparsity": float(start.sparsity), "data_points": points,
                   "density": {n: float(d) for n, d in start.density.items()},
-                  "loss": float(done.trained.losses[k, -20:].mean()),
+                  "loss": float(done.trained.losses[k, -20:].mean()), "moved": moved,
                   # Of the network whose magnitudes decided: the subnetwork of the round before, after its training.
                   "test_accuracy": float(scores.accuracy[k]), "test_loss": float(scores.loss[k])}
         tensors = {f"mask/{n}": m for n, m in masks.pack(start.masks).items()}
@@ -190,75 +191,7 @@ class Ticket(Stage):
         return Result(values, tensors)
 
 
-class RandomMask(Stage):
-    """A random mask with ``like``'s number of weights: "layerwise" keeps its layers' sparsities, "global" does not.
-
-    It is a control for ``like``, so its network starts from what ``like``'s does: rewound to the same step, and with
-    the same biases and norms where those were not rewound.
-    """
-
-    like: Ticket
-    kind: Literal["layerwise", "global"] = "layerwise"
-    seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _same_network(self):
-        if (self.like.net, self.like.dataset) != (self.net, self.dataset):
-            raise ValueError(f"like is a mask of another network or data set ({self.like.net.canonical()} on "
-                             f"{self.like.dataset}) than this one ({self.net.canonical()} on {self.dataset})")
-        return self
-
-    @model_validator(mode="after")
-    def _like_is_pruned(self):
-        if self.like.dense:
-            raise ValueError("like must be pruned: give it a round of 1 or more")
-        return self
-
-    @property
-    def ticket(self) -> Ticket:
-        return self.like
-
-    @property
-    def init(self) -> int:
-        return self.like.init
-
-    @property
-    def rewind_to(self) -> Train | None:
-        return self.like.rewind_to
-
-    @property
-    def dense(self) -> bool:
-        return False
-
-    def upstream(self) -> list[Stage]:
-        return [self.like]
-
-    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
-        name = "random mask" if self.kind == "layerwise" else "random mask, global"
-        return self.like.described(sets) | {"method": name}
-
-    def mask(self, lab: Lab) -> Masks:
-        """bool [1, ...] of every prunable weight."""
-        return _unpacked(lab.get(self).tensors, self.like.mask(lab))
-
-    def load(self, lab: Lab) -> Networks:
-        """The subnetwork ready to be trained, on the lab's device."""
-        return self.like.unmasked(lab).masked(self.mask(lab))
-
-    @classmethod
-    def compute(cls, job: Job, specs: Sequence[RandomMask]) -> list[Result]:
-        (spec,) = specs
-        shuffle = masks.random_layerwise if spec.kind == "layerwise" else masks.random_global
-        found = shuffle(spec.like.mask(job.lab), [seeded("mask", spec.seed, spec.like.init, spec.kind)])
-        values = {"sparsity": float(masks.sparsity(found)),
-                  "density": {n: float(d) for n, d in masks.layer_density(found).items()}}
-        return [Result(values, {f"mask/{n}": m for n, m in masks.pack(found).items()})]
-
-
-def _unpacked(tensors: Params, like: Params) -> Masks:
+def unpacked(tensors: Params, like: Params) -> Masks:
+    """bool [1, ...] of every prunable weight, on the device of ``like`` [1, ...], from an entry's packed masks."""
     packed = prefixed(tensors, "mask/")
     return to(masks.unpack({n: packed[n] for n in like}, like), next(iter(like.values())).device)
-
-
-Train.model_rebuild()
-Ticket.model_rebuild()

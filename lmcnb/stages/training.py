@@ -16,8 +16,12 @@ from ..networks import Networks, noise
 from ..params import prefixed, to
 from ..spec import Seed, late
 
-if TYPE_CHECKING:  # a mask's network may be rewound to a training: that file imports this one, and completes Train
-    from .tickets import RandomMask, Ticket
+if TYPE_CHECKING:  # a mask's network may be rewound to a training: those files import this one, and complete Train
+    from .controls import BorrowedMask, RandomMask
+    from .gradual import GradualTicket
+    from .tickets import Ticket
+
+    AnyMask = Ticket | GradualTicket | RandomMask | BorrowedMask
 
 
 class Train(Stage):
@@ -36,7 +40,7 @@ class Train(Stage):
     recipe: Recipe
     init: Seed = 0
     seed: Seed | str = 0
-    mask: Ticket | RandomMask | None = None
+    mask: Ticket | GradualTicket | RandomMask | BorrowedMask | None = None
     stop: int | None = Field(default=None, ge=0)
     start: Train | None = late(None)
 
@@ -135,7 +139,7 @@ def check_same(stage: Stage, *models: Train) -> None:
                              f"{stage.net.canonical()} on {stage.dataset}: give both the same net and dataset")
 
 
-def way_back(mask: Ticket | RandomMask | None) -> str:
+def way_back(mask: AnyMask | None) -> str:
     """From what a mask's subnetwork starts: a stack has one answer for all of its models."""
     if mask is None:
         return "/full/None"
@@ -144,7 +148,7 @@ def way_back(mask: Ticket | RandomMask | None) -> str:
     return f"/{'full' if ticket.dense else ticket.rewind}/{point}"
 
 
-def first_step(mask: Ticket | RandomMask | None) -> int:
+def first_step(mask: AnyMask | None) -> int:
     """The step of the schedule that a mask's subnetwork starts from."""
     point = getattr(mask, "rewind_to", None)
     return point.stop if point else 0

@@ -33,29 +33,34 @@ from lmcnb import (
     Train,
 )
 from lmcnb.data.generated import GeneratedImages
-from lmcnb.distill import EvalProtocol, Experts
+from lmcnb.distill import RDED, EvalProtocol, Experts
 from lmcnb.distill.layouts import Notes
 from lmcnb.kernel.augment import Augment
+from lmcnb.models import ViT
+from lmcnb.prune.platon import Platon, PlatonPruner
 from lmcnb.spec import Spec
-from lmcnb.stages import Assess, Expert, Layers
+from lmcnb.stages import Assess, BorrowedMask, Expert, GradualTicket, Layers, Segment
 
 NET, RECIPE = Net(name="convnet2", channels=1, size=8, width=4), Recipe(epochs=2, batch=32)
 ON = {"net": NET, "recipe": RECIPE}
 TRAIN = Train(**ON)
 TICKET = Ticket(**ON, round=2)
 MODELS = tuple(Train(**ON, seed=s) for s in range(4))
-METHODS = (IDC(), EarlyIDC(), DC(), DSA(), DM(), MTT(), RandomReal(), Herding(), KCenter(), SoftLabels(of=DM()))
+GRADUAL = GradualTicket(**ON)
+METHODS = (IDC(), RDED(), EarlyIDC(), DC(), DSA(), DM(), MTT(), RandomReal(), Herding(), KCenter(), SoftLabels(of=DM()))
 STAGES = (
     TRAIN, Train(**ON, mask=TICKET), TICKET, Ticket(**ON, round=1, source=Distill(net=NET, method=IDC())),
     RandomMask(net=NET, like=TICKET), Connect(net=NET, a=MODELS[0], b=MODELS[1]), Landscape(net=NET, models=MODELS),
     Curvature(net=NET, model=TRAIN), Robustness(net=NET, model=TRAIN, corruptions=("contrast",)),
     Layers(net=NET, a=MODELS[0], b=MODELS[1]), Probe(net=NET, model=TRAIN, target="digits"),
     Distill(net=NET, method=DSA()), Expert(**ON),
+    GRADUAL, BorrowedMask(net=NET, of=GRADUAL, init=1), Segment(net=NET, a=MODELS[0], b=MODELS[1]),
     Assess(net=NET, source=Distill(net=NET, method=DM()), protocol=EvalProtocol(recipe=RECIPE)))
 STUDY = Study(**ON, sets={"idc": IDC(), "random images": RandomReal()})
 OTHERS = (NET, RECIPE, Augment(), EvalProtocol(recipe=RECIPE), Experts(recipe=RECIPE),
           Notes(space="zca", zca=0.1, lr=0.1),
-          GeneratedImages(), STUDY)
+          GeneratedImages(), STUDY, ViT(channels=1, size=8, width=6, heads=2, patch=4), Platon(),
+          PlatonPruner(of=Platon(), names=NET.prunable, count=NET.count()))
 VALID: tuple[Spec, ...] = (*METHODS, *STAGES, *OTHERS)
 
 # Settings that are right one by one and cannot work together, or name what is not there: how to ask, and which names

@@ -1,0 +1,129 @@
+"""Figures 9 and 10: vision transformers trained twice, and what PLATON prunes of them."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..tables import Table
+from .base import caption, colour
+from .parts import SMALL, band, row_of_dots
+from .planes import plane, shared_levels
+
+STARTS = {"pretrained": "pretrained", "random": "random initialisation"}
+HUES = {"pretrained": "#0072b2", "random": "#d55e00"}
+
+
+def peak_ratios(table: Table, quantity: str = "test_loss") -> dict[str, np.ndarray]:
+    """By start, of each pair: the peak of its path over the mean of its ends."""
+    return {key: rows.max(1) / rows[:, [0, -1]].mean(1) for key, rows in table.curves(quantity, by=["start"]).items()}
+
+
+def connectivity(table: Table, note: str = "") -> Figure:
+    """Figures 2 and 3 of Han & Zhu (2023), with intervals, and their schematic drawn from the trainings themselves.
+
+    Args:
+        table: by ``start`` (see STARTS) and init the test loss and test error on paths; by ``start`` one plane through
+            the beginning and both ends, as :func:`.planes.landscapes` takes them. note: the caption.
+    """
+    starts = [s for s in STARTS if (table["start"] == s).any()]
+    planes = table[table["kind"].notna()]
+    with matplotlib.rc_context(SMALL):
+        figure = plt.figure(figsize=(11.5, 6.2))
+        low = figure.add_gridspec(1, 3, left=0.07, right=0.99, bottom=0.09, top=0.44, wspace=0.28)
+        high = figure.add_gridspec(1, len(starts), left=0.07, right=0.99, bottom=0.58, top=0.95, wspace=0.2)
+        for place, start in zip(high, starts):
+            _schematic(figure.add_subplot(place), planes.select(start=start), STARTS[start])
+        loss, accuracy, ratio = (figure.add_subplot(place) for place in low)
+        for start in starts:
+            own = table.select(start=start)
+            losses, errors = (own.curves(q, by=["start"])[start] for q in ("test_loss", "test_error"))
+            band(loss, table.alphas, losses, HUES[start], "-", STARTS[start])
+            band(accuracy, table.alphas, 100 * (1 - errors), HUES[start], "-", STARTS[start])
+        loss.set(xlabel="α, position between the two trained networks", ylabel="test loss (nats)", title="test loss")
+        accuracy.set(xlabel="α", ylabel="test accuracy (%)", title="test accuracy")
+        loss.legend(fontsize="x-small")
+        _ratios(ratio, peak_ratios(table))
+    caption(figure, note)
+    return figure
+
+
+def _schematic(ax: Axes, table: Table, title: str) -> None:
+    """Where one pair of trainings began and ended, on the loss of the plane through the three points."""
+    shown = plane(ax, table, shared_levels(table))
+    places = table.select(quantity="distance from the plane").sort_values("network")[["x", "y"]].to_numpy(float)
+    start, *ends = places
+    for end in ends:
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "white", "linewidth": 1.4})
+    ax.plot(*zip(*ends), color="#f0e442", linewidth=1.4, linestyle="--")
+    ax.set(title=f"{title}: one pair, from its start (0)", xlabel="weight space, Euclidean")
+    ax.set_aspect("equal")
+    plt.colorbar(shown, ax=ax, label="train loss (nats)", format="%.2g", shrink=0.9)
+
+
+def _ratios(ax: Axes, ratios: Mapping[str, np.ndarray]) -> None:
+    for k, (start, values) in enumerate(reversed([*ratios.items()])):
+        row_of_dots(ax, k, values, HUES[start])
+    ax.axvline(1, color="#999999", linewidth=0.8)
+    ax.axvline(2, color="#999999", linewidth=0.8, linestyle=":")
+    ax.set_yticks(range(len(ratios)), [STARTS[s].replace(" ", "\n") for s in ratios][::-1])
+    ax.set(xlabel="peak of the test loss over the mean of its ends", ylim=(-0.6, len(ratios) - 0.4),
+           title="how high the path rises")
+
+
+def platon(table: Table, compared: Sequence[str], window: int, note: str = "") -> Figure:
+    """Figures 4 to 6 of Han & Zhu (2023) with controls: the course of PLATON, what a mask is worth, the oscillation.
+
+    Args:
+        table: by ``ratio`` (share of the weights left) and ``at`` (step) the quantities ``loss``, ``smooth loss`` and
+            ``kept`` of one training; by ``ratio`` and ``phase`` (steps since the last mask) ``loss at phase``; by
+            method and ``ratio`` the ``test_accuracy`` of networks. compared: methods, in the order of their rows.
+        window: steps between two masks. note: the caption.
+    """
+    ratios = sorted(table.loc[table["quantity"] == "kept", "ratio"].unique(), reverse=True)
+    with matplotlib.rc_context(SMALL):
+        figure, axes = plt.subplots(2, 2, figsize=(11.5, 6.6), layout="constrained")
+        for ax, ratio in zip(axes[0], ratios):
+            _course(ax, table.select(ratio=ratio), f"PLATON to {100 * ratio:g}% of the weights")
+        _accuracies(axes[1, 0], table, compared, ratios)
+        _phases(axes[1, 1], table, ratios, window)
+    caption(figure, note)
+    return figure
+
+
+def _course(ax: Axes, table: Table, title: str) -> None:
+    loss, smooth, kept = (table.select(quantity=q).sort_values("at") for q in ("loss", "smooth loss", "kept"))
+    ax.plot(loss["at"], loss["value"], color="#bbbbbb", linewidth=0.5, label="loss of a batch")
+    ax.plot(smooth["at"], smooth["value"], color="#0072b2", linewidth=1.5, label="moving average")
+    ax.set(xlabel="step", ylabel="train loss (nats)", title=title)
+    other = ax.twinx()
+    other.plot(kept["at"], 100 * kept["value"], color="#d55e00", linewidth=1.2, linestyle="--")
+    other.set(ylim=(0, 105))
+    other.set_ylabel("weights left by a mask (%)", color="#d55e00")
+    other.spines["right"].set_visible(True)
+    ax.legend(fontsize="x-small", loc="upper right")
+
+
+def _accuracies(ax: Axes, table: Table, compared: Sequence[str], ratios: Sequence[float]) -> None:
+    found = table.select(quantity="test_accuracy").values_of(by=("method", "ratio"), scale=100)
+    rows = [(m, r) for r in (1.0, *ratios) for m in compared if (m, r) in found]
+    for k, key in enumerate(reversed(rows)):
+        row_of_dots(ax, k, found[key], colour(key[0]))
+    names = [m if r == 1 else f"{m}, {100 * r:g}%" for m, r in rows]
+    ax.set_yticks(range(len(rows)), names[::-1], fontsize="x-small")
+    ax.set(xlabel="test accuracy (%)    better →", title="what is left, and what a mask is worth",
+           ylim=(-0.6, len(rows) - 0.4))
+
+
+def _phases(ax: Axes, table: Table, ratios: Sequence[float], window: int) -> None:
+    rows = table.select(quantity="loss at phase")
+    for ratio, hue in zip(ratios, ("#0072b2", "#d55e00", "#009e73")):
+        part = rows.select(ratio=ratio).groupby("phase")["value"].mean()
+        ax.plot(part.index, part.to_numpy(), "o-", color=hue, markersize=4, label=f"to {100 * ratio:g}% of the weights")
+    ax.set(xlabel="steps since the last mask (1: the masked network itself)", ylabel="mean train loss (nats)",
+           title=f"the oscillation: one window of {window} steps", xticks=range(1, window + 1))
+    ax.legend(fontsize="x-small")

@@ -1,0 +1,117 @@
+"""Update rules as pure functions of one network's weights, gradients and memory: SGD with momentum, and AdamW.
+
+A rule keeps its memory in tensors by name, so that a stack's is stacked, checkpointed and captured like its weights.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..params import Params, size
+from .recipe import Recipe
+
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
+# What torch.optim uses.
+_foreach_add = torch._foreach_add  # pyright: ignore[reportPrivateImportUsage]
+_fused_adamw_ = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
+
+
+class Rule(Protocol):
+    """How an optimiser goes from one step to the next. Pruned weights stay exactly zero, and so does their memory."""
+
+    def begin(self, params: Params) -> Params:
+        """Its memory before the first step of a stack [K, ...]."""
+        ...
+
+    def each(self, params: Params, grads: Params, memory: Params, masks: Params, lr: Tensor) -> tuple[Params, Params]:
+        """Weights and memory after a step of one network: tensor by tensor, so that vmap can stack it."""
+        ...
+
+    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: Tensor
+                 ) -> tuple[Params, Params]:
+        """The same, all tensors in one call. ``grads`` are in the order of ``params``, and its own to change."""
+        ...
+
+
+def rule(recipe: Recipe) -> Rule:
+    if recipe.optimiser == "adamw":
+        return AdamW(recipe.momentum, recipe.beta2, recipe.weight_decay)
+    return SGD(recipe.momentum, recipe.weight_decay)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """torch.optim.SGD: its memory is the velocity, under the weights' names."""
+
+    beta: float
+    decay: float
+
+    def begin(self, params: Params) -> Params:
+        return {n: torch.zeros_like(p) for n, p in params.items()}
+
+    def each(self, params: Params, grads: Params, memory: Params, masks: Params, lr: Tensor) -> tuple[Params, Params]:
+        new, velocity = {}, {}
+        for n, p in params.items():
+            g = grads[n] + self.decay * p
+            g = torch.where(masks[n], g, 0) if n in masks else g
+            velocity[n] = self.beta * memory[n] + g
+            new[n] = p - lr * velocity[n]
+        return new, velocity
+
+    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: Tensor
+                 ) -> tuple[Params, Params]:
+        old = list(params.values())
+        grads = _foreach_add(grads, old, alpha=self.decay)
+        _mask(params, grads, masks)
+        velocity = _foreach_add(grads, [memory[n] for n in params], alpha=self.beta)
+        new = _foreach_add(old, velocity, alpha=-float(lr))
+        return dict(zip(params, new)), dict(zip(params, velocity))
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """torch.optim.AdamW (Loshchilov & Hutter, 2019): its memory is first and second moments, and the steps so far."""
+
+    beta1: float
+    beta2: float
+    decay: float
+    eps: float = 1e-8
+
+    def begin(self, params: Params) -> Params:
+        moments = {f"{kind}/{n}": torch.zeros_like(p) for kind in ("first", "second") for n, p in params.items()}
+        return moments | {"count": torch.zeros(size(params), device=next(iter(params.values())).device)}
+
+    def each(self, params: Params, grads: Params, memory: Params, masks: Params, lr: Tensor) -> tuple[Params, Params]:
+        count = memory["count"] + 1
+        new, kept = {}, {"count": count}
+        # In float64, as torch's own: 1 − β₂ is the difference of two numbers near 1.
+        ratios = lr / (1 - self.beta1 ** count.double()), (1 - self.beta2 ** count.double()).sqrt()
+        for n, p in params.items():
+            rate, scale = (r.to(p.dtype) for r in ratios)
+            g = torch.where(masks[n], grads[n], 0) if n in masks else grads[n]
+            first = self.beta1 * memory[f"first/{n}"] + (1 - self.beta1) * g
+            second = self.beta2 * memory[f"second/{n}"] + (1 - self.beta2) * g * g
+            new[n] = p * (1 - lr * self.decay) - rate * first / (second.sqrt() / scale + self.eps)
+            kept |= {f"first/{n}": first, f"second/{n}": second}
+        return new, kept
+
+    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: Tensor
+                 ) -> tuple[Params, Params]:
+        _mask(params, grads, masks)
+        new, first, second = ([t.clone() for t in kind] for kind in (
+            params.values(), (memory[f"first/{n}"] for n in params), (memory[f"second/{n}"] for n in params)))
+        counts = [memory["count"] + 1 for _ in new]
+        _fused_adamw_(new, grads, first, second, [], counts, amsgrad=False, lr=float(lr), beta1=self.beta1,
+                      beta2=self.beta2, weight_decay=self.decay, eps=self.eps, maximize=False)
+        kept = {f"first/{n}": t for n, t in zip(params, first)} | {f"second/{n}": t for n, t in zip(params, second)}
+        return dict(zip(params, new)), kept | {"count": counts[0]}
+
+
+def _mask(params: Params, grads: Tensors, masks: Params) -> None:
+    for g, n in zip(grads, params):
+        if n in masks:
+            g.mul_(masks[n])

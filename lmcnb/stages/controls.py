@@ -1,0 +1,150 @@
+"""Masks to compare a ticket's with: random ones, those of initial magnitudes, those of another initialisation."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from ..kernel import masks
+from ..kernel.masks import Masks
+from ..kernel.recipe import seeded
+from ..lab.engine import Lab
+from ..lab.job import Job
+from ..lab.stage import Result, Stage
+from ..networks import Networks
+from ..spec import Seed
+from .gradual import GradualTicket
+from .tickets import Ticket, unpacked
+from .training import Train
+
+
+class RandomMask(Stage):
+    """A mask with ``like``'s number of weights that no training found.
+
+    It is a control for ``like``, so its network starts from what ``like``'s does: rewound to the same step, and with
+    the same biases and norms where those were not rewound.
+
+    Args:
+        kind: "layerwise", random with the sparsities of ``like``'s layers; "global", random without them;
+            "magnitude", of each layer the largest initial weights, as many as ``like`` has.
+    """
+
+    like: Ticket | GradualTicket
+    kind: Literal["layerwise", "global", "magnitude"] = "layerwise"
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _same_network(self):
+        if (self.like.net, self.like.dataset) != (self.net, self.dataset):
+            raise ValueError(f"like is a mask of another network or data set ({self.like.net.canonical()} on "
+                             f"{self.like.dataset}) than this one ({self.net.canonical()} on {self.dataset})")
+        return self
+
+    @model_validator(mode="after")
+    def _like_is_pruned(self):
+        if self.like.dense:
+            raise ValueError("like must be pruned: give it a round of 1 or more")
+        return self
+
+    @property
+    def ticket(self) -> Ticket | GradualTicket:
+        return self.like
+
+    @property
+    def init(self) -> int:
+        return self.like.init
+
+    @property
+    def rewind_to(self) -> Train | None:
+        return self.like.rewind_to
+
+    @property
+    def dense(self) -> bool:
+        return False
+
+    def upstream(self) -> list[Stage]:
+        return [self.like]
+
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        name = {"layerwise": "random mask", "global": "random mask, global", "magnitude": "magnitude mask"}[self.kind]
+        return self.like.described(sets) | {"method": name}
+
+    def mask(self, lab: Lab) -> Masks:
+        """bool [1, ...] of every prunable weight."""
+        return unpacked(lab.get(self).tensors, self.like.mask(lab))
+
+    def load(self, lab: Lab) -> Networks:
+        """The subnetwork ready to be trained, on the lab's device."""
+        return self.like.unmasked(lab).masked(self.mask(lab))
+
+    @classmethod
+    def compute(cls, job: Job, specs: Sequence[RandomMask]) -> list[Result]:
+        (spec,) = specs
+        like = spec.like.mask(job.lab)
+        if spec.kind == "magnitude":
+            found = masks.largest_layerwise(like, spec.like.unmasked(job.lab).params)
+        else:
+            shuffle = masks.random_layerwise if spec.kind == "layerwise" else masks.random_global
+            found = shuffle(like, [seeded("mask", spec.seed, spec.like.init, spec.kind)])
+        values = {"sparsity": float(masks.sparsity(found)),
+                  "density": {n: float(d) for n, d in masks.layer_density(found).items()}}
+        return [Result(values, {f"mask/{n}": m for n, m in masks.pack(found).items()})]
+
+
+class BorrowedMask(Stage):
+    """The mask that was found for another initialisation, put on this one.
+
+    For pretrained networks, whose initialisations differ in their heads alone, it asks whether a mask is the head's.
+    """
+
+    dense: ClassVar[bool] = False
+    rewind: ClassVar[str] = "full"
+    rewind_to: ClassVar[None] = None
+
+    of: Ticket | GradualTicket
+    init: Seed
+
+    @model_validator(mode="after")
+    def _is_anothers(self):
+        if (self.of.net, self.of.dataset) != (self.net, self.dataset):
+            raise ValueError("of must be a mask of the same network and data set")
+        if self.of.init == self.init or self.of.rewind_to is not None or self.of.dense:
+            raise ValueError("of must be a pruned mask of another initialisation, rewound to its initial weights")
+        return self
+
+    @property
+    def ticket(self) -> BorrowedMask:
+        return self
+
+    def upstream(self) -> list[Stage]:
+        return [self.of]
+
+    def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
+        found = self.of.described(sets)
+        return found | {"method": f"{found['method']}, another init", "init": self.init}
+
+    def origin(self, lab: Lab) -> Networks:
+        """The dense network under the mask."""
+        return Networks.initialise(self.net, [self.init], lab.device)
+
+    unmasked = origin
+
+    def mask(self, lab: Lab) -> Masks:
+        """bool [1, ...] of every prunable weight."""
+        return self.of.mask(lab)
+
+    def load(self, lab: Lab) -> Networks:
+        """The subnetwork ready to be trained, on the lab's device."""
+        return self.origin(lab).masked(self.mask(lab))
+
+    @classmethod
+    def compute(cls, job: Job, specs: Sequence[BorrowedMask]) -> list[Result]:
+        (spec,) = specs
+        found = spec.of.mask(job.lab)
+        return [Result({"sparsity": float(masks.sparsity(found)),
+                        "density": {n: float(d) for n, d in masks.layer_density(found).items()}})]
+
+
+Train.model_rebuild(_types_namespace=globals())
+Ticket.model_rebuild()
