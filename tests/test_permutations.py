@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from lmcnb import Net, Networks
 from lmcnb.models import MODELS, PermutationSpec, permutation_spec
+from lmcnb.models import ViT as OurViT
 
 
 def densely(net, x):
@@ -75,6 +76,7 @@ KINDS: dict[str, tuple[Callable[[], nn.Module] | Net, int, int]] = {
     "torchvision's vit": (encoder, VIT, 5),
     "timm's vit": (ViT, VIT, 5),
     "timm's vit, written out": (partial(ViT, partial(Attention, fused=False)), VIT, 5),
+    "the package's vit": (OurViT(channels=1, size=8, width=6, heads=2, patch=4, depth=2), 6 + 2 * (6 + 6 + 24), 5),
     "vit of three layers": (partial(ViT, Apart), VIT, 5),
     "vit of one head": (partial(ViT, heads=1), VIT, 7),
     "one convolution around which one goes": (written(lambda n, x: n.b(n.a(x)) + n.a(x), a=(conv, 1), b=(conv,)), 4, 1),
