@@ -1,8 +1,9 @@
 """A stack of K networks as one object: whoever is not a kernel adds and removes no model axis."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from .kernel.recipe import Recipe
 from .kernel.step import State
 from .kernel.training import Scores, evaluate, fit
 from .models import Net, initialise
-from .models.own import filled, own_net
+from .models.own import as_given, filled, loaded, own_net
 from .params import Params, clone, select, size, stack, to
 
 
@@ -63,26 +64,38 @@ class Networks:
         return cls(net, stack(params), stack(buffers), labels=tuple(seeds))
 
     @classmethod
-    def of(cls, modules: nn.Module | Sequence[nn.Module], data: Dataset | Images | None = None) -> Networks:
-        """Networks from ``nn.Module`` objects of one architecture: checkpoints of one's own.
+    def of(cls, modules: nn.Module | Mapping[str, Any] | Sequence[nn.Module | Mapping[str, Any]],
+           data: Dataset | Images | None = None, *, net: Net | nn.Module | None = None) -> Networks:
+        """Networks from ``nn.Module`` objects of one architecture, or from state dicts: checkpoints of one's own.
+
+        Also image classifiers that return an object with ``logits``, as Hugging Face's do.
 
         Args:
             modules: one, or several; their weights are copied. data: what they take; without it, what their first
                 and last layers say, and images of 32 pixels.
+            net: the network that state dicts are of: one of lmcnb's, or a module.
         Raises:
-            ValueError: they are not of one architecture, or do not map such images to logits [B, classes].
+            ValueError: they are not of one architecture, do not map such images to logits [B, classes], or a state dict
+                is not of ``net``.
 
         >>> mine = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
         >>> x = torch.rand(5, 1, 8, 8)
         >>> logits = mine(x)
         >>> networks = Networks.of(mine)
         >>> assert torch.equal(networks.modules()[0](x), logits) and list(networks.masks) == ["0.weight", "3.weight"]
+        >>> again = Networks.of(mine.state_dict(), net=mine)
+        >>> assert again.net == networks.net and torch.equal(again.params["0.weight"], networks.params["0.weight"])
         """
-        found = [modules] if isinstance(modules, nn.Module) else list(modules)
-        net = own_net(found, data.train if isinstance(data, Dataset) else data)
+        found: list[Any] = [modules] if isinstance(modules, (nn.Module, Mapping)) else list(modules)
+        if net is not None:
+            found = [loaded(net, m) for m in found]
+        elif not all(isinstance(m, nn.Module) for m in found):
+            raise ValueError("a state dict does not say what it is of: give net, a module or one of lmcnb's")
+        images = data.train if isinstance(data, Dataset) else data
+        own = net if isinstance(net, Net) else own_net(found, images)
         params, buffers = ([{n: t.detach().clone() for n, t in getattr(m, kind)()} for m in found]
                            for kind in ("named_parameters", "named_buffers"))
-        return cls(net, stack(params), stack(buffers))
+        return cls(own, stack(params), stack(buffers))
 
     @classmethod
     def join(cls, parts: Sequence[Networks]) -> Networks:
@@ -123,7 +136,8 @@ class Networks:
     def modules(self) -> list[nn.Module]:
         """Each as an ``nn.Module`` with weights of its own, in eval mode."""
         net = self.net.build()
-        return [filled(net, clone(select(self.params, k) | select(self.buffers, k))).eval() for k in range(len(self))]
+        return [as_given(filled(net, clone(select(self.params, k) | select(self.buffers, k)))).eval()
+                for k in range(len(self))]
 
     @property
     def sparsity(self) -> Tensor:

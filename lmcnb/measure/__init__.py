@@ -1,8 +1,10 @@
 """What is measured of trained networks: paths, planes, curvature, robustness, features."""
+from .align import aligned, carried, permuted, weight_matching
 from .batchnorm import recalibrated
 from .corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from .diagonal import Diagonal, estimate_diagonal, summary
 from .hessian import HessianOperator
+from .layers import LayerPaths, layers_of
 from .layerwise import exact_diagonal
 from .path import (
     CONVENTIONS,
@@ -29,8 +31,9 @@ from .plane import (
 from .probe import fitted, probe
 from .spectrum import Spectrum, lanczos
 
-__all__ = ["CONVENTIONS", "CORRUPTIONS", "Diagonal", "HessianOperator", "LinearPath", "Plane", "QUANTITIES",
-           "SEVERITIES", "Spectrum", "alpha_grid", "barrier", "corrupt", "curvature_along", "estimate_diagonal",
-           "exact_diagonal", "fitted", "fraction_within", "grid", "instability", "interpolate", "lanczos",
-           "loss_on_plane", "path", "plane_as_released", "plane_random", "plane_through", "probe", "recalibrated",
-           "residual", "summary", "with_residuals"]
+__all__ = ["CONVENTIONS", "CORRUPTIONS", "Diagonal", "HessianOperator", "LayerPaths", "LinearPath", "Plane",
+           "QUANTITIES", "SEVERITIES", "Spectrum", "aligned", "alpha_grid", "barrier", "carried", "corrupt",
+           "curvature_along", "estimate_diagonal", "exact_diagonal", "fitted", "fraction_within", "grid", "instability",
+           "interpolate", "lanczos", "layers_of", "loss_on_plane", "path", "permuted", "plane_as_released",
+           "plane_random", "plane_through", "probe", "recalibrated", "residual", "summary", "weight_matching",
+           "with_residuals"]

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +14,14 @@ from ..kernel.recipe import Recipe
 from ..kernel.training import evaluate
 from ..networks import Networks
 from ..params import Params, lerp, select
+from .align import Align, aligned
+from .basin import mistakes, sentence
 from .batchnorm import recalibrated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
 
 QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
 CONVENTIONS = ("frankle", "chord", "midpoint")
@@ -27,6 +35,7 @@ class LinearPath:
     Attributes:
         alphas: float64 [A]. train_loss, test_loss: float64 [P, A], mean cross-entropy in nats.
         train_error, test_error: float64 [P, A], share of images in 0…1. Un-augmented images, eval mode.
+        mistakes: computes, when called, which test images each network gets wrong: bool [P, A, images].
     """
 
     alphas: Tensor
@@ -34,6 +43,7 @@ class LinearPath:
     train_error: Tensor
     test_loss: Tensor
     test_error: Tensor
+    mistakes: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
 
     def tensors(self) -> Params:
         return {"alphas": self.alphas, **{q: getattr(self, q) for q in QUANTITIES}}
@@ -43,6 +53,31 @@ class LinearPath:
         if quantity not in QUANTITIES:
             raise ValueError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
         return barrier(self.alphas, getattr(self, quantity), convention)
+
+    def verdict(self, allowed: float = 2.0) -> str:
+        """Whether the ends lie in one basin, in a line a pair: how far the test error rises over the mean of the ends.
+
+        Networks are stable whose error rises by less than 2 points (Frankle et al., 2020). The 95% interval is over
+        test images, which all networks of a path share (:func:`.basin.rise`): it says nothing of other trainings.
+
+        Args:
+            allowed: points of test error.
+        Raises:
+            ValueError: the path was read from a file, and its networks are not at hand.
+        """
+        if self.mistakes is None:
+            raise ValueError("an interval over images needs the networks: measure the path with lmcnb.path")
+        return "\n".join(sentence(wrong, allowed) for wrong in self.mistakes())
+
+    def plot(self, quantity: str = "test_error", ax: Axes | None = None) -> Axes:
+        """Draws each path over α, and what is returned is where. Raises ValueError for an unknown quantity."""
+        from matplotlib import pyplot as plt
+
+        self.barrier(quantity)  # which knows the names
+        ax = plt.gca() if ax is None else ax
+        ax.plot(self.alphas, getattr(self, quantity).T, marker="o", markersize=3)
+        ax.set(xlabel="α, position between the two networks", ylabel=quantity.replace("_", " "))
+        return ax
 
 
 def barrier(alphas: Tensor, values: Tensor, convention: str = "frankle") -> Tensor:
@@ -109,16 +144,19 @@ def interpolate(a: Networks, b: Networks, alphas: Tensor) -> Networks:
 
 
 def path(a: Networks, b: Networks, data: Dataset, alphas: Tensor | Sequence[float] | None = None, *,
-         bn: BatchNorm = "lerp", strategy: str = "auto") -> LinearPath:
+         bn: BatchNorm = "lerp", align: Align = None, strategy: str = "auto") -> LinearPath:
     """Measures the straight paths between P pairs of networks: from the first of ``a`` to the first of ``b``, …
 
     Args:
         data: its training and test images are what the paths are measured on (un-augmented).
         alphas: [A] in [0, 1], by default 11 points.
         bn: "lerp" interpolates BatchNorm statistics with the weights (the papers); "recalibrate" re-estimates them for
-            every θ(α) on the training images. Without BatchNorm the two agree.
+            every θ(α) on the training images (REPAIR). Without BatchNorm the two agree.
+        align: "weights" puts the units of each ``b`` in the order of ``a``'s first, by
+            :func:`.align.weight_matching`: for networks from different initialisations.
     Raises:
-        ValueError: stacks of different sizes or architectures, or an unknown ``bn``.
+        ValueError: stacks of different sizes or architectures, an unknown ``bn`` or ``align``, or no permutation of the
+            architecture is known.
 
     >>> import lmcnb
     >>> data = lmcnb.load("digits").first(train=50, test=50)
@@ -127,23 +165,42 @@ def path(a: Networks, b: Networks, data: Dataset, alphas: Tensor | Sequence[floa
     >>> there, back = (path(a, b, data, [0, 0.5, 1]) for a, b in (networks, reversed(list(networks))))
     >>> assert there.test_loss[0, 0] == back.test_loss[0, -1]
     """
-    if bn not in ("lerp", "recalibrate"):
-        raise ValueError(f"unknown bn {bn!r}; known: lerp, recalibrate")
+    a, b, data = ends(a, b, data, bn, align)
+    alphas = alpha_grid() if alphas is None else torch.as_tensor(alphas, dtype=torch.float64)
+    found = [measured(interpolate(one, other, alphas), data, bn, strategy) for one, other in zip(a, b)]
+    return LinearPath(alphas, **{q: torch.stack([f[q] for f in found]) for q in QUANTITIES},
+                      mistakes=partial(_mistakes, a, b, data, alphas, bn))
+
+
+def ends(a: Networks, b: Networks, data: Dataset, bn: BatchNorm, align: Align) -> tuple[Networks, Networks, Dataset]:
+    """The ends of P paths as they are measured, and the data on their device; raises ValueError as :func:`path`."""
+    for name, value, known in (("bn", bn, ("lerp", "recalibrate")), ("align", align, (None, "weights"))):
+        if value not in known:
+            raise ValueError(f"unknown {name} {value!r}; known: {', '.join(map(str, known))}")
     data = data.to(a.device)
     a, b = (end.on(data.train) for end in (a, b))
     if len(a) != len(b) or a.net != b.net:
         raise ValueError(f"paths need as many networks at either end, of one architecture; got {a} and {b}")
-    alphas = alpha_grid() if alphas is None else torch.as_tensor(alphas, dtype=torch.float64)
-    rows: dict[str, list[Tensor]] = {q: [] for q in QUANTITIES}
+    return a, aligned(a, b) if align else b, data
+
+
+def measured(theta: Networks, data: Dataset, bn: BatchNorm, strategy: str = "auto") -> Params:
+    """By quantity float64 [K]: loss and error of each network on training and test images."""
+    if bn == "recalibrate":
+        theta = recalibrated(theta, data.train)
+    found = {}
+    for split, images in (("train", data.train), ("test", data.test)):
+        scores = evaluate(theta.net, theta.params, theta.buffers, images, strategy=strategy)
+        found |= {f"{split}_loss": scores.loss, f"{split}_error": scores.error}
+    return found
+
+
+def _mistakes(a: Networks, b: Networks, data: Dataset, alphas: Tensor, bn: BatchNorm) -> Tensor:
+    each = []
     for one, other in zip(a, b):
         theta = interpolate(one, other, alphas)
-        if bn == "recalibrate":
-            theta = recalibrated(theta, data.train)
-        for split, images in (("train", data.train), ("test", data.test)):
-            scores = evaluate(theta.net, theta.params, theta.buffers, images, strategy=strategy)
-            rows[f"{split}_loss"].append(scores.loss)
-            rows[f"{split}_error"].append(scores.error)
-    return LinearPath(alphas, **{q: torch.stack(r) for q, r in rows.items()})
+        each.append(mistakes(recalibrated(theta, data.train) if bn == "recalibrate" else theta, data.test))
+    return torch.stack(each)
 
 
 def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[int | str, int | str] = (0, 1), *,

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,6 +31,34 @@ class OwnNet(Net):
         return net
 
 
+def logits_of(_: nn.Module, inputs: tuple, output: Any) -> torch.Tensor | None:
+    """A forward hook for image classifiers that return an object with logits, as Hugging Face's do."""
+    return None if isinstance(output, torch.Tensor) else getattr(output, "logits", None)
+
+
+def loaded(net: Net | nn.Module, state: Mapping[str, Any] | nn.Module) -> nn.Module:
+    """A new module of this network with the weights of a state dict, as it is or as "state_dict" or "model" of a
+    checkpoint, with or without the "module." of data parallelism.
+
+    Raises:
+        ValueError: they are not of this network.
+    """
+    if isinstance(net, OwnNet):
+        raise ValueError(f"{net.name} is known by its modules: give one of them as net, or networks.modules()[0]")
+    module = net.module() if isinstance(net, Net) else copy.deepcopy(net)
+    found = state.state_dict() if isinstance(state, nn.Module) else state
+    found = next((found[n] for n in ("state_dict", "model") if isinstance(found.get(n), Mapping)), found)
+    if found and all(n.startswith("module.") for n in found):
+        found = {n.removeprefix("module."): t for n, t in found.items()}
+    try:
+        module.load_state_dict(found)
+    except RuntimeError as error:
+        name = net.name if isinstance(net, Net) else type(net).__name__
+        reason = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ValueError(f"the state dict is not of {name}: {reason[0]}" + " …" * (len(reason) > 1)) from None
+    return module
+
+
 def own_net(modules: Sequence[nn.Module], images: Images | None) -> OwnNet:
     """The architecture that modules share, registered under their class's name and a digest of their structure."""
     if not modules:
@@ -41,6 +70,8 @@ def own_net(modules: Sequence[nn.Module], images: Images | None) -> OwnNet:
                          "attributes differ")
     tensors = dict(modules[0].named_parameters()) | dict(modules[0].named_buffers())
     skeleton = filled(modules[0], {n: torch.empty_like(t, device="meta") for n, t in tensors.items()})
+    if _returns_logits(skeleton, images):
+        skeleton.register_forward_hook(logits_of)
     name = f"{type(skeleton).__name__}-{hashlib.sha256(texts.pop().encode()).hexdigest()[:8]}"
     MODELS.setdefault(name, lambda _: copy.deepcopy(skeleton))
     layers = [m for m in skeleton.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
@@ -58,6 +89,25 @@ def filled(module: nn.Module, tensors: Params) -> nn.Module:
     own = dict(module.named_parameters()) | dict(module.named_buffers())
     return copy.deepcopy(module, {id(t): nn.Parameter(tensors[n], t.requires_grad) if isinstance(t, nn.Parameter)
                                   else tensors[n] for n, t in own.items()})
+
+
+def as_given(module: nn.Module) -> nn.Module:
+    """Without the hook for its logits."""
+    for key in [k for k, hook in module._forward_hooks.items() if hook is logits_of]:
+        del module._forward_hooks[key]
+    return module
+
+
+def _returns_logits(skeleton: nn.Module, images: Images | None) -> bool:
+    """Whether it returns an object with logits; where no image is known that it takes, whether it is configured as
+    Hugging Face's are."""
+    channels, height, width = images.shape if images is not None else (3, SIDE, SIDE)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            output = copy.deepcopy(skeleton).eval()(torch.empty(2, channels, height, width))
+    except Exception:  # whatever a module of one's own raises: it says so where it is used
+        return hasattr(skeleton, "config")
+    return not isinstance(output, torch.Tensor) and hasattr(output, "logits")
 
 
 def _types(module: nn.Module) -> list[type]:

@@ -15,6 +15,7 @@ from .training import Train
 
 # isort: split
 from .hessian import Curvature
+from .layers import Layers
 from .path import Connect
 from .plane import Landscape
 from .probe import Probe
@@ -23,4 +24,4 @@ from .segment import Segment
 from .study import Study
 
 __all__ = ["Assess", "BorrowedMask", "Connect", "Curvature", "Distill", "Expert", "GradualTicket", "Lab", "Landscape",
-           "Probe", "RandomMask", "Robustness", "Segment", "Study", "Ticket", "Train"]
+           "Layers", "Probe", "RandomMask", "Robustness", "Segment", "Study", "Ticket", "Train"]

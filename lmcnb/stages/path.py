@@ -10,8 +10,11 @@ from ..lab.engine import Lab
 from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
+from ..measure.align import Align
 from ..measure.path import CONVENTIONS, QUANTITIES, alpha_grid, path, with_residuals
+from ..models import permutation_spec
 from ..networks import Networks
+from ..spec import late
 from .training import Train, check_same
 
 
@@ -22,6 +25,8 @@ class Connect(Stage):
         a, b: two trainings. train_images: how many training images to measure on (None: all).
         bn: "lerp" or "recalibrate". masks: "held" (pruned weights are zero) or "released" (masks dropped, as in
             the released code: pruned weights are what weight decay leaves of their initial values).
+        align: "weights" puts the units of b in the order of a's first, by weight matching: for trainings from
+            different initialisations, with bn="recalibrate" where there is BatchNorm.
     """
 
     a: Train
@@ -31,6 +36,7 @@ class Connect(Stage):
     test_images: int | None = Field(default=None, ge=1)
     bn: Literal["lerp", "recalibrate"] = "lerp"
     masks: Literal["held", "released"] = "held"
+    align: Align = late(None)
 
     def upstream(self) -> list[Stage]:
         return [self.a, self.b]
@@ -42,8 +48,13 @@ class Connect(Stage):
             raise ValueError("a and b are one training, and a path needs two: give them different seeds")
         return self
 
+    def check(self, data: Data) -> None:
+        super().check(data)
+        if self.align:
+            permutation_spec(self.net)  # raises where none is known
+
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
-        return self.a.described(sets) | {"seeds": f"{self.a.seed}–{self.b.seed}", "bn": self.bn, "masks": self.masks}
+        return described(self.a, self.b, sets) | {"bn": self.bn, "masks": self.masks, "align": self.align}
 
     def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
         tensors = entry.tensors
@@ -59,10 +70,15 @@ class Connect(Stage):
         (spec,) = specs
         data = job.lab.dataset(spec.dataset).first(spec.train_images, spec.test_images)
         a, b = (trained(job.lab, s, spec.masks) for s in (spec.a, spec.b))
-        found = path(a, b, data, alpha_grid(spec.points), bn=spec.bn)
+        found = path(a, b, data, alpha_grid(spec.points), bn=spec.bn, align=spec.align)
         conventions = [c for c in CONVENTIONS if c != "midpoint" or spec.points % 2]
         values = {q: {c: float(found.barrier(q, c)) for c in conventions} for q in QUANTITIES}
         return [Result({"barrier": values}, found.tensors())]
+
+
+def described(a: Train, b: Train, sets: Mapping[str, Any]) -> dict[str, Any]:
+    """What a path's rows are of: a's network, and the seeds of both trainings; of two initialisations, b's too."""
+    return a.described(sets) | {"seeds": f"{a.seed}–{b.seed}", "other_init": b.init if b.init != a.init else None}
 
 
 def trained(lab: Lab, spec: Train, masks: Literal["held", "released"]) -> Networks:

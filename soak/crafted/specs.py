@@ -39,7 +39,7 @@ from lmcnb.kernel.augment import Augment
 from lmcnb.models import ViT
 from lmcnb.prune.platon import Platon, PlatonPruner
 from lmcnb.spec import Spec
-from lmcnb.stages import Assess, BorrowedMask, Expert, GradualTicket, Segment
+from lmcnb.stages import Assess, BorrowedMask, Expert, GradualTicket, Layers, Segment
 
 NET, RECIPE = Net(name="convnet2", channels=1, size=8, width=4), Recipe(epochs=2, batch=32)
 ON = {"net": NET, "recipe": RECIPE}
@@ -52,7 +52,8 @@ STAGES = (
     TRAIN, Train(**ON, mask=TICKET), TICKET, Ticket(**ON, round=1, source=Distill(net=NET, method=IDC())),
     RandomMask(net=NET, like=TICKET), Connect(net=NET, a=MODELS[0], b=MODELS[1]), Landscape(net=NET, models=MODELS),
     Curvature(net=NET, model=TRAIN), Robustness(net=NET, model=TRAIN, corruptions=("contrast",)),
-    Probe(net=NET, model=TRAIN, target="digits"), Distill(net=NET, method=DSA()), Expert(**ON),
+    Layers(net=NET, a=MODELS[0], b=MODELS[1]), Probe(net=NET, model=TRAIN, target="digits"),
+    Distill(net=NET, method=DSA()), Expert(**ON),
     GRADUAL, BorrowedMask(net=NET, of=GRADUAL, init=1), Segment(net=NET, a=MODELS[0], b=MODELS[1]),
     Assess(net=NET, source=Distill(net=NET, method=DM()), protocol=EvalProtocol(recipe=RECIPE)))
 STUDY = Study(**ON, sets={"idc": IDC(), "random images": RandomReal()})
@@ -96,6 +97,7 @@ COMBINATIONS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "a plane's model twice": (lambda: Landscape(net=NET, models=(TRAIN,) * 3), ("models",)),
     "a path between two networks": (
         lambda: Connect(net=NET, a=TRAIN, b=TRAIN.but(net=NET.but(width=8))), ("net",)),
+    "one training's layers": (lambda: Layers(net=NET, a=TRAIN, b=TRAIN), ("a", "seeds")),
     "an assessment on another data set": (
         lambda: Assess(net=NET, dataset="cifar10", source=Distill(net=NET, method=DM()),
                        protocol=EvalProtocol(recipe=RECIPE)), ("dataset",)),

@@ -1,0 +1,59 @@
+"""Whether two networks lie in one basin, with an interval over the images that say so."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from ..data import Images
+from ..kernel.exact import exact_on
+from ..networks import Networks
+from ..params import select
+from ..statistics import verdict
+
+NORMAL = 1.959964  # 97.5% quantile
+
+
+@torch.no_grad()
+def mistakes(networks: Networks, images: Images, batch: int = 500) -> Tensor:
+    """bool [K, images]: which images each network gets wrong; of soft labels the likeliest class counts."""
+    module, found = networks.net.build().eval(), []
+    y = images.y if images.y.ndim == 1 else images.y.argmax(1)
+    for k in range(len(networks)):
+        tensors = select(networks.params, k) | select(networks.buffers, k)
+        with exact_on(networks.device):
+            guesses = [functional_call(module, tensors, (images.normalised(slice(i, i + batch)),)).argmax(1)
+                       for i in range(0, len(images), batch)]
+        found.append(torch.cat(guesses) != y)
+    return torch.stack(found).cpu()
+
+
+def rise(wrong: Tensor) -> tuple[float, float, float]:
+    """The most that the error rises on a path over the mean of its ends, with its 95% interval: shares of images.
+
+    The networks of a path see the same images, so each image has its own rise, in −1…1, and the interval is that of
+    their mean: Wald's with one more image that rises by 1 and one that falls by 1, which keeps it open where no image
+    changes (Bonett & Price, 2012, for paired proportions). The lower end is that of the highest point, the upper the
+    highest of all points, as any of them may be the true top.
+
+    Args:
+        wrong: bool [A, images], from one end of the path to the other.
+
+    >>> same = torch.tensor([[True, False, False]]).expand(3, 3)
+    >>> low, high = rise(same)[1:]
+    >>> assert rise(same)[0] == 0 and low < 0 < high
+    """
+    each = wrong.double() - (wrong[0].double() + wrong[-1].double()) / 2
+    n = each.shape[1] + 2
+    mean = each.sum(1) / n
+    half = NORMAL * (((each.square().sum(1) + 2) / n - mean.square()) / n).sqrt()
+    top = int(each.mean(1).argmax())
+    return float(each[top].mean()), float((mean - half)[top]), float((mean + half).max())
+
+
+def sentence(wrong: Tensor, allowed: float) -> str:
+    """:func:`rise` in points of test error, and what it says of ``allowed`` points."""
+    top, low, high = (100 * x for x in rise(wrong))
+    words = {"supported": "one basin", "not supported": "two basins", "undecided": "undecided"}
+    return (f"{words[verdict(low, high, allowed)]}: test error rises by {top:.1f} [{low:.1f}, {high:.1f}] points at "
+            f"most ({allowed:g} allowed)")
