@@ -115,7 +115,7 @@ def test_a_rise_is_the_barrier_and_its_interval_holds_what_it_says():
 def test_verdicts_say_what_the_interval_says():
     rng = torch.Generator().manual_seed(0)
     ends = torch.rand(5000, generator=rng) < 0.1
-    for share, words in ((0.0, "one basin"), (0.0225, "undecided"), (0.2, "two basins")):
+    for share, words in ((0.0, "one basin"), (0.0225, "too close to call"), (0.2, "two basins")):
         middle = ends | (torch.rand(5000, generator=rng) < share)
         line = sentence(torch.stack([ends, middle, ends]), allowed=2)
         top = 100 * float(middle.double().mean() - ends.double().mean())

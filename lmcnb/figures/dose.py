@@ -112,9 +112,10 @@ def dose_claims(table: Table, round: int) -> list[Claim]:
     for rival in RIVALS:
         sign = "above" if rival == "last loss" else "below"
         goes = "rises" if sign == "above" else "falls"
-        claims.append(claim(f"Q2d-{sparse} ({rival})", f"the barrier {goes} with the {RIVALS[rival]}", correlation(found[rival], found["barrier"]), claimed=sign,
-                            margin=CORRELATION, unit="rank correlation", note="means over initialisations; every kind "
-                            "of masks is a point, and some share their images."))
+        claims.append(claim(f"Q2d-{sparse} ({rival})", f"the barrier {goes} with the {RIVALS[rival]}",
+                            correlation(found[rival], found["barrier"]), claimed=sign, margin=CORRELATION,
+                            unit="rank correlation", note="means over initialisations; every kind of masks is a "
+                            "point, and some share their images."))
     rows = table.select(round=[0, round])
     layout, accuracy = rows.barriers().layout(), rows.select(quantity="test_accuracy").averaged("seeds")
     percent = accuracy.assign(value=100 * accuracy["value"]).layout()

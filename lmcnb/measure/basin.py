@@ -9,7 +9,6 @@ from ..data import Images
 from ..kernel.exact import exact_on
 from ..networks import Networks
 from ..params import select
-from ..statistics import verdict
 
 NORMAL = 1.959964  # 97.5% quantile
 
@@ -54,6 +53,6 @@ def rise(wrong: Tensor) -> tuple[float, float, float]:
 def sentence(wrong: Tensor, allowed: float) -> str:
     """:func:`rise` in points of test error, and what it says of ``allowed`` points."""
     top, low, high = (100 * x for x in rise(wrong))
-    words = {"supported": "one basin", "not supported": "two basins", "undecided": "undecided"}
-    return (f"{words[verdict(low, high, allowed)]}: test error rises by {top:.1f} [{low:.1f}, {high:.1f}] points at "
+    word = "one basin" if high < allowed else "two basins" if low >= allowed else "too close to call"
+    return (f"{word}: test error rises by {top:.1f} [{low:.1f}, {high:.1f}] points at "
             f"most ({allowed:g} allowed)")

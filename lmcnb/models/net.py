@@ -62,12 +62,11 @@ class Net(Spec):
     @property
     def prunable(self) -> tuple[str, ...]:
         """Names of the weights that pruning may touch: every convolution's and linear layer's, nothing else."""
-        return prunable(self.build())
+        return tuple(_weights(self))
 
     def count(self) -> int:
         """Number of prunable weights."""
-        module = self.build()
-        return sum(module.get_parameter(n).numel() for n in self.prunable)
+        return sum(_weights(self)[n] for n in self.prunable)
 
 
 def per_network(maxsize: int) -> Callable[[Callable], Callable]:
@@ -89,6 +88,13 @@ def per_network(maxsize: int) -> Callable[[Callable], Callable]:
 def _built(net: Net) -> None:
     """Raises ValueError when there is no such network for such images."""
     net.build()
+
+
+@per_network(256)
+def _weights(net: Net) -> dict[str, int]:
+    """Names and sizes of what pruning may touch: asked for everywhere, and dear to build a network for."""
+    module = net.build()
+    return {n: module.get_parameter(n).numel() for n in prunable(module)}
 
 
 def prunable(module: nn.Module) -> tuple[str, ...]:

@@ -105,7 +105,8 @@ def _transformer() -> type[nn.Module]:
         def __init__(self, net: ViT):
             side = net.resolution or net.size
             super().__init__(img_size=side, patch_size=net.patch, in_chans=net.channels, num_classes=net.classes,
-                             embed_dim=net.width or 192, depth=net.depth, num_heads=net.heads)
+                             embed_dim=net.width or 192, depth=net.depth, num_heads=net.heads,
+                             weight_init="skip" if torch.get_default_device().type == "meta" else "")
             self.side, self.mean, self.std = side, net.mean, net.std
 
         def forward(self, x: Tensor, *_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -79,7 +80,8 @@ class Landscape(Stage):
     @classmethod
     def compute(cls, job: Job, specs: Sequence[Landscape]) -> list[Result]:
         (spec,) = specs
-        models = Networks.join([trained(job.lab, m, spec.masks) for m in spec.models])
+        # Points of one space, however far each was trained.
+        models = Networks.join([replace(trained(job.lab, m, spec.masks), step=0) for m in spec.models])
         plane, axes = spec._plane(models)
         images = job.lab.dataset(spec.dataset).train.first(spec.train_images)
         saved, last, cost = job.saved(), [0], spec.cost(job.lab.dataset)
