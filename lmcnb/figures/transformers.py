@@ -33,7 +33,7 @@ def connectivity(table: Table, note: str = "") -> Figure:
             the beginning and both ends, as :func:`.planes.landscapes` takes them. note: the caption.
     """
     starts = [s for s in STARTS if (table["start"] == s).any()]
-    planes = table[table["kind"].notna()]
+    planes = table[table["x"].notna()]
     with matplotlib.rc_context(SMALL):
         figure = plt.figure(figsize=(11.5, 6.2))
         low = figure.add_gridspec(1, 3, left=0.07, right=0.99, bottom=0.09, top=0.44, wspace=0.28)
@@ -74,6 +74,7 @@ def connectivity_claims(table: Table) -> list[Claim]:
 
 def _schematic(ax: Axes, table: Table, title: str) -> None:
     """Where one pair of trainings began and ended, on the loss of the plane through the three points."""
+    table = table.assign(kind="through")
     shown = plane(ax, table, shared_levels(table))
     places = table.select(quantity="distance from the plane").sort_values("network")[["x", "y"]].to_numpy(float)
     start, *ends = places
