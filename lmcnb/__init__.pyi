@@ -32,6 +32,7 @@ from .kernel.recipe import Recipe as Recipe
 from .measure.path import instability as instability
 from .measure.path import path as path
 from .models import Net as Net
+from .models import ViT as ViT
 from .models import register_model as register_model
 from .networks import Networks as Networks
 from .prune.magnitude import prune_iteratively as prune_iteratively
@@ -39,6 +40,7 @@ from .prune.magnitude import sparsity_after as sparsity_after
 from .stages import Connect as Connect
 from .stages import Curvature as Curvature
 from .stages import Distill as Distill
+from .stages import GradualTicket as GradualTicket
 from .stages import Lab as Lab
 from .stages import Landscape as Landscape
 from .stages import Probe as Probe

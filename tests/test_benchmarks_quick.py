@@ -36,6 +36,7 @@ def test_the_class_sweep_has_the_plain_loops_gradients(results: dict[str, Any]) 
 def test_a_training_ends_where_the_plain_loop_ends(results: dict[str, Any]) -> None:
     rows = results["training"]["rows"]
     assert all(row["loss off by"] < 1e-4 for row in rows) and len(rows) >= 3
+    assert all(row["loss off by"] < 1e-4 for row in results["transformer"]["rows"])
     assert sum(row["chosen"] for row in results["modes"]["rows"]) == 1
 
 
