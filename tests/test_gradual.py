@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lmcnb import IDC, Dataset, Lab, Net, Recipe, Study, Train
+from lmcnb import IDC, Dataset, Lab, Net, Recipe, Study, Ticket, Train
 from lmcnb.kernel.masks import jaccard, layer_density
+from lmcnb.measure.align import permuted, weight_matching
 from lmcnb.prune.platon import Platon
 from lmcnb.stages import BorrowedMask, Connect, GradualTicket, RandomMask
 
@@ -65,3 +66,18 @@ def test_what_cannot_be_is_refused_before_any_work(lab: Lab, net: Net) -> None:
     own = GradualTicket(net=net, recipe=RECIPE, platon=PLATON)
     with pytest.raises(ValueError, match="another initialisation"):
         BorrowedMask(net=net, of=own, init=0)
+
+
+def test_a_mask_is_carried_to_another_initialisation_by_what_matches(lab: Lab, net: Net) -> None:
+    """Between a training and a copy of it whose units have changed places, the mask follows its units."""
+    tickets = {i: Ticket(net=net, recipe=RECIPE, round=1, init=i) for i in (0, 1)}
+    dense = [Train(net=net, recipe=RECIPE, init=i) for i in (1, 0)]
+    plain, matched = (BorrowedMask(net=net, of=tickets[0], init=1, matched=m) for m in (None, tuple(dense)))
+    lab.map([plain, matched])
+    order = weight_matching(*(d.load(lab) for d in dense))
+    expected = permuted(tickets[0].load(lab), order).masks
+    for n, m in matched.mask(lab).items():
+        assert torch.equal(m, expected[n]) and torch.equal(plain.mask(lab)[n], tickets[0].mask(lab)[n])
+    assert matched.described({})["method"] == "imp, matched init" and plain.key != matched.key
+    with pytest.raises(ValueError, match="dense trainings of init 1 and 0"):
+        BorrowedMask(net=net, of=tickets[0], init=1, matched=tuple(dense[::-1]))

@@ -16,6 +16,7 @@ from .quickstart import rounds
 from .saved import Saved, pdf, plain, png, read, save
 from .sparsity import accuracy_against_sparsity, images_seen, sparsity_claims
 from .stability import stability, stability_claims
+from .symmetry import symmetry, symmetry_claims
 from .tradeoff import beside_imp, ratio, tradeoff, tradeoff_claims
 from .transformers import connectivity, connectivity_claims, peak_ratios, platon, platon_claims
 
@@ -26,5 +27,5 @@ __all__ = ["Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_tim
            "hybrid_claims", "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims",
            "methods", "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse",
            "pictures", "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read", "rounds",
-           "save", "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface", "tradeoff",
-           "tradeoff_claims", "within_initialisations"]
+           "save", "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface", "symmetry",
+           "symmetry_claims", "tradeoff", "tradeoff_claims", "within_initialisations"]

@@ -11,12 +11,14 @@ from ..kernel.masks import Masks
 from ..kernel.recipe import seeded
 from ..lab.engine import Lab
 from ..lab.job import Job
-from ..lab.stage import Result, Stage
+from ..lab.stage import Data, Result, Stage
+from ..measure.align import carried, weight_matching
+from ..models import permutation_spec
 from ..networks import Networks
-from ..spec import Seed
+from ..spec import Seed, late
 from .gradual import GradualTicket
 from .tickets import Ticket, unpacked
-from .training import Train
+from .training import Train, check_same
 
 
 class RandomMask(Stage):
@@ -96,6 +98,10 @@ class BorrowedMask(Stage):
     """The mask that was found for another initialisation, put on this one.
 
     For pretrained networks, whose initialisations differ in their heads alone, it asks whether a mask is the head's.
+
+    Args:
+        of: the mask. matched: dense trainings of this initialisation and of ``of``'s, by whose weights the units of
+            the mask are put in this one's order first (sparse re-basin: Adnan et al., 2025).
     """
 
     dense: ClassVar[bool] = False
@@ -104,6 +110,7 @@ class BorrowedMask(Stage):
 
     of: Ticket | GradualTicket
     init: Seed
+    matched: tuple[Train, Train] | None = late(None)
 
     @model_validator(mode="after")
     def _is_anothers(self):
@@ -111,6 +118,11 @@ class BorrowedMask(Stage):
             raise ValueError("of must be a mask of the same network and data set")
         if self.of.init == self.init or self.of.rewind_to is not None or self.of.dense:
             raise ValueError("of must be a pruned mask of another initialisation, rewound to its initial weights")
+        if self.matched:
+            check_same(self, *self.matched)
+            if [m.init for m in self.matched] != [self.init, self.of.init] or any(m.mask for m in self.matched):
+                raise ValueError(f"matched must be dense trainings of init {self.init} and {self.of.init}, in this "
+                                 f"order")
         return self
 
     @property
@@ -118,11 +130,16 @@ class BorrowedMask(Stage):
         return self
 
     def upstream(self) -> list[Stage]:
-        return [self.of]
+        return [self.of, *(self.matched or ())]
+
+    def check(self, data: Data) -> None:
+        super().check(data)
+        if self.matched:
+            permutation_spec(self.net)  # raises where none is known
 
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
-        found = self.of.described(sets)
-        return found | {"method": f"{found['method']}, another init", "init": self.init}
+        found, how = self.of.described(sets), "matched" if self.matched else "another"
+        return found | {"method": f"{found['method']}, {how} init", "init": self.init}
 
     def origin(self, lab: Lab) -> Networks:
         """The dense network under the mask."""
@@ -132,7 +149,7 @@ class BorrowedMask(Stage):
 
     def mask(self, lab: Lab) -> Masks:
         """bool [1, ...] of every prunable weight."""
-        return self.of.mask(lab)
+        return unpacked(lab.get(self).tensors, self.of.mask(lab))
 
     def load(self, lab: Lab) -> Networks:
         """The subnetwork ready to be trained, on the lab's device."""
@@ -142,8 +159,13 @@ class BorrowedMask(Stage):
     def compute(cls, job: Job, specs: Sequence[BorrowedMask]) -> list[Result]:
         (spec,) = specs
         found = spec.of.mask(job.lab)
-        return [Result({"sparsity": float(masks.sparsity(found)),
-                        "density": {n: float(d) for n, d in masks.layer_density(found).items()}})]
+        if spec.matched:
+            mine, other = (m.load(job.lab) for m in spec.matched)
+            order = weight_matching(mine, other)
+            found = carried(spec.of.load(job.lab), order, spec.origin(job.lab)).masks
+        values = {"sparsity": float(masks.sparsity(found)),
+                  "density": {n: float(d) for n, d in masks.layer_density(found).items()}}
+        return [Result(values, {f"mask/{n}": m for n, m in masks.pack(found).items()})]
 
 
 Train.model_rebuild(_types_namespace=globals())

@@ -1,0 +1,97 @@
+"""Figure 16: which layers a barrier is of, and what is left of one between initialisations once units are matched."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..statistics import Claim, claim, estimate
+from ..tables import Table
+from .base import caption, colour, label
+from .judging import ACCURACY, RISE
+from .parts import SMALL, row_of_dots
+
+WAYS = {"as they are": "#999999", "re-estimated": "#e69f00", "matched": "#0072b2", "matched, re-estimated": "#009e73"}
+OWN = ("own mask", "mask of another init, matched", "mask of another init", "random mask")
+
+
+def symmetry(table: Table, note: str = "") -> Figure:
+    """Barriers by layer, barriers between initialisations before and after matching, and masks that were carried over.
+
+    Args:
+        table: by method, init, ``layers`` and ``layer`` ``layer rise`` (points of test error); by method, width,
+            ``way`` (see WAYS) and init ``rise between inits`` (the same); by ``mask`` (see OWN) and init
+            ``test_accuracy`` of retrained tickets. note: the caption.
+    """
+    with matplotlib.rc_context(SMALL):
+        figure, axes = plt.subplots(2, 2, figsize=(11.5, 7), layout="constrained")
+        for ax, which, title in zip(axes[0], ("each", "cumulative"), ("one layer moves", "the first layers move")):
+            _layers(ax, table.select(quantity="layer rise", layers=which), title)
+        _between(axes[1, 0], table.select(quantity="rise between inits"))
+        _masks(axes[1, 1], table.select(quantity="test_accuracy"))
+    caption(figure, note)
+    return figure
+
+
+def _layers(ax: Axes, table: Table, title: str) -> None:
+    names = list(dict.fromkeys(table["layer"]))
+    for method in dict.fromkeys(table["method"]):
+        found = table.select(method=method).values_of(by=["layer"])
+        means = [estimate(found[n]) for n in names]
+        half = np.nan_to_num([[e.mean - e.low for e in means], [e.high - e.mean for e in means]])
+        ax.errorbar(range(len(names)), [e.mean for e in means], half, color=colour(method), marker="o", markersize=4,
+                    linewidth=1.3, elinewidth=0.7, label=label(method))
+    ax.axhline(0, color="#999999", linewidth=0.8)
+    ax.axhline(RISE, color="#999999", linewidth=0.8, linestyle=":")
+    ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize="x-small")
+    ax.set(title=f"two seeds, {title}", ylabel="rise of the test error (points)")
+    ax.legend(fontsize="x-small")
+
+
+def _between(ax: Axes, table: Table) -> None:
+    found = table.values_of(by=["method", "width", "way"])
+    rows = list(dict.fromkeys((m, w) for m, w, _ in found))
+    ways = [w for w in WAYS if any(key[2] == w for key in found)]
+    for k, row in enumerate(reversed(rows)):
+        for shift, way in enumerate(ways):
+            if (*row, way) in found:
+                row_of_dots(ax, k + 0.25 - 0.5 * shift / max(1, len(ways) - 1), found[*row, way], WAYS[way])
+    for way in ways:
+        ax.plot([], [], "D", color=WAYS[way], label=way)
+    ax.axvline(0, color="#999999", linewidth=0.8)
+    ax.axvline(RISE, color="#999999", linewidth=0.8, linestyle=":")
+    ax.set_yticks(range(len(rows)), [f"{label(m).split(' (')[0]}, width {w:g}" for m, w in rows][::-1],
+                  fontsize="x-small")
+    ax.set(title="two initialisations", xlabel="rise of the test error (points); dotted: stable below 2",
+           ylim=(-0.6, len(rows) - 0.4))
+    ax.legend(fontsize="x-small")
+
+
+def _masks(ax: Axes, table: Table) -> None:
+    found = table.values_of(by=["mask"], scale=100)
+    rows = [m for m in OWN if m in found]
+    for k, mask in enumerate(reversed(rows)):
+        row_of_dots(ax, k, found[mask], "#0072b2" if "matched" in mask else "#222222")
+    ax.set_yticks(range(len(rows)), rows[::-1], fontsize="x-small")
+    ax.set(title="a mask on another initialisation", xlabel="test accuracy (%)    better →",
+           ylim=(-0.6, len(rows) - 0.4))
+
+
+def symmetry_claims(table: Table, methods: Sequence[str], width: int) -> list[Claim]:
+    """S1: matched networks of two initialisations lie in one basin. S2: a mask is carried over by matching."""
+    rises = table.select(quantity="rise between inits", width=width)
+    way = "matched, re-estimated" if (rises["way"] == "matched, re-estimated").any() else "matched"
+    values = rises.values_of(by=["method", "way"])
+    found = [claim(f"S1-{m}", f"two initialisations of {label(m)} lie in one basin once their units are matched",
+                   values[m, way], claimed="at most", margin=RISE, unit="points of test error",
+                   note="largest rise over the mean of the ends; pairs of initialisations of their own.")
+             for m in methods]
+    accuracy = table.select(quantity="test_accuracy")
+    gain = accuracy.contrast(OWN[2], OWN[1], by=["mask"])
+    return [*found, claim("S2", "a mask is worth more on another initialisation once its units are matched",
+                          100 * gain, claimed="below", margin=ACCURACY, unit="points of test accuracy",
+                          note="unmatched minus matched, by initialisation.")]

@@ -1,0 +1,128 @@
+"""Figures 9, 10, 16 and 17: what they read off their tables, and that equal tables are equal pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from lmcnb import figures
+from lmcnb.figures.dose import family, readings
+from lmcnb.figures.symmetry import OWN
+from lmcnb.tables import Table
+
+ALPHAS = (0.0, 0.5, 1.0)
+
+
+def connectivity_table() -> Table:
+    """Pretrained paths are flat, random ones rise from 1 to 3."""
+    rows = []
+    for start, top in (("pretrained", 0.4), ("random", 3.0)):
+        for init in range(3):
+            ends = 0.4 if start == "pretrained" else 1.0
+            for quantity, scale in (("test_loss", 1.0), ("test_error", 0.1)):
+                rows += [{"start": start, "init": init, "quantity": quantity, "alpha": a, "seeds": "0–1",
+                          "value": scale * (top if a == 0.5 else ends) + 0.001 * init} for a in ALPHAS]
+        rows += [{"start": start, "init": 0, "quantity": "train_loss", "x": float(x), "y": float(y),
+                  "value": 1.0 + x * x + y} for x in range(3) for y in range(3)]
+        rows += [{"start": start, "init": 0, "quantity": "distance from the plane", "network": k, "x": float(k),
+                  "y": float(k % 2), "value": 0.0} for k in range(3)]
+    return Table.of(rows)
+
+
+def platon_table() -> Table:
+    rows = []
+    accuracy = {("dense", 1.0): 0.9, ("platon", 0.2): 0.88, ("platon", 0.05): 0.8, ("platon, retrained", 0.2): 0.87,
+                ("platon, another init", 0.2): 0.872, ("magnitude mask", 0.2): 0.7, ("random mask", 0.2): 0.6}
+    for (method, ratio), value in accuracy.items():
+        rows += [{"method": method, "ratio": ratio, "init": i, "quantity": "test_accuracy", "value": value + 1e-3 * i}
+                 for i in range(3)]
+    for ratio in (0.2, 0.05):
+        for q in ("loss", "smooth loss", "kept"):
+            rows += [{"ratio": ratio, "init": 0, "quantity": q, "at": t, "value": 1 / (1 + t)} for t in range(20)]
+        rows += [{"ratio": ratio, "init": i, "quantity": "loss at phase", "phase": p, "value": 1 + 0.1 * p}
+                 for i in range(3) for p in (1, 2, 3)]
+    return Table.of(rows)
+
+
+def symmetry_table() -> Table:
+    rows = []
+    for i in range(3):
+        rows += [{"method": m, "init": i, "layers": which, "layer": layer, "quantity": "layer rise", "value": 1.0 + i}
+                 for m in ("dense", "imp") for which in ("each", "cumulative") for layer in ("0", "4")]
+        rows += [{"method": m, "init": i, "width": 8, "way": way, "quantity": "rise between inits",
+                  "value": (40.0 if way == "as they are" else 0.5) + 0.1 * i}
+                 for m in ("dense", "imp") for way in ("as they are", "matched")]
+        rows += [{"mask": mask, "init": i, "quantity": "test_accuracy", "value": 0.9 - 0.05 * k + 1e-3 * i}
+                 for k, mask in enumerate(OWN)]
+    return Table.of(rows)
+
+
+def dose_table() -> Table:
+    """The barrier is 1 / images: whatever made them."""
+    rows, counts = [], {"idc": 400, "dm": 100, "rded": 400, "random mosaics 10": 400, "random images 1": 10,
+                        "random images 10": 100, "random images 40": 400, "random images 500": 5000, "imp": 50_000}
+    for i in range(3):
+        for method, count in {"dense": 0.5, **counts}.items():
+            r, height = (0, 2.0) if method == "dense" else (9, 1 / count)
+            rows += [{"method": method, "round": r, "init": i, "set": i, "seeds": "0–1", "quantity": "train_loss",
+                      "alpha": a, "value": height * (a == 0.5) * (1 + 0.01 * i)} for a in ALPHAS]
+            rows.append({"method": method, "round": r, "init": i, "set": i, "seeds": "0", "quantity": "test_accuracy",
+                         "value": 0.5 + 0.001 * i})
+            if method in counts:
+                on = "" if method == "imp" else ", trained on the set"
+                rows += [{"method": method, "round": 9, "init": i, "quantity": "distinct images", "value": count},
+                         {"method": method, "round": 8, "init": i, "quantity": f"moved{on}", "value": count ** 0.5},
+                         {"method": method, "round": 8, "init": i, "quantity": f"loss{on}", "value": 0.1}]
+    return Table.of(rows)
+
+
+DRAWN: dict[str, Callable[[], plt.Figure]] = {
+    "connectivity": lambda: figures.connectivity(connectivity_table(), "note"),
+    "platon": lambda: figures.platon(platon_table(), ["dense", "platon", "random mask"], 3, "note"),
+    "symmetry": lambda: figures.symmetry(symmetry_table(), "note"),
+    "dose": lambda: figures.dose(dose_table(), 9, "note")}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_same_table_gives_the_same_bytes(figures_folder: Path, name: str) -> None:
+    one, other = (figures.png(DRAWN[name]()) for _ in range(2))
+    assert one == other and len(one) > 20_000
+
+
+def words(claims: list) -> dict[str, str]:
+    return {c.id: c.word for c in claims}
+
+
+def test_a_flat_path_and_one_that_rises_threefold_are_told_apart() -> None:
+    ratios = figures.peak_ratios(connectivity_table())
+    np.testing.assert_allclose(ratios["random"], [3.0, 3.001 / 1.001, 3.002 / 1.002])
+    assert words(figures.connectivity_claims(connectivity_table())) == {
+        "C1": "reproduced", "C2": "reproduced", "C2-twofold": "reproduced"}
+
+
+def test_platon_is_held_to_what_the_paper_loses() -> None:
+    found = words(figures.platon_claims(platon_table(), [0.2, 0.05]))
+    assert found["C3-20%"] == "reproduced" and found["C3-5%"] == "contradicted", "2 points of 2.7, 10 of 4.3"
+    assert found["C3-20% (mask)"] == "reproduced"
+    controls = ("random mask", "magnitude mask", "platon, another init")
+    assert {found[f"C3c-20% ({control})"] for control in controls} == {"reproduced"}
+
+
+def test_matching_is_judged_by_what_is_left() -> None:
+    found = figures.symmetry_claims(symmetry_table(), ["dense", "imp"], 8)
+    assert words(found) == {"S1-dense": "reproduced", "S1-imp": "reproduced", "S2": "reproduced"}
+    assert found[0].estimate == pytest.approx(0.6) and found[2].estimate == pytest.approx(-5)
+
+
+def test_a_barrier_that_follows_images_alone_is_seen_to() -> None:
+    found = readings(dose_table(), 9)
+    assert found["images"]["idc"].tolist() == [400] * 3 and found["distance moved"]["imp"][0] == 50_000 ** 0.5
+    claims = {c.id: c for c in figures.dose_claims(dose_table(), 9)}
+    assert claims["Q2d-87% (images)"].estimate == pytest.approx(-1, abs=0.02)
+    assert claims["Q2d-87% (images)"].word == "reproduced" and claims["Q2d-87% (last loss)"].word == "too close to call"
+    same = claims["A2c-87% (as many images, equal steps)"]
+    assert same.estimate == pytest.approx(0, abs=1e-9) and same.word == "no difference that matters"
+    assert [family(m) for m in ("rded", "mtt, published", "imp")] == [
+        "mosaics of real ones", "distilled", "all images, IMP"]
