@@ -36,6 +36,12 @@ def located(path: str | Path) -> Path:
         return path
 
 
+def sha256_of(file: Path) -> str:
+    """Of a file's content, hexadecimal."""
+    with open(file, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
 def entries(folder: Path) -> list[Path]:
     """What lies in a folder, by name, without what systems and notebooks leave there (.DS_Store, Thumbs.db, …)."""
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name.lower() not in IGNORED)

@@ -1,7 +1,6 @@
 """What lies in the files of distilled sets: tensors by the names and layouts that public repositories use."""
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..data.folders import entries, located
+from ..data.folders import entries, located, sha256_of
 from ..data.untrusted import (
     PICTURES,
     Damaged,
@@ -110,14 +109,9 @@ def _json(text: str | Path, path: str | Path) -> Any:
 def content(path: str | Path, labels: str | Path | None = None) -> str:
     """sha256 of a file; of a folder, or of a set in two files, over the sha256 of each file that is read."""
     file = _there(path)
-    own = _sha256(file) if not file.is_dir() else digest("".join(
-        f"{f.relative_to(file).as_posix()} {_sha256(f)}\n" for f in [*_pngs(file), file / "set.json"] if f.is_file()))
-    return own if labels is None else digest(f"{own}\n{_sha256(_there(labels))}")
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    own = sha256_of(file) if not file.is_dir() else digest("".join(
+        f"{f.relative_to(file).as_posix()} {sha256_of(f)}\n" for f in [*_pngs(file), file / "set.json"] if f.is_file()))
+    return own if labels is None else digest(f"{own}\n{sha256_of(_there(labels))}")
 
 
 def _there(path: str | Path) -> Path:

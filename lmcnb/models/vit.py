@@ -1,9 +1,8 @@
 """Vision transformers: timm's, from scratch or with weights that were trained before."""
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..data import Images, located
+from ..data.folders import sha256_of
+from ..data.untrusted import Damaged, read_pt, read_safetensors
 from ..spec import SettingError
 from .net import MODELS, Net
 
@@ -79,7 +80,7 @@ def _vit(net: Net) -> nn.Module:
     _check(net)
     module = _transformer()(net)
     if net.weights is not None and not module.cls_token.is_meta:
-        _load(module, net.weights)
+        _load(module, net.weights, net.digest)
     return module
 
 
@@ -119,12 +120,13 @@ def _transformer() -> type[nn.Module]:
     return Transformer
 
 
-def _load(module: nn.Module, weights: str) -> None:
+def _load(module: nn.Module, weights: str, digest: str) -> None:
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     own = module.state_dict()
     filtering: Callable[..., Any] = checkpoint_filter_fn
-    found = {n: t.float() for n, t in filtering(dict(_read(weights)), module).items() if not n.startswith("head.")}
+    there = filtering(dict(_read(weights, digest)), module)
+    found = {n: t.float() for n, t in there.items() if not n.startswith("head.")}
     missing = [n for n in own if not n.startswith("head.") and (n not in found or found[n].shape != own[n].shape)]
     if missing:
         raise ValueError(f"{weights} does not hold the weights of this network (first {missing[0]}): set width, depth, "
@@ -132,16 +134,18 @@ def _load(module: nn.Module, weights: str) -> None:
     module.load_state_dict(own | {n: t for n, t in found.items() if n in own})
 
 
-@cache
-def _read(weights: str) -> dict[str, Tensor]:
-    """The state dict of a file, or timm's own after a download."""
+@lru_cache(maxsize=2)
+def _read(weights: str, digest: str) -> dict[str, Tensor]:
+    """The state dict of a file with that digest, or timm's own after a download."""
     if weights == "timm":
         return _downloaded()
     path = located(weights)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    if _digest(weights) != digest:
+        raise ValueError(f"{weights} was changed since the network was made of it: make the network anew")
+    try:
+        return read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pt(path)
+    except Damaged as error:
+        raise ValueError(f"{weights} is no readable state dict: {error}") from None
 
 
 def _downloaded() -> dict[str, Tensor]:
@@ -167,8 +171,8 @@ def _digest(weights: str) -> str:
 
 @cache
 def _sha256(path: Path, _: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of a file as it was at that time."""
+    return sha256_of(path)
 
 
 MODELS["vit"] = _vit

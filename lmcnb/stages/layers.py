@@ -4,53 +4,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ..lab.entry import Entry
 from ..lab.job import Job
-from ..lab.stage import Data, Result, Stage
-from ..measure.align import Align
+from ..lab.stage import Data, Result
 from ..measure.layers import layers_of, layerwise
 from ..measure.path import QUANTITIES, alpha_grid
-from ..models import permutation_spec
-from .path import described
-from .training import Train, check_same
+from .path import Connect, trained
 
 
-class Layers(Stage):
+class Layers(Connect):
     """The paths between two trainings on which one layer moves, or the first few: see :mod:`lmcnb.measure.layers`.
 
     Args:
-        a, b, train_images, test_images, bn, align: as in :class:`Connect`. points: α on each path.
-        layers: "each" alone, or "cumulative", the first l.
+        layers: "each" alone, or "cumulative", the first l. points: α on each path. The others: as in :class:`Connect`.
     """
 
-    a: Train
-    b: Train
     layers: Literal["each", "cumulative"] = "each"
     points: int = Field(default=3, ge=2)
-    train_images: int | None = Field(default=None, ge=1)
-    test_images: int | None = Field(default=None, ge=1)
-    bn: Literal["lerp", "recalibrate"] = "lerp"
-    align: Align = None
-
-    def upstream(self) -> list[Stage]:
-        return [self.a, self.b]
-
-    @model_validator(mode="after")
-    def _two_of_one_network(self):
-        check_same(self, self.a, self.b)
-        if self.a == self.b:
-            raise ValueError("a and b are one training, and a path needs two: give them different seeds")
-        return self
-
-    def check(self, data: Data) -> None:
-        super().check(data)
-        if self.align:
-            permutation_spec(self.net)  # raises where none is known
 
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
-        return described(self.a, self.b, sets) | {"layers": self.layers, "bn": self.bn, "align": self.align}
+        return super().described(sets) | {"layers": self.layers}
 
     def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
         """Paths by layer and by whose weights the rest keeps; barriers by layer, of :class:`.layers.LayerPaths`."""
@@ -70,7 +45,7 @@ class Layers(Stage):
     def compute(cls, job: Job, specs: Sequence[Layers]) -> list[Result]:
         (spec,) = specs
         data = job.lab.dataset(spec.dataset).first(spec.train_images, spec.test_images)
-        a, b = (s.load(job.lab) for s in (spec.a, spec.b))
+        a, b = (trained(job.lab, s, spec.masks) for s in (spec.a, spec.b))
         found = layerwise(a, b, data, spec.layers, alpha_grid(spec.points), bn=spec.bn, align=spec.align)
         conventions = ["frankle", *["midpoint"] * (spec.points % 2)]
         heights = {q: {c: found.barrier(q, c)[0].tolist() for c in conventions} for q in QUANTITIES}
