@@ -62,6 +62,7 @@ class Graph(Watch):
         for t, value in reversed(self.before):
             t.copy_(value)
 
+    @torch.no_grad()
     def replay(self):
         self.replays += 1
         for op, args, kwargs, outs in self.tape:

@@ -1,4 +1,4 @@
-"""The CUDA graph runner, on emulated graphs: a replayed segment is the vmapped one, and failing does no harm."""
+"""The CUDA graph runner, on emulated graphs: a replayed segment is the launched one, and failing does no harm."""
 import logging
 
 import pytest
@@ -39,11 +39,11 @@ def fit_by_graph(monkeypatch, net, params, buffers, recipe, seeds, masks=None, m
 
 @pytest.mark.parametrize("net", [NET, BATCHNORM], ids=lambda n: n.name)
 @pytest.mark.parametrize("augment", ["none", "flip_crop", "cifar", "dsa_single", "imagenet"])
-def test_a_replayed_segment_equals_the_vmapped_one(cuda: Cuda, monkeypatch, net: Net, augment: str):
+def test_a_replayed_segment_equals_the_launched_one(cuda: Cuda, monkeypatch, net: Net, augment: str):
     params, buffers = start(net, 0, 1)
     recipe = QUICK.but(augment=augment, cutmix=0.7, epochs=5, schedule="one_cycle")  # a rate of its own for every step
     masks = random_masks(net, params)
-    real = fit(net, params, buffers, DATA, recipe, [3, 4], masks, strategy="vmap", stop=7)
+    real = fit(net, params, buffers, DATA, recipe, [3, 4], masks, strategy="loop", stop=7)
     found = fit_by_graph(monkeypatch, net, params, buffers, recipe, [3, 4], masks, stop=7)
     assert len(cuda.graphs) == 1 and cuda.graphs[0].replays == 7
     assert apart(real.params, found.params) < 1e-5 and apart(real.momentum, found.momentum) < 1e-5
@@ -65,7 +65,7 @@ def test_one_capture_serves_other_weights_masks_seeds_and_lengths(cuda: Cuda, mo
     for seeds, steps in (([1, 2], 4), ([5, 6], 2)):
         params, buffers = start(NET, *seeds)
         masks = random_masks(NET, params, seed=seeds[0])
-        real = fit(NET, params, buffers, DATA, recipe, seeds, masks, strategy="vmap", stop=steps)
+        real = fit(NET, params, buffers, DATA, recipe, seeds, masks, strategy="loop", stop=steps)
         found = fit_by_graph(monkeypatch, NET, params, buffers, recipe, seeds, masks, stop=steps)
         assert apart(real.params, found.params) < 1e-5 and found.losses.shape == (2, steps)
     assert len(cuda.graphs) == 1
@@ -81,7 +81,7 @@ def test_a_capture_with_fewer_masked_layers_is_not_reused(cuda: Cuda, monkeypatc
 
 def test_a_large_stack_is_trained_in_parts(cuda: Cuda, monkeypatch):
     params, buffers = start(BATCHNORM, 0, 1, 2)
-    real = fit(BATCHNORM, params, buffers, DATA, QUICK, [0, 1, 2], strategy="vmap")
+    real = fit(BATCHNORM, params, buffers, DATA, QUICK, [0, 1, 2], strategy="loop")
     found = fit_by_graph(monkeypatch, BATCHNORM, params, buffers, QUICK, [0, 1, 2], most=2)
     assert apart(real.params, found.params) < 1e-5 and apart(real.buffers, found.buffers) < 1e-5
     torch.testing.assert_close(real.losses, found.losses, rtol=1e-4, atol=1e-5)
@@ -92,7 +92,7 @@ def test_few_graphs_are_kept_and_share_one_pool(cuda: Cuda, monkeypatch):
     params, buffers = start(NET, 0)
     recipes = [QUICK.but(weight_decay=d) for d in (0, 1e-3, 1e-2)]
     for recipe in (*recipes, recipes[0]):
-        real = fit(NET, params, buffers, DATA, recipe, [0], strategy="vmap")
+        real = fit(NET, params, buffers, DATA, recipe, [0], strategy="loop")
         assert apart(real.params, fit_by_graph(monkeypatch, NET, params, buffers, recipe, [0]).params) < 1e-5
     assert len(cuda.graphs) == 4 and len({id(g.shared) for g in cuda.graphs}) == 1
     assert [g.tape is None for g in cuda.graphs] == [True, True, False, False]

@@ -24,3 +24,16 @@ def attention_on(device: torch.device) -> AbstractContextManager[Any]:
     The fused kernels there have no rule for a stack, which would be run one by one, and no repeatable gradient.
     """
     return nullcontext() if device.type == "cpu" else sdpa_kernel(SDPBackend.MATH)
+
+
+@contextmanager
+def rounded_attention() -> Iterator[None]:
+    """The plain formula keeps to bfloat16 where its factors are: else it mixes precisions, and a stack of networks has
+    no gradient ("expected scalar type Float but found BFloat16")."""
+    cuda = torch.backends.cuda
+    before = cuda.fp16_bf16_reduction_math_sdp_allowed()
+    cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        yield
+    finally:
+        cuda.allow_fp16_bf16_reduction_math_sdp(before)

@@ -17,6 +17,8 @@ Tensors = list[Tensor] | tuple[Tensor, ...]
 
 # What torch.optim uses.
 _foreach_add = torch._foreach_add  # pyright: ignore[reportPrivateImportUsage]
+_foreach_mul = torch._foreach_mul  # pyright: ignore[reportPrivateImportUsage]
+_foreach_sub = torch._foreach_sub  # pyright: ignore[reportPrivateImportUsage]
 _fused_adamw_ = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
 
 
@@ -31,9 +33,12 @@ class Rule(Protocol):
         """Weights and memory after a step of one network: tensor by tensor, so that vmap can stack it."""
         ...
 
-    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: Tensor
+    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: float | Tensor
                  ) -> tuple[Params, Params]:
-        """The same, all tensors in one call. ``grads`` are in the order of ``params``, and its own to change."""
+        """The same, all tensors in one call. ``grads`` are in the order of ``params``, and its own to change.
+
+        ``lr``: a number; a tensor where a device would be waited for.
+        """
         ...
 
 
@@ -62,13 +67,16 @@ class SGD:
             new[n] = p - lr * velocity[n]
         return new, velocity
 
-    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: Tensor
+    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: float | Tensor
                  ) -> tuple[Params, Params]:
         old = list(params.values())
         grads = _foreach_add(grads, old, alpha=self.decay)
         _mask(params, grads, masks)
         velocity = _foreach_add(grads, [memory[n] for n in params], alpha=self.beta)
-        new = _foreach_add(old, velocity, alpha=-float(lr))
+        if isinstance(lr, Tensor):
+            new = _foreach_sub(old, _foreach_mul(velocity, lr))
+        else:
+            new = _foreach_add(old, velocity, alpha=-lr)
         return dict(zip(params, new)), dict(zip(params, velocity))
 
 
@@ -99,13 +107,13 @@ class AdamW:
             kept |= {f"first/{n}": first, f"second/{n}": second}
         return new, kept
 
-    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: Tensor
+    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: float | Tensor
                  ) -> tuple[Params, Params]:
         _mask(params, grads, masks)
         new, first, second = ([t.clone() for t in kind] for kind in (
             params.values(), (memory[f"first/{n}"] for n in params), (memory[f"second/{n}"] for n in params)))
         counts = [memory["count"] + 1 for _ in new]
-        _fused_adamw_(new, grads, first, second, [], counts, amsgrad=False, lr=float(lr), beta1=self.beta1,
+        _fused_adamw_(new, grads, first, second, [], counts, amsgrad=False, lr=lr, beta1=self.beta1,
                       beta2=self.beta2, weight_decay=self.decay, eps=self.eps, maximize=False)
         kept = {f"first/{n}": t for n, t in zip(params, first)} | {f"second/{n}": t for n, t in zip(params, second)}
         return dict(zip(params, new)), kept | {"count": counts[0]}

@@ -54,8 +54,7 @@ def stack_size(device: torch.device, net: Net, batch: int) -> int:
     """How many models are trained as one stack: on a GPU a step is dearer to launch than to compute, on a CPU not."""
     if device.type == "cpu":
         return 1
-    kept = 2 * batch * activations(net)[1]  # torch.func.grad keeps as much again
-    return max(1, min(STACKED, STACK // kept))
+    return max(1, min(STACKED, STACK // (batch * activations(net)[1])))
 
 
 def portion(net: Net, device: torch.device, models: int, images: int) -> tuple[int, int]:

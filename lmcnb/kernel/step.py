@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..data import normalise
 from ..models import Net, per_network
 from ..params import Params, clone, size
-from .attention import attention_on
+from .attention import attention_on, rounded_attention
 from .augment import Draws, apply
 from .layers import is_strided_pointwise
 from .optimise import rule
@@ -104,11 +105,11 @@ def make_step(net: Net, recipe: Recipe, pruner: Pruner | None = None) -> Callabl
 
 def make_first_order_step(net: Net, recipe: Recipe, layers: Layers | None = None,
                           compiled: Callable[[Callable], Callable] = lambda loss: loss,
-                          pruner: Pruner | None = None) -> Callable:
+                          pruner: Pruner | None = None, captured: bool = False) -> Callable:
     """:func:`make_step` for one model alone: prepares for no second derivative, updates all tensors in one call.
 
     ``compiled`` may compile the loss, forwards and backwards. The augmentation, a small part of a step, stays outside,
-    which halves the time to compile.
+    which halves the time to compile. ``captured``: whether the step becomes part of a CUDA graph.
     """
     train, layout = compiled(make_loss(net, recipe, layers)), layout_of(net, recipe, layers)
     augment, update = recipe.augmentation, rule(recipe)
@@ -119,10 +120,11 @@ def make_first_order_step(net: Net, recipe: Recipe, layers: Layers | None = None
         mixed = {n: draws[n] for n in ("kept", "partner") if n in draws}
         loss, buffers = train(leaves, buffers, x, labels[index], mixed)
         grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        alone = images.device.type == "cpu" and not captured  # else asking for a number waits for the device
         with torch.no_grad():
-            new, kept = update.together(params, grads, memory, masks, lr)
+            new, kept = update.together(params, grads, memory, masks, float(lr) if alone else lr)
             if pruner:
-                own, alone = {n: t for n, t in memory.items() if n not in kept}, images.device.type == "cpu"
+                own = {n: t for n, t in memory.items() if n not in kept}
                 new, own = pruner(new, dict(zip(params, grads)), own, draws, alone)
                 kept |= own
         return new, buffers, kept, loss.detach()
@@ -167,7 +169,8 @@ def caller(net: Net, training: bool, precision: str = "float32", layers: Layers 
             return torch.func.functional_call(module, (params, buffers), (x,))
 
     def rounded(params: Params, buffers: Params, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+        attention = nullcontext() if torch.compiler.is_compiling() else rounded_attention()
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False), attention:
             return call(params, buffers, x).float()
     return rounded if precision == "bf16" else call
 

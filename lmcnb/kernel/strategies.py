@@ -19,7 +19,7 @@ from ..data import Images
 from ..models import Net, per_network
 from ..params import Params, laid_out, select, size
 from .capturable import capturable
-from .graph import replayed
+from .graph import forked, replayed
 from .layers import fuse, fuses, quicken, quickens
 from .recipe import Recipe
 from .sizes import stack_size
@@ -35,11 +35,13 @@ _numbers = itertools.count()
 @per_network(32)
 def _step(net: Net, recipe: Recipe, strategy: str, shape: tuple, pruner: Pruner | None = None) -> Callable:
     """The step of one model, or of a stack for the vmapped strategies. ``shape`` keys what compile specialises on."""
-    if strategy in ("vmap", "graph"):
+    if strategy == "vmap":
         return torch.vmap(make_step(net, recipe, pruner), in_dims=(0, 0, 0, 0, None, None, None, None, 0, None))
     if strategy == "compiled":
         return make_first_order_step(net, recipe, _layers(net, strategy), compiled, pruner)
-    return make_first_order_step(net, recipe, _layers(net, strategy), pruner=pruner)
+    captured = strategy == "graph"
+    step = make_first_order_step(net, recipe, _layers(net, strategy), pruner=pruner, captured=captured)
+    return forked(step) if captured else step
 
 
 def _layers(net: Net, strategy: str) -> Layers | None:

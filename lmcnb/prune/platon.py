@@ -159,8 +159,10 @@ def largest(scores: Params, keep: int) -> Params:
 def ranked(scores: Params, keep: Tensor) -> Params:
     """:func:`largest` for a stack, whose counts are tensors; slower. All True for a negative ``keep``."""
     flat = torch.cat([s.flatten() for s in scores.values()])
-    rank = flat.sort(descending=True, stable=True).indices.argsort()
-    return _parted((rank < keep) | (keep < 0), scores)
+    last = flat.sort(descending=True).values.index_select(0, (keep.clamp(min=1) - 1).view(1))  # that is kept
+    above, equal = flat > last, flat == last
+    chosen = above | equal & (equal.cumsum(0) <= keep - above.sum())
+    return _parted(chosen | (keep < 0), scores)
 
 
 def _parted(flat: Tensor, like: Params) -> Params:
