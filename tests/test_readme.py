@@ -44,20 +44,21 @@ def folder(tmp_path):
 @pytest.mark.parametrize("page", ["README.md", "docs/claims.md"])
 def test_the_tables_of_claims_are_those_of_the_figures(page: str):
     from lmcnb.cli import board
-    from lmcnb.cli.claims import updated
+    from lmcnb.cli.claims import folders, updated
     from lmcnb.cli.predictions import read_predictions
 
     root = Path(__file__).parents[1]
-    found, said = board.judged(root / "figures" / "laptop"), root / "figures" / "predictions.yaml"
+    found, said = board.judged(*folders(root)), root / "figures" / "predictions.yaml"
     tables = {"claims": board.headlines(found), "details": board.details(found, read_predictions(said, board.PARTS))}
     text = (root / page).read_text()
     assert updated(text, tables) == text, f"run: lmcnb claims --write {page}"
 
 
 def test_the_gallery_is_that_of_the_notebooks():
-    from lmcnb.cli.claims import gallery, inserted
+    from lmcnb.cli.claims import folders, gallery, inserted
 
-    assert inserted(README, gallery(Path(__file__).parents[1], "laptop"), "gallery") == README, \
+    root = Path(__file__).parents[1]
+    assert inserted(README, gallery(root, folders(root)), "gallery") == README, \
         "run: lmcnb claims --write README.md"
 
 

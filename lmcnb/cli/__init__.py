@@ -230,12 +230,13 @@ def report(executed: Path | None, out: Path | None) -> None:
 
 
 @main.command()
-@click.option("--profile", default="laptop", show_default=True, metavar="NAME", help="laptop, gpu or paper.")
+@click.option("--profile", "profiles", multiple=True, metavar="NAME",
+              help="laptop, gpu or paper; repeatable. By default all that have figures.")
 @click.option("--write", "pages", multiple=True, type=click.Path(dir_okay=False, exists=True, path_type=Path),
               help="Page to update; repeatable.")
 @click.option("--rejudge", is_flag=True, help="First judge every figure again, from its own table.")
-def claims(profile: str, pages: Sequence[Path], rejudge: bool) -> None:
-    """Print every headline with its verdict, and the claims behind it, from a profile's figures.
+def claims(profiles: Sequence[str], pages: Sequence[Path], rejudge: bool) -> None:
+    """Print every headline with its verdict, and the claims behind it, from the figures of all profiles.
 
     Evidence of several figures for one claim is made one, and words hold after their family's correction. Beside a
     claim stands what figures/predictions.yaml said of it. --write README.md puts the table of headlines there, and
@@ -244,18 +245,17 @@ def claims(profile: str, pages: Sequence[Path], rejudge: bool) -> None:
     Figures with other settings than the profile's are left out. Those of an older version are marked. --rejudge
     rewrites the claims in the figures' JSON files, and nothing else.
     """
-    verdicts.refuse_unjudged(_root(), profile)
-    folder = places.figures_dir(profile)
+    folders = verdicts.folders(_root(), profiles)
     if rejudge:
-        for line in verdicts.rejudged(folder):
+        for line in verdicts.rejudged(*folders):
             click.echo(line)
-    found = board.judged(folder)
-    said = read_predictions(folder.parent / "predictions.yaml", board.PARTS)
+    found = board.judged(*folders)
+    said = read_predictions(folders[0].parent / "predictions.yaml", board.PARTS)
     tables = {"claims": board.headlines(found), "details": board.details(found, said)}
     if not pages and not rejudge:
         click.echo(f"{tables['claims']}\n\n{tables['details']}")
     for page in pages:
-        tables |= {"gallery": verdicts.gallery(_root(), profile)}
+        tables |= {"gallery": verdicts.gallery(_root(), folders)}
         page.write_text(verdicts.updated(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
         click.echo(f"{page}: up to date")
 

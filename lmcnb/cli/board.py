@@ -45,12 +45,13 @@ class Judged:
 
     Attributes:
         claim: with that word. alone: the word of its own 95% interval. regime: how networks were trained.
-        figures: that have evidence. older: whether one of them was made by an older version.
+        profile: of the figures. figures: that have evidence. older: whether one of them was made by an older version.
     """
 
     claim: Claim
     alone: str
     regime: str
+    profile: str
     figures: tuple[str, ...]
     older: bool
 
@@ -59,28 +60,28 @@ class Judged:
         return PARTS.get(self.claim.id.split("-")[0], OTHERS)
 
 
-def judged(figures: Path) -> list[Judged]:
-    """Every claim of a profile's figures, in their order.
+def judged(*folders: Path) -> list[Judged]:
+    """Every claim of some profiles' figures, in their order. Profiles are not averaged: they are other recipes.
 
     Args:
-        figures: the folder of a profile, of its name.
+        folders: of the profiles' figures, each of its profile's name.
 
     Raises:
-        Refused: no figure of the profile has claims, or one has claims of an older form.
+        Refused: no figure has claims, or one has claims of an older form.
     """
     from lmcnb.statistics import corrected, merged
 
-    gathered: dict[tuple[str, str], list[tuple[Claim, Mapping[str, Any]]]] = {}
-    for path in sorted(figures.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["profile"] == figures.name:
+    gathered: dict[tuple[str, str, str], list[tuple[Claim, Mapping[str, Any]]]] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+        record, profile = json.loads(path.read_text(encoding="utf-8")), path.parent.name
+        if record["profile"] == profile:
             for claim in _claims(record, path):
-                gathered.setdefault((claim.id, regime(record)), []).append((claim, record))
+                gathered.setdefault((claim.id, regime(record), profile), []).append((claim, record))
     if not gathered:
-        raise Refused(f"no figure in {figures} has claims: make one with lmcnb run 03 --profile {figures.name}")
+        raise Refused(f"no figure in {folders[0]} has claims: make one with lmcnb run 03 --profile {folders[0].name}")
     whole = [merged([c for c, _ in found])[0] for found in gathered.values()]
     return [
-        Judged(kept, alone.word, key[1], tuple(r["figure"] for _, r in found), any(is_older(r) for _, r in found))
+        Judged(kept, alone.word, *key[1:], tuple(r["figure"] for _, r in found), any(is_older(r) for _, r in found))
         for (key, found), alone, kept in zip(gathered.items(), whole, corrected(whole), strict=True)
     ]
 
@@ -183,7 +184,8 @@ def _row(each: Judged, prediction: Prediction | None) -> str:
     margin = "twice" if claim.family == "count" else f"{claim.margin:.3g}"
     sign = "–" if claim.share is None else f"{claim.share:.0%}"
     p = "–" if claim.family == "count" else f"{claim.p_value:.2g}"
-    where = ", ".join(name.split("_")[0] for name in each.figures) + f"; {each.regime}" * bool(each.regime)
+    where = ", ".join(name.split("_")[0] for name in each.figures) + f" ({each.profile})" * (each.profile != "laptop")
+    where += f"; {each.regime}" * bool(each.regime)
     where += ", older code" * each.older
     return (f"| {claim.id} | {statement} | {verdict} | {number(claim)} | {margin} | {claim.units} | {sign} | {p} | "
             f"{where} |")

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lmcnb.cli.text import Refused
 from lmcnb.notebooks import find_notebooks, unknown
+from lmcnb.places import figures_dir
 from lmcnb.profiles import UNJUDGED, profile_files
 
 
-def refuse_unjudged(root: Path, profile: str) -> None:
-    """Pass a profile whose figures judge claims.
+def folders(root: Path, profiles: Sequence[str] = ()) -> list[Path]:
+    """The folders of these profiles' figures, of all that have figures where none is named; laptop's comes first.
 
     Raises:
-        Refused: there is no such profile, or it is smoke.
+        Refused: there is no such profile, or it is smoke, which judges no claim.
     """
-    judged = profile_files(root).keys() - {UNJUDGED}
-    if profile == UNJUDGED:
+    judging = sorted(profile_files(root).keys() - {UNJUDGED}, key=lambda name: (name != "laptop", name))
+    if UNJUDGED in profiles:
         raise Refused("the smoke profile shows that everything works, not what is true: it judges no claim")
-    if profile not in judged:
-        raise Refused(unknown("profile", profile, judged))
+    if strangers := [name for name in profiles if name not in judging]:
+        raise Refused(unknown("profile", strangers[0], judging))
+    places = {name: figures_dir(name) for name in profiles or judging}
+    return [path for name, path in places.items() if profiles or name == "laptop" or any(path.glob("*.json"))]
 
 
-def rejudged(figures: Path) -> list[str]:
-    """Judges the claims of a profile's figures again, each from its own table; what became of each, in words."""
+def rejudged(*figures: Path) -> list[str]:
+    """Judges the claims of profiles' figures again, each from its own table; what became of each, in words."""
     from lmcnb.figures.saved import rejudge
 
     told = []
-    for path in sorted(figures.glob("*.json")):
+    for path in (path for folder in figures for path in sorted(folder.glob("*.json"))):
         try:
             told.append(f"{path.stem}: {len(rejudge(path))} claims")
         except ValueError as error:
@@ -37,30 +41,33 @@ def rejudged(figures: Path) -> list[str]:
     return told
 
 
-def gallery(root: Path, profile: str) -> str:
-    """A row a notebook: its title, its figures under a profile, which claims they judge, and what they cost."""
-    figures = root / "figures" / profile
+def gallery(root: Path, figures: Sequence[Path]) -> str:
+    """A row a notebook: its title, its figures in these profiles' folders, which claims they judge, what they cost."""
     rows = ["| notebook | figures | claims | command | recorded compute |", "|---|---|---|---|---|"]
     for notebook in find_notebooks(root):
-        files = sorted(figures.glob(f"fig{notebook.stem[:2]}*.json"))
+        files = [path for folder in figures for path in sorted(folder.glob(f"fig{notebook.stem[:2]}*.json"))]
         records = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         title = notebook.node.cells[0].source.splitlines()[0].lstrip("# ")
-        drawn = " ".join(f"[{r['figure']}](figures/{profile}/{r['figure']}.png)" for r in records) or "–"
+        drawn = " ".join(f"[{r['figure']}](figures/{r['profile']}/{r['figure']}.png)" for r in records) or "–"
         ids = dict.fromkeys(c["id"].split("-")[0] for r in records for c in r.get("claims", []))
-        command = f"lmcnb run {notebook.stem[:2]}" + (f" --profile {profile}" if records else "")
-        seconds = sum(r.get("run", {}).get("seconds", 0) for r in records)
+        command = f"lmcnb run {notebook.stem[:2]}" + (f" --profile {records[0]['profile']}" if records else "")
+        costs = (compute(r["run"]["seconds"], "GPU" if _on_gpu(r) else "core") for r in records if r.get("run"))
         rows.append(f"| [{title}](notebooks/{notebook.path.name}) | {drawn} | {', '.join(ids) or '–'} | `{command}` | "
-                    f"{compute(seconds) if seconds else '–'} |")
+                    f"{', '.join(costs) or '–'} |")
     return "\n".join(rows)
 
 
-def compute(seconds: float) -> str:
-    """Time of one core, in two digits.
+def _on_gpu(record: Mapping[str, Any]) -> bool:
+    return not all(name.startswith("CPU") for name in record["run"].get("device", ["CPU"]))
 
-    >>> compute(12600), compute(1500)
-    ('3.5 core-h', '25 core-min')
+
+def compute(seconds: float, of: str = "core") -> str:
+    """Time of one core, or of one GPU, in two digits.
+
+    >>> compute(12600), compute(1500), compute(150, "GPU")
+    ('3.5 core-h', '25 core-min', '2.5 GPU-min')
     """
-    return f"{seconds / 3600:.2g} core-h" if seconds >= 5400 else f"{seconds / 60:.2g} core-min"
+    return f"{seconds / 3600:.2g} {of}-h" if seconds >= 5400 else f"{seconds / 60:.2g} {of}-min"
 
 
 def updated(page: str, tables: Mapping[str, str]) -> str:
