@@ -156,7 +156,7 @@ def test_verify_finds_a_result_that_is_not_what_is_computed(archive: Path, shelf
 def test_a_committed_figure_is_drawn_again_where_its_results_are_not_at_hand(data: str, tmp_path: Path, monkeypatch):
     """Of a fresh clone, on a machine without the data or without the results: to the same bytes, and it is said why."""
     committed = places.figures_dir("laptop")
-    name = "fig15_precision_cifar10"
+    name = "fig18_precision_cifar10"
     copy = tmp_path / "figures" / "laptop" / f"{name}.json"
     copy.parent.mkdir(parents=True)
     copy.write_bytes((committed / copy.name).read_bytes())
@@ -176,7 +176,7 @@ def test_a_committed_figure_is_drawn_again_where_its_results_are_not_at_hand(dat
 
 def test_a_figure_of_other_settings_is_not_drawn_again(tmp_path: Path, monkeypatch):
     job = runner.prepare(places.project_root(), ["15"], "laptop")[0]
-    assert results.saved("laptop", job) == ("fig15_precision_cifar10",)
+    assert results.saved("laptop", job) == ("fig18_precision_cifar10",)
     changed = runner.prepare(places.project_root(), ["15"], "laptop", ["epochs=3"])[0]
     assert results.saved("laptop", changed) == ()
     assert not results.redraws(places.project_root(), [job], "smoke"), "which is always computed"
