@@ -166,7 +166,7 @@ def test_a_committed_figure_is_drawn_again_where_its_results_are_not_at_hand(dat
         monkeypatch.setenv(f"LMCNB_{variable}", str(value))
     if data == "there" and not (places.data_root() / "cifar10.npz").exists():
         pytest.skip("no cifar10.npz in LMCNB_DATA")
-    code, said = call("run", "15", "--profile", "laptop", "--executed", str(tmp_path / "executed"))
+    code, said = call("run", "18", "--profile", "laptop", "--executed", str(tmp_path / "executed"))
     assert code == 0, said
     assert copy.with_suffix(".png").read_bytes() == (committed / f"{name}.png").read_bytes()
     assert "from its own table" in said and "--recompute computes them" in said
@@ -175,9 +175,9 @@ def test_a_committed_figure_is_drawn_again_where_its_results_are_not_at_hand(dat
 
 
 def test_a_figure_of_other_settings_is_not_drawn_again(tmp_path: Path, monkeypatch):
-    job = runner.prepare(places.project_root(), ["15"], "laptop")[0]
+    job = runner.prepare(places.project_root(), ["18"], "laptop")[0]
     assert results.saved("laptop", job) == ("fig18_precision_cifar10",)
-    changed = runner.prepare(places.project_root(), ["15"], "laptop", ["epochs=3"])[0]
+    changed = runner.prepare(places.project_root(), ["18"], "laptop", ["epochs=3"])[0]
     assert results.saved("laptop", changed) == ()
     assert not results.redraws(places.project_root(), [job], "smoke"), "which is always computed"
 

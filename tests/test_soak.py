@@ -17,6 +17,7 @@ def campaign(name: str, count: int, seed: int = 0) -> dict:
     return found
 
 
+@pytest.mark.slow  # test_scale kills a worker in every run
 def test_killed_runs_are_finished() -> None:
     found = campaign("kills", 4)
     assert found["kills"] == 4 and found["finished with the same bytes"] == found["runs killed"] > 0
@@ -28,6 +29,7 @@ def test_damage_is_noticed() -> None:
     assert found["damaged"] == found["noticed, kept, and whole again"] == 44
 
 
+@pytest.mark.slow  # as test_scale's shards do
 def test_processes_share_a_store() -> None:
     found = campaign("processes", 40)
     assert found["whole"] == found["keys"] == 80 and found["lost"] == 6

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from pydantic import Field, model_validator
 
 from ..kernel.recipe import Recipe
@@ -12,8 +14,9 @@ from ..lab.engine import Lab
 from ..lab.job import Job
 from ..lab.resume import fitted
 from ..lab.stage import Data, Result, Stage
+from ..models import Net, per_network
 from ..networks import Networks, noise
-from ..params import prefixed, to
+from ..params import Params, prefixed, to
 from ..spec import Seed, late
 
 if TYPE_CHECKING:  # a mask's network may be rewound to a training: those files import this one, and complete Train
@@ -32,10 +35,13 @@ class Train(Stage):
         start: a training of the same network that was stopped; this one goes on from there, with other SGD noise and
             without momentum. Two of them from one start are the instability analysis from step ``start.stop`` of
             Frankle et al. (2020).
+        pretrained: a training, stopped or not, on other data: the weights of the same shape are taken from it, and
+            what is left, the head for other classes, is ``init``'s.
+        nudge: added to a single weight, the first that is kept, before the first step: the smallest noise there is.
     """
 
     large: ClassVar[bool] = True
-    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed")
+    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed", "pretrained", "nudge")
 
     recipe: Recipe
     init: Seed = 0
@@ -43,13 +49,15 @@ class Train(Stage):
     mask: Ticket | GradualTicket | RandomMask | BorrowedMask | None = None
     stop: int | None = Field(default=None, ge=0)
     start: Train | None = late(None)
+    pretrained: Train | None = late(None)
+    nudge: float = late(0.0)
 
     def upstream(self) -> list[Stage]:
         before: list[Stage] = [self.mask] if self.mask is not None and not self.mask.dense else []
-        return before + ([self.start] if self.start else [])
+        return before + [other for other in (self.start, self.pretrained) if other]
 
     def blank(self) -> dict[str, Any]:
-        return {"mask": None, "init": 0, "seed": 0, "start": None}
+        return {"mask": None, "init": 0, "seed": 0, "start": None, "pretrained": None, "nudge": 0.0}
 
     def group(self) -> str:
         return f"{super().group()}{way_back(self.mask)}/{self.first_step}"
@@ -61,6 +69,9 @@ class Train(Stage):
         if not begin <= last <= steps:
             raise ValueError(f"a training from step {begin} to step {last} does not fit a recipe of {steps} steps on "
                              f"{self.dataset}: change stop, start, rewind_to or epochs")
+        if self.pretrained and not shared_weights(self.net, self.pretrained.net):
+            raise ValueError(f"no weight of {self.net.canonical()} has the shape of one of the pretrained network "
+                             f"{self.pretrained.net.canonical()}: give both the same width and depth")
 
     @model_validator(mode="after")
     def _same_network(self):
@@ -78,9 +89,16 @@ class Train(Stage):
             return self
         if self.start.stop is None:
             raise ValueError("start must be a training that was stopped: give it stop, with .at(step)")
-        for name in ("dataset", "net", "init", "mask"):
+        for name in ("dataset", "net", "init", "mask", "pretrained"):
             if getattr(self.start, name) != getattr(self, name):
                 raise ValueError(f"start must have the same {name} as the training that goes on from it")
+        return self
+
+    @model_validator(mode="after")
+    def _not_masked_and_pretrained(self):
+        if self.mask is not None and self.pretrained is not None:
+            raise ValueError("a ticket's mask is of its own initialisation, not of a pretrained network: leave out "
+                             "mask or pretrained")
         return self
 
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,8 +123,9 @@ class Train(Stage):
     def begun(self, lab: Lab) -> Networks:
         """The network before its first step."""
         if self.start:
-            return self.start.load(lab)
-        return self.mask.load(lab) if self.mask else Networks.initialise(self.net, [self.init], lab.device)
+            return nudged(self.start.load(lab), self.nudge)
+        found = self.mask.load(lab) if self.mask else Networks.initialise(self.net, [self.init], lab.device)
+        return nudged(transferred(found, self.pretrained.load(lab)) if self.pretrained else found, self.nudge)
 
     def load(self, lab: Lab) -> Networks:
         """The trained network, on the lab's device."""
@@ -129,6 +148,31 @@ class Train(Stage):
                         "train_loss_last_steps": last[k]},
                        {**{f"params/{n}": t[k] for n, t in state.params.items()},
                         **{f"buffers/{n}": t[k] for n, t in state.buffers.items()}}) for k in range(len(specs))]
+
+
+def transferred(to: Networks, of: Networks) -> Networks:
+    """Networks with the weights and buffers of others, wherever there is one of the same name and shape."""
+    def taken(own: Params, theirs: Params) -> Params:
+        return {n: theirs[n].clone() if n in theirs and theirs[n].shape == t.shape else t for n, t in own.items()}
+    return replace(to, params=taken(to.params, of.params), buffers=taken(to.buffers, of.buffers))
+
+
+@per_network(64)
+def shared_weights(net: Net, other: Net) -> tuple[str, ...]:
+    """Names of the weights that :func:`transferred` would take from another network."""
+    theirs = {n: p.shape for n, p in other.build().named_parameters()}
+    return tuple(n for n, p in net.build().named_parameters() if theirs.get(n) == p.shape)
+
+
+def nudged(networks: Networks, by: float) -> Networks:
+    """Networks whose first kept weight is larger by so much."""
+    if not by:
+        return networks
+    name, rows = networks.net.prunable[0], torch.arange(len(networks))
+    weights = networks.params[name].clone()
+    first = networks.masks[name].flatten(1).int().argmax(1)
+    weights.view(len(networks), -1)[rows.to(first.device), first] += by
+    return replace(networks, params=networks.params | {name: weights})
 
 
 def check_same(stage: Stage, *models: Train) -> None:
