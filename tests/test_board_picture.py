@@ -1,4 +1,4 @@
-"""The board as a picture: right is as claimed, what cannot be drawn to scale is text, and the file is always the same."""
+"""The board as a picture: right is as claimed, what has no scale is text, and the file is always the same."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +66,17 @@ def test_right_is_as_claimed_whatever_is_claimed(claimed: str, values: Sequence[
     assert low <= estimate <= high and (low > 0 if side > 0 else high < 0), "the whole interval is on that side"
     if abs(estimate) < drawing.BEYOND:
         assert dot(picture(found), found.id) == pytest.approx(estimate)
+
+
+def test_so_it_is_of_every_committed_claim():
+    folders = [path for path in (Path(__file__).parents[1] / "figures").iterdir() if any(path.glob("fig*.json"))]
+    found = board.judged(*folders)
+    assert len(found) > 50
+    for each in (j for j in found if j.claim.family != "count" and j.claim.margin):
+        _, low, high = effect(each.claim)
+        said = {"reproduced": low > 0, "reproduced, size unclear": low > 0, "contradicted": high < 0,
+                "no difference that matters": -1 < low < high < 1}
+        assert said.get(each.claim.word, True) and said.get(each.alone, True), each.claim.id
 
 
 def test_within_a_margin_goes_no_further_right_than_no_effect():

@@ -35,8 +35,8 @@ NOTES = (
     "Dot and 95% interval of one claim, turned so that right is as claimed, whatever the sign of its statistic. "
     "Shaded: ±1 margin, the difference that does not matter. Where nothing is shaded, the claim is that an effect is "
     "at most its margin: 0 is that margin, and right of it is less. An arrow: it goes on; a number: how far.",
-    "* The 95% interval alone says more, but does not bear the correction for its family of claims. Not tested: what "
-    "the claim presupposes does not hold here. Percent: weights pruned. n: initialisations × distilled sets.")
+    "* The 95% interval alone says more, but does not bear its family's correction. Not tested: what "
+    "the claim presupposes does not hold here. Percent: weights pruned. n: initialisations × sets.")
 
 
 def board(rows: Sequence[Row]) -> Figure:
@@ -59,7 +59,7 @@ def encoded(figure: Figure, ending: str) -> bytes:
     if ending == ".pdf":
         return pdf(figure)
     file = io.BytesIO()
-    Image.open(io.BytesIO(png(figure))).convert("RGB").quantize(64).save(file, format="png", optimize=True)
+    Image.open(io.BytesIO(png(figure))).convert("RGB").quantize(128).save(file, format="png", optimize=True)
     return file.getvalue()
 
 
@@ -74,7 +74,8 @@ def _place(margins: float) -> float:
 def _frame(ax: Axes, top: float, bottom: float) -> None:
     """What stands above and below the rows, and the axis behind them."""
     _text(ax, NAME, 0.16, "What the papers say, and what came here", 11, weight="bold")
-    for x, name in ((SENTENCE, "the papers say"), (LABEL, "sparsity, detail"), (WORD, "verdict"), (REGIME, "training"), (N, "n")):
+    for x, name in ((SENTENCE, "the papers say"), (LABEL, "sparsity, detail"), (WORD, "verdict"), (REGIME, "training"),
+                    (N, "n")):
         _text(ax, x, top - 0.16, name, weight="bold")
     _text(ax, ZERO, top - 0.36, "effect in units of its margin, the smallest that matters", weight="bold", ha="center")
     for side, text in ((-1, "← against"), (1, "as claimed →")):
@@ -83,7 +84,7 @@ def _frame(ax: Axes, top: float, bottom: float) -> None:
         ax.plot([_place(tick)] * 2, [top, bottom], color="black" if tick == 0 else SHADE, linewidth=0.7, zorder=1)
         for y in (top - 0.07, bottom + 0.08):
             _text(ax, _place(tick), y, f"{tick:+d}".replace("-", "−") if tick else "0", 6, ha="center", color=FAINT)
-    lines = [line for note in NOTES for line in textwrap.wrap(note, 200)]
+    lines = [line for note in NOTES for line in textwrap.wrap(note, 198)]
     _text(ax, NAME, bottom + 0.2, "\n".join(lines), 6.5, va="top", color="#444444", linespacing=1.35)
 
 
@@ -126,7 +127,7 @@ def _claim(ax: Axes, line: Line, low: float, high: float) -> None:
     if claim.claimed in ("below", "above") and claim.margin:
         ax.add_patch(Rectangle((_place(-1), low), 2 * UNIT, high - low, facecolor=SHADE, edgecolor="none", zorder=0))
     _effect(ax, claim, y, hue, marker)
-    _box(ax, WORD - 0.05, y - LINE / 2, 1.25, LINE, chip)
+    _box(ax, WORD - 0.05, y - LINE / 2, 1.29, LINE, chip)
     _text(ax, WORD, y, claim.word + " *" * (claim.word != line.alone), 6.5, color=ink,
           weight="bold" if claim.word == "contradicted" else "normal")
 
@@ -152,7 +153,8 @@ def _effect(ax: Axes, claim: Claim, y: float, hue: str, marker: str) -> None:
 def _look(word: str, hue: str) -> dict[str, Any]:
     """Of a marker. That of a size that is unclear is hollow; a cross has no face."""
     outlined = word in ("reproduced, size unclear", "not tested")
-    return {"markersize": 5 if outlined else 5.5, "markeredgewidth": 1.2 if outlined else 0.6, "zorder": 4,
+    size = 5 if outlined else 6.5 if word == "contradicted" else 5.5
+    return {"markersize": size, "markeredgewidth": 1.2 if outlined else 0.6, "zorder": 4,
             "markerfacecolor": "white" if outlined else hue, "markeredgecolor": hue if outlined else "white"}
 
 
