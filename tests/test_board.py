@@ -55,7 +55,7 @@ def test_claims_are_those_of_one_profile_and_older_code_is_marked(project: Path)
     (project / "notebooks" / "profiles" / "paper.yaml").write_text("{}")
     refused(call("claims", "--profile", "paper"), "no figure in", "lmcnb run 03 --profile paper")
     draw(project, "fig01_a", profile="paper", parameters=LONG)
-    assert row(call("claims", "--profile", "paper").output, "A2-59%")[-1] == "fig01; papers, 30 epochs"
+    assert row(call("claims", "--profile", "paper").output, "A2-59%")[-1] == "fig01 (paper); papers, 30 epochs"
 
 
 @pytest.mark.parametrize(("profile", "words"), [

@@ -232,15 +232,16 @@ def report(executed: Path | None, out: Path | None) -> None:
 @main.command()
 @click.option("--profile", "profiles", multiple=True, metavar="NAME",
               help="laptop, gpu or paper; repeatable. By default all that have figures.")
-@click.option("--write", "pages", multiple=True, type=click.Path(dir_okay=False, exists=True, path_type=Path),
-              help="Page to update; repeatable.")
+@click.option("--write", "pages", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
+              callback=verdicts.writable, help="Page to update, or picture to draw (.png, .pdf); repeatable.")
 @click.option("--rejudge", is_flag=True, help="First judge every figure again, from its own table.")
 def claims(profiles: Sequence[str], pages: Sequence[Path], rejudge: bool) -> None:
     """Print every headline with its verdict, and the claims behind it, from the figures of all profiles.
 
     Evidence of several figures for one claim is made one, and words hold after their family's correction. Beside a
     claim stands what figures/predictions.yaml said of it. --write README.md puts the table of headlines there, and
-    the gallery of notebooks; --write docs/claims.md the details.
+    the gallery of notebooks; --write docs/claims.md the details; --write figures/board.png draws the headlines, with
+    effects in units of their margins.
 
     Figures with other settings than the profile's are left out. Those of an older version are marked. --rejudge
     rewrites the claims in the figures' JSON files, and nothing else.
@@ -256,7 +257,7 @@ def claims(profiles: Sequence[str], pages: Sequence[Path], rejudge: bool) -> Non
         click.echo(f"{tables['claims']}\n\n{tables['details']}")
     for page in pages:
         tables |= {"gallery": verdicts.gallery(_root(), folders)}
-        page.write_text(verdicts.updated(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        verdicts.write(page, tables, lambda: board.picture(found))
         click.echo(f"{page}: up to date")
 
 

@@ -13,6 +13,8 @@ from lmcnb.cli.predictions import Prediction
 from lmcnb.cli.text import Refused
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from lmcnb.statistics import Claim
 
 # By headline: the papers' sentence, and the parts of it: what the ids of its claims begin with.
@@ -189,3 +191,18 @@ def _row(each: Judged, prediction: Prediction | None) -> str:
     where += ", older code" * each.older
     return (f"| {claim.id} | {statement} | {verdict} | {number(claim)} | {margin} | {claim.units} | {sign} | {p} | "
             f"{where} |")
+
+
+def picture(found: Sequence[Judged]) -> Figure:
+    """A row a headline, as a picture: the leading claims' effects in units of their margins."""
+    from lmcnb.figures.board import board as drawn
+    from lmcnb.figures.effects import Line, Row
+
+    return drawn([Row(name, sentence, [Line(each.claim, _short(each.claim) * (each.claim.id != name), _trained(each),
+                                            each.alone) for each in leading])
+                  for name, (sentence, _) in {**HEADLINES, OTHERS: ("claims of other notebooks", ())}.items()
+                  if (leading := leaders(name, found)) or name != OTHERS])
+
+
+def _trained(each: Judged) -> str:
+    return ", ".join(filter(None, [each.regime, each.profile * (each.profile != "laptop")]))

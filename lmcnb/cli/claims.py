@@ -1,16 +1,24 @@
-"""Pages' tables, from the notebooks and the figures' JSON files: the board, its details, and the gallery."""
+"""Pages' tables, from the notebooks and the figures' JSON files: the board, its details, and the gallery.
+
+And the board as a picture.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmcnb.cli.text import Refused
 from lmcnb.notebooks import find_notebooks, unknown
 from lmcnb.places import figures_dir
 from lmcnb.profiles import UNJUDGED, profile_files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES = (".png", ".pdf")
 
 
 def folders(root: Path, profiles: Sequence[str] = ()) -> list[Path]:
@@ -68,6 +76,33 @@ def compute(seconds: float, of: str = "core") -> str:
     ('3.5 core-h', '25 core-min', '2.5 GPU-min')
     """
     return f"{seconds / 3600:.2g} {of}-h" if seconds >= 5400 else f"{seconds / 60:.2g} {of}-min"
+
+
+def writable(_context: object, _option: object, paths: Sequence[Path]) -> Sequence[Path]:
+    """Paths to write to, asked before anything is done.
+
+    Raises:
+        Refused: one is neither a page that is there nor a picture.
+    """
+    for path in paths:
+        if path.suffix not in (".md", *PICTURES):
+            raise Refused(f"{path} is no page and no picture: a page ends in .md and gets the tables, a picture of the "
+                          f"board ends in {' or '.join(PICTURES)}")
+        if path.suffix == ".md" and not path.is_file():
+            raise Refused(f"there is no page {path}: make one with the lines <!-- claims --> and <!-- /claims -->; the "
+                          "table goes between them")
+    return paths
+
+
+def write(path: Path, tables: Mapping[str, str], picture: Callable[[], Figure]) -> None:
+    """Puts the tables into a page, or the board into a picture."""
+    if path.suffix not in PICTURES:
+        path.write_text(updated(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        return
+    from lmcnb.figures.board import encoded
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded(picture(), path.suffix))
 
 
 def updated(page: str, tables: Mapping[str, str]) -> str:
