@@ -113,7 +113,7 @@ def test_every_page_can_be_reached_from_the_readme():
 def test_two_checkpoints_in_four_lines(folder, capsys):
     given = {"model_a": MyNet(3, 2), "model_b": MyNet(3, 2)}
     exec(SHORT.replace("folder:PATH", f"folder:{folder}"), given)
-    assert "basin" in capsys.readouterr().out
+    assert "test error rises by" in capsys.readouterr().out
 
 
 def test_a_committed_figure_is_read_and_drawn():
