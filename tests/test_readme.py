@@ -1,4 +1,4 @@
-"""The README's code runs as it stands, given what it leaves to the reader."""
+"""The code of README and pages runs as it stands, given what it leaves to the reader; their links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -14,9 +14,19 @@ import lmcnb
 from lmcnb.distill import METHODS
 from lmcnb.models import MODELS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)[1:]  # the first reads a figure
-READING = README.split("```python\n")[1].split("```")[0]
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(page for folder in (".", "docs", "benchmarks", "soak") for page in (ROOT / folder).glob("*.md"))
+LONGEST = 200  # lines of the README: what one reads before deciding
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+
+
+(SHORT,) = blocks("README.md")
+(READING,) = blocks("docs/running.md")
+BLOCKS = blocks("docs/bring-your-own.md")
 
 
 class MyNet(nn.Module):
@@ -47,25 +57,63 @@ def test_the_tables_of_claims_are_those_of_the_figures(page: str):
     from lmcnb.cli.claims import folders, updated
     from lmcnb.cli.predictions import read_predictions
 
-    root = Path(__file__).parents[1]
-    found, said = board.judged(*folders(root)), root / "figures" / "predictions.yaml"
+    found, said = board.judged(*folders(ROOT)), ROOT / "figures" / "predictions.yaml"
     tables = {"claims": board.headlines(found), "details": board.details(found, read_predictions(said, board.PARTS))}
-    text = (root / page).read_text()
+    text = (ROOT / page).read_text()
     assert updated(text, tables) == text, f"run: lmcnb claims --write {page}"
 
 
 def test_the_gallery_is_that_of_the_notebooks():
     from lmcnb.cli.claims import folders, gallery, inserted
 
-    root = Path(__file__).parents[1]
-    assert inserted(README, gallery(root, folders(root)), "gallery") == README, \
+    assert inserted(README, gallery(ROOT, folders(ROOT)), "gallery") == README, \
         "run: lmcnb claims --write README.md"
 
 
-def test_pictures_and_pages_are_there():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert any(link.endswith(".png") for link in links)
-    assert not [link for link in links if not (Path(__file__).parents[1] / link).exists()]
+def test_the_readme_is_short_and_shows_a_figure():
+    assert len(README.splitlines()) <= LONGEST
+    assert any(link.endswith(".png") for link in links(README))
+
+
+def links(text: str) -> list[str]:
+    """Where a page's links lead within the project, code left out; ``page.md#heading`` with its heading."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+    return re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", prose)
+
+
+def headings(page: Path) -> set[str]:
+    """The names by which a page's headings can be linked to, as GitHub makes them."""
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in re.findall(r"^#+ +(.+?) *$", prose, re.M))
+    return {title.replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path):
+    broken = []
+    for link in links(page.read_text()):
+        name, _, heading = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        known = target.exists() and target.is_relative_to(ROOT)
+        if not known or heading and heading not in headings(target):
+            broken.append(link)
+    assert not broken
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    found, left = set(), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        found.add(page)
+        targets = {(page.parent / link.partition("#")[0]).resolve() for link in links(page.read_text())}
+        left += [target for target in targets if target.suffix == ".md" and target not in found]
+    assert found >= set(PAGES)
+
+
+def test_two_checkpoints_in_four_lines(folder, capsys):
+    given = {"model_a": MyNet(3, 2), "model_b": MyNet(3, 2)}
+    exec(SHORT.replace("folder:PATH", f"folder:{folder}"), given)
+    assert "test error rises by" in capsys.readouterr().out
 
 
 def test_a_committed_figure_is_read_and_drawn():
