@@ -13,18 +13,20 @@ from ..places import data_root
 from ..sources import is_ours
 from ..spec import choose
 from .folders import GENERATED, decoding_size, located, read_folder, read_imagenet10
+from .generated import shapes
 from .images import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset
 from .untrusted import Damaged, read_npz
 
 
 def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
-    """A data set by name: ``"digits"``, ``"cifar10"``, ``"cifar100"``, ``"imagenet10"`` or ``"folder:PATH"``.
+    """A data set by name: digits, shapes, cifar10, cifar100, imagenet10 or folder:PATH.
 
     digits (8 × 8, grey, 1,297 training and 500 test images; Alpaydin and Kaynak, 1998, CC BY 4.0, as scikit-learn has
-    them) comes with this package. cifar10 and cifar100 are read
-    from ``LMCNB_DATA/<name>.npz`` (x_train uint8 [N, 32, 32, 3], y_train, x_test, y_test), else downloaded and packed
-    there once by torchvision. ``folder:PATH`` reads PATH/train/<class>/* and PATH/test/<class>/* (or ``val``), all of
-    one size; hidden files and what systems leave in folders are no classes and no images.
+    them) comes with this package; shapes (12 × 12, colour, 500 and 1,000 images) is drawn when it is asked for
+    (:func:`.generated.shapes`). cifar10 and cifar100 are read from ``LMCNB_DATA/<name>.npz`` (x_train uint8
+    [N, 32, 32, 3], y_train, x_test, y_test), else downloaded and packed there once by torchvision. ``folder:PATH``
+    reads PATH/train/<class>/* and PATH/test/<class>/* (or ``val``), all of one size; hidden files and what systems
+    leave in folders are no classes and no images.
 
     Images are normalised with their data set's own mean and deviation. The released codes of the papers normalise
     CIFAR-100 with CIFAR-10's: give :func:`lmcnb.import_set` the mean and std of the code that a set comes from.
@@ -128,6 +130,7 @@ def register_dataset(name: str, make: Callable[[], Dataset] | None = None) -> An
 
 DATASETS: dict[str, Callable[[], Dataset]] = {
     "digits": _digits,
+    "shapes": shapes,
     "cifar10": lambda: _cifar("cifar10"),
     "cifar100": lambda: _cifar("cifar100"),
     "imagenet10": _imagenet10,
