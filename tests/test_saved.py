@@ -251,3 +251,10 @@ def test_plain_rounds_to_six_digits_and_turns_nan_into_null():
                                     "yes": True}
 
 
+
+def test_a_notebook_shows_what_became_of_the_claims_of_the_committed_figure(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LMCNB_FIGURES", str(ROOT / "figures"))
+    found = figures.committed("fig03_stability_cifar10")
+    assert found.loc["A1-59%", "verdict"] == "reproduced" and "estimate [95% interval]" in found
+    assert figures.committed("fig14_protocol_audit_cifar10") == "it judges no claim"
+    assert figures.committed("fig03_stability_cifar10", "paper").endswith("of profile paper is not here")

@@ -14,7 +14,7 @@ from .parts import curve, dots, intervals, overlay, subnetwork, surface
 from .planes import TITLES, landscapes, landscapes_claims
 from .precision import precision_claims
 from .quickstart import rounds
-from .saved import Saved, pdf, plain, png, read, save
+from .saved import Saved, committed, pdf, plain, png, read, save
 from .sparsity import accuracy_against_sparsity, images_seen, sparsity_claims
 from .stability import stability, stability_claims
 from .symmetry import symmetry, symmetry_claims
@@ -22,7 +22,7 @@ from .tradeoff import beside_imp, ratio, tradeoff, tradeoff_claims
 from .transformers import connectivity, connectivity_claims, peak_ratios, platon, platon_claims
 
 __all__ = ["Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "batchnorm",
-           "batchnorm_claims", "beside_imp", "caption", "colour", "compression", "compression_claims", "connectivity",
+           "batchnorm_claims", "beside_imp", "caption", "colour", "committed", "compression", "compression_claims", "connectivity",
            "connectivity_claims", "curve", "distilled_pruning", "dose", "dose_claims", "dots", "emerged", "emergence",
            "emergence_claims", "first_round", "generalisation", "generalisation_claims", "hessian", "hessian_claims",
            "hybrid", "hybrid_claims", "images_grid", "images_seen", "intervals", "label", "landscapes",

@@ -1,4 +1,4 @@
-"""Figure 15: whether half the precision of training moves what is measured."""
+"""Figure 18: whether half the precision of training moves what is measured."""
 from __future__ import annotations
 
 from ..statistics import Claim, claim

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
@@ -180,6 +181,19 @@ def read(name: str, profile: str = "laptop") -> Saved:
     images = {n: np.stack([_unpacked(p) for p in ps]) for n, ps in found.get("images", {}).items()}
     return Saved(name, profile, found["note"], Table.from_columns(found["table"]), claims,
                  found["record"].get("parameters", {}), found["record"], images)
+
+
+def committed(name: str, profile: str = "laptop") -> pd.DataFrame | str:
+    """What became of the claims of a figure that comes with the project, each alone; where there is none, that.
+
+    >>> committed("fig99_nothing")
+    'fig99_nothing of profile laptop is not here'
+    """
+    try:
+        found = read(name, profile)
+    except FileNotFoundError:
+        return f"{name} of profile {profile} is not here"
+    return verdicts(found.claims, profile) if found.claims else "it judges no claim"
 
 
 def plain(value: Any, digits: int | None = 6) -> Any:
