@@ -173,6 +173,14 @@ class Table(pd.DataFrame):
         return cls.of(dict(zip(columns, row)) for row in zip(*columns.values()))
 
 
+class Whole(pd.DataFrame):
+    """A table that shows its sentences to their end in a notebook."""
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return pd.DataFrame(self)._repr_html_()
+
+
 def verdicts(claims: Iterable[Claim], profile: str = "") -> pd.DataFrame | str:
     """Claims for people: what was said, what became of it, and the number that decided. A smoke run judges nothing."""
     if profile == UNJUDGED:
@@ -180,8 +188,8 @@ def verdicts(claims: Iterable[Claim], profile: str = "") -> pd.DataFrame | str:
     rows = [{"claim": c.id, "verdict": c.word, "estimate [95% interval]": shown(Estimate(c.estimate, *c.interval, 2)),
              "margin": f"{c.margin:.3g} {c.unit}", "n": c.units, "needed": c.needed or "", "statement": c.statement}
             for c in claims]
-    return pd.DataFrame(rows, columns=["claim", "verdict", "estimate [95% interval]", "margin", "n", "needed",
-                                       "statement"]).set_index("claim")
+    names = ["claim", "verdict", "estimate [95% interval]", "margin", "n", "needed", "statement"]
+    return Whole(pd.DataFrame(rows, columns=names).set_index("claim"))
 
 
 def shown(found: Estimate, digits: int = 3) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from lmcnb.cli.copies import MARKER, RUNNING
+from lmcnb.cli.page import rendered
 from lmcnb.cli.text import Refused
 from lmcnb.notebooks import Notebook, ProjectError, find_notebooks
 from lmcnb.places import figures_dir
@@ -24,16 +24,21 @@ INDEX = Template("""<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>lmcnb: linear mode connectivity in sparse networks</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 54rem; margin: 2rem auto; padding: 0 1rem; }
-article { display: flex; gap: 1.5rem; padding: 1.25rem 0; border-top: 1px solid #ddd; }
-article img { width: 14rem; height: 10rem; object-fit: contain; }
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 54rem; margin: 2rem auto; padding: 0 1rem;
+  overflow-wrap: break-word; }
+article { display: flex; flex-wrap: wrap; gap: 1.5rem; padding: 1.25rem 0; border-top: 1px solid #8884; }
+article img { width: 14rem; height: 10rem; object-fit: contain; background: #fff; }
+article div { flex: 1 1 18rem; }
+.board { max-width: 100%; background: #fff; }
 h2 { margin: 0; font-size: 1.15rem; }
-small { color: #666; }
-.failed { color: #b00020; }
+small { opacity: 0.7; }
+.failed { color: #d0314a; }
 </style>
 </head>
 <body>
-<h1>Linear mode connectivity in sparse networks</h1>
+<h1>Do sparse networks trained twice end in the same minimum?</h1>
+$board
 $entries
 </body>
 </html>
@@ -89,13 +94,21 @@ def build(executed: Path, out: Path, root: Path) -> Path:
     stories: dict[str, list[Story]] = {}
     for path in paths:
         story = tell(Notebook(path), root)
-        page = _page(Notebook(path).node, story.title, root / "notebooks")
+        beside = [_beside(paths, path, step) for step in (-1, 1)]
+        page = rendered(Notebook(path).node, story.title, root / "notebooks", *beside)
         (out / f"{path.stem}.html").write_text(page, encoding="utf-8")
         stories.setdefault(story.stem, []).append(story)
     entries = [_entry(sorted(copies, key=lambda story: story.page), out) for copies in stories.values()]
     index = out / "index.html"
-    index.write_text(INDEX.substitute(entries="\n".join(entries)), encoding="utf-8")
+    index.write_text(INDEX.substitute(board=_board(out), entries="\n".join(entries)), encoding="utf-8")
     return index
+
+
+def _beside(paths: Sequence[Path], path: Path, step: int) -> str:
+    """The name of the complete notebook before or after this one, or nothing."""
+    whole = [p.stem for p in paths if "." not in p.stem or p == path]
+    at = whole.index(path.stem) + step
+    return whole[at] if 0 <= at < len(whole) else ""
 
 
 def tell(copy: Notebook, root: Path) -> Story:
@@ -115,7 +128,7 @@ def tell(copy: Notebook, root: Path) -> Story:
         summary=summary,
         profile=profile,
         overrides=_overrides(copy, profile, run.get("parameters", {}), root),
-        when=str(run.get("end_time") or run.get("start_time") or "at an unknown time")[:16].replace("T", " "),
+        when=str(run.get("end_time") or run.get("start_time") or "")[:16].replace("T", " ") or "at an unknown time",
         stopped=stopped,
     )
 
@@ -145,12 +158,13 @@ def _plain(markdown: str) -> str:
     return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown).translate(str.maketrans("", "", "*`"))
 
 
-def _page(node: Any, title: str, notebooks: Path) -> str:
-    from nbconvert import HTMLExporter
-
-    resources = {"metadata": {"name": title, "path": str(notebooks)}}
-    body, _ = HTMLExporter(embed_images=True).from_notebook_node(node, resources=resources)
-    return re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)  # pages link each other, not the sources
+def _board(out: Path) -> str:
+    """The picture of all verdicts, where the project has one."""
+    picture = figures_dir("laptop").parent / "board.png"
+    if not picture.is_file():
+        return ""
+    shutil.copyfile(picture, out / picture.name)
+    return f'<p><img class="board" src="{picture.name}" alt="Every headline, its effect and its verdict"></p>'
 
 
 def _thumbnail(story: Story, out: Path) -> str | None:
@@ -166,7 +180,8 @@ def _thumbnail(story: Story, out: Path) -> str | None:
 def _entry(copies: Sequence[Story], out: Path) -> str:
     """A notebook's part of the index: its complete copy, or else the first, and how the incomplete ones ended."""
     first, thumbnail = copies[0], _thumbnail(copies[0], out)
-    image = f'<img src="{html.escape(thumbnail)}" alt="">\n' if thumbnail else ""
+    alt = f"The figure of {html.escape(first.title)}"
+    image = f'<img src="{html.escape(thumbnail)}" alt="{alt}">\n' if thumbnail else ""
     return ENTRY.substitute(
         thumbnail=image,
         stopped="".join(_stopped(copy, "this run" if copy is first else "a later run") for copy in copies),

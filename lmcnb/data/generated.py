@@ -95,7 +95,7 @@ def picture(label: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 def _painted(label: int, height: int, width: int, size: int, rng: np.random.Generator, periods: tuple[float, float]
              ) -> np.ndarray:
-    """A shape before a texture: uint8 [height, width, 3]. Lengths are in units of ``size``, stripes have ``periods``."""
+    """A shape before a texture: uint8 [height, width, 3]. Lengths are in units of ``size``; ``periods``: of stripes."""
     x, y = np.meshgrid(*((np.arange(n) + 0.5 - n / 2) / size for n in (width, height)))
     texture = (_clouds(rng, x, y) if label < 5 else _wave(rng, x, y, *periods))[..., None]
     dark, light = (_rgb(rng.random(), rng.uniform(0.1, 0.6), v) for v in rng.uniform((0.15, 0.45), (0.5, 0.95)))

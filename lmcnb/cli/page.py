@@ -1,0 +1,130 @@
+"""A page of the site: an executed notebook as HTML that needs nothing from the network and fits a phone."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from pathlib import Path
+from string import Template
+from typing import Any
+
+CELL = """{%- extends 'basic/index.html.j2' -%}
+{%- block input -%}
+{%- if cell.metadata.get('jupyter', {}).get('source_hidden') -%}
+<details><summary>code</summary>{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{%- endblock input -%}
+{%- block in_prompt -%}{%- endblock in_prompt -%}
+{%- block output_area_prompt -%}{%- endblock output_area_prompt -%}
+"""
+
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title · lmcnb</title>
+<style>
+$style
+</style>
+</head>
+<body>
+$nav
+<main>
+$body
+</main>
+$nav
+</body>
+</html>
+""")
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c1c1c; --ground: #ffffff; --faint: #f5f5f5; --line: #dddddd;
+  --link: #0b5cad; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e4e4; --ground: #16181a; --faint: #22262a; --line: #3a3f44; --link: #7ab8ff; }
+  main img { background: #ffffff; }
+}
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0 auto;
+  padding: 0 1rem; max-width: 60rem; overflow-wrap: break-word; }
+a { color: var(--link); }
+a.anchor-link { display: none; }
+nav { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0.75rem 0; border-bottom: 1px solid var(--line); }
+nav .next { margin-left: auto; }
+h1, h2, h3 { line-height: 1.25; }
+blockquote { margin: 1rem 0; padding-left: 1rem; border-left: 3px solid var(--line); }
+img, svg { max-width: 100%; height: auto; }
+pre, .highlight, math[display=block], .output_html, .rendered_html { overflow-x: auto; }
+pre { font-size: 0.85rem; background: var(--faint); padding: 0.6rem; margin: 0.5rem 0; }
+details > summary { cursor: pointer; font-size: 0.85rem; opacity: 0.75; }
+table { display: block; overflow-x: auto; border-collapse: collapse; font-size: 0.85rem; max-width: 100%; }
+th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+"""
+MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<![\\$\w])\$([^$\n]+?)\$(?!\w)", re.DOTALL)
+
+
+def rendered(node: Any, title: str, notebooks: Path, before: str = "", after: str = "") -> str:
+    """A notebook as a page: folded code, formulas as MathML, pictures within it.
+
+    Args:
+        notebooks: the folder that its relative links begin in. before, after: names of the pages beside it.
+    """
+    from nbconvert import HTMLExporter
+
+    drawn: list[str] = []
+    for cell in node.cells:
+        if cell.cell_type == "markdown":
+            cell.source = without_formulas(cell.source, drawn)
+        cell.get("outputs", [])[:] = [o for o in cell.get("outputs", []) if not _is_bar(o)]
+    body, _ = HTMLExporter(raw_template=CELL).from_notebook_node(node, resources={"metadata": {"name": title}})
+    body = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)  # pages link each other, not the sources
+    body = re.sub(r'src="(\.\.?/[^"]+\.png)"', lambda found: f'src="{_embedded(notebooks / found[1])}"', body)
+    nameless, named = "No description has been provided for this image", f"{html.escape(title)}: a picture"
+    body = body.replace(f'alt="{nameless}"', f'alt="{named}"')
+    body = re.sub(r"formula-(\d+)-here", lambda found: drawn[int(found[1])], body)
+    return PAGE.substitute(title=html.escape(title), style=STYLE + colours(), nav=navigation(before, after), body=body)
+
+
+def without_formulas(markdown: str, drawn: list[str]) -> str:
+    """The text with a mark for each formula, whose MathML joins ``drawn``: Markdown's cleaner would take it apart.
+
+    >>> drawn = []
+    >>> without_formulas("`$x$` and $x^2$", drawn)
+    '`$x$` and formula-0-here'
+    >>> assert "<msup><mi>x</mi><mn>2</mn></msup>" in drawn[0]
+    """
+    from latex2mathml.converter import convert
+
+    def mark(found: re.Match[str]) -> str:
+        if found[1]:
+            return found[1]
+        drawn.append(convert(found[2] or found[3], display="block" if found[2] else "inline"))
+        return f"formula-{len(drawn) - 1}-here"
+    return MATH.sub(mark, markdown)
+
+
+def _is_bar(output: Any) -> bool:
+    """Whether an output is what a progress bar left behind."""
+    return output.get("name") == "stderr" and "%|" in "".join(output.get("text", ""))
+
+
+def _embedded(picture: Path) -> str:
+    if not picture.is_file():
+        return ""
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+
+
+def navigation(before: str, after: str) -> str:
+    links = ['<a href="index.html">all notebooks</a>']
+    links += [f'<a href="{before}.html">← {before[:2]}</a>'] * bool(before)
+    links += [f'<a class="next" href="{after}.html">{after[:2]} →</a>'] * bool(after)
+    return f"<nav>{''.join(links)}</nav>"
+
+
+def colours() -> str:
+    """Of code, by day and by night."""
+    from pygments.formatters.html import HtmlFormatter
+
+    day, night = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "monokai"))
+    return f"{day}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n.highlight {{ background: none; }}\n"
