@@ -1,7 +1,9 @@
 # Every target works from a bare Python >= 3.11; the first run installs, later runs start at once.
 #   make figures [PROFILE=smoke|laptop|gpu|paper] [WORKERS=2]    make test    make docs    make lab    make bench
 #   make soak    make clean
-VENV ?= .venv
+# An environment that is active is used, unless it is conda's base; else one is made here.
+ACTIVE := $(or $(VIRTUAL_ENV),$(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX)))
+VENV ?= $(or $(ACTIVE),.venv)
 PYTHON ?=
 PROFILE ?= smoke
 WORKERS ?= 2

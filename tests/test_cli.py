@@ -14,6 +14,8 @@ from nbformat.v4 import new_code_cell
 
 from lmcnb import claim, places
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -235,3 +237,23 @@ def test_tidy_leaves_what_is_committed(project: Path) -> None:
     counts = [cell["execution_count"] for cell in clean["cells"] if cell["cell_type"] == "code"]
     assert counts == [1, 2, 3, 4]
     assert "was tidy" in call("tidy", executed).output
+
+
+def test_init_makes_a_project_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "mine"
+    said = call("init", str(made)).output
+    assert f"{len(list((ROOT / 'notebooks').glob('*.ipynb')))} notebooks. Now: cd {made} && lmcnb run 00" in said
+    assert {p.name for p in (made / "figures").iterdir()} == {"laptop", "gpu", "predictions.yaml"}
+    monkeypatch.chdir(made)
+    monkeypatch.delenv("LMCNB_PROJECT", raising=False)
+    monkeypatch.delenv("LMCNB_FIGURES", raising=False)
+    assert "00_quickstart" in call("params", "00").output and "A1-59%" in call("claims").output
+    refused(call("init", str(made)), "is not empty", "name a folder that is not there yet")
+
+
+def test_init_says_when_nothing_was_installed_to_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmcnb.cli import project
+
+    monkeypatch.setattr(project, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    refused(call("init", str(tmp_path / "mine")), "install lmcnb again")

@@ -1,0 +1,50 @@
+"""A project of one's own, for whoever installed the package: its notebooks, profiles and committed figures."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from lmcnb.cli.text import Refused
+
+# What of a checkout a project is made of, beneath its folder; the wheel installs the same below share/lmcnb.
+PARTS = ("notebooks/*.ipynb", "notebooks/profiles/*.yaml", "figures/predictions.yaml", "figures/*/*.json",
+         "figures/*/*.png")
+PROFILES = ("laptop", "gpu", "paper")  # whose figures are results; what others draw is not the project's
+
+
+def source() -> Path:
+    """The checkout that this code is in, else what the wheel brought.
+
+    Raises:
+        Refused: neither is there.
+    """
+    places = Path(__file__).absolute().parents[2], Path(sys.prefix) / "share" / "lmcnb"
+    found = next((place for place in places if (place / "notebooks" / "profiles").is_dir()), None)
+    if found is None:
+        raise Refused(f"no notebooks beside the package, none in {places[1]}: install lmcnb again, from its wheel or "
+                      f"from a checkout")
+    return found
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def init(folder: Path) -> None:
+    """Make a project of your own in FOLDER: all notebooks, their profiles, and the committed figures.
+
+    Go there, and `lmcnb run 00`, `lmcnb claims` and JupyterLab find them. FOLDER must be empty, or not there yet.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise Refused(f"{folder} is not empty: name a folder that is not there yet")
+    here = source()
+    files = [path for part in PARTS for path in sorted(here.glob(part))]
+    files = [path for path in files if path.parent.parent.name != "figures" or path.parent.name in PROFILES]
+    for path in files:
+        target = folder / path.relative_to(here)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    count = len(list(folder.glob("notebooks/*.ipynb")))
+    click.echo(f"{folder}: {count} notebooks. Now: cd {folder} && lmcnb run 00")
