@@ -19,7 +19,7 @@ def switch_dots(ax: Axes, table: Table) -> None:
     values, threshold = table.values_of(by=["switch"]), table["threshold"].iloc[0]
     for y, points in enumerate(reversed(values.values())):
         e = estimate(points)
-        hue = "#1f77b4" if e.high < threshold else "#c44e52" if e.low >= threshold else "#8a8a8a"
+        hue = "#0072b2" if e.high < threshold else "#d55e00" if e.low >= threshold else "#8a8a8a"
         row_of_dots(ax, y, points, hue)
     ax.axvline(threshold, color="#555555", linewidth=0.9, linestyle=":")
     ax.set_yticks(range(len(values)), list(values)[::-1], fontsize="x-small")

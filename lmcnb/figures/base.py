@@ -15,11 +15,13 @@ from ..tables import percent_sparse
 __all__ = ["COLOURS", "LABELS", "caption", "colour", "images_grid", "label", "percent_sparse", "pictures", "style",
            "styled"]
 
-COLOURS = {"dense": "#222222", "imp": "#c44e52", "idc": "#1f77b4", "idc-early": "#7fb3d9", "dm": "#2a9d8f",
-           "dsa": "#e07b39", "dc": "#e9b08a", "mtt": "#d6336c", "herding": "#b8860b", "k-center": "#606c38",
-           "random images": "#8c6bb1", "random mosaics": "#b39ddb", "random mask": "#8a8a8a", "rded": "#117733",
-           "platon": "#0072b2", "platon, retrained": "#56b4e9", "platon, another init": "#009e73",
-           "magnitude mask": "#e69f00", "gradual magnitude": "#cc79a7", "platon, importance alone": "#a6761d"}
+# Okabe and Ito's, and others between them: any two of a figure differ by 15 or more (CIE 1976) for normal sight and for
+# sight without red or green, which a test holds.
+COLOURS = {"dense": "#111111", "imp": "#d55e00", "idc": "#0072b2", "idc-early": "#56b4e9", "dm": "#1a8f5b",
+           "dsa": "#ea9c00", "dc": "#dddd5b", "mtt": "#8f275b", "herding": "#d09c4e", "k-center": "#274127",
+           "random images": "#ea9cc3", "random mosaics": "#822782", "random mask": "#8a8a8a", "rded": "#006827",
+           "platon": "#0072b2", "platon, retrained": "#56b4e9", "platon, another init": "#1a8f5b",
+           "magnitude mask": "#ea9c00", "gradual magnitude": "#ea9cc3", "platon, importance alone": "#822782"}
 LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "idc-early": "distilled, early IDC",
           "dm": "distilled, DM", "dsa": "distilled, DSA", "dc": "distilled, DC", "mtt": "distilled, MTT",
           "herding": "real, herding", "k-center": "real, k-center", "random images": "random real subset",

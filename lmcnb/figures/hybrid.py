@@ -13,7 +13,7 @@ from ..tables import Table
 from .base import caption, percent_sparse
 from .judging import ACCURACY
 
-HUES = {"k=0": "#c44e52", "k>0": "#d98b0b", "hybrid": "#1f77b4"}
+HUES = {"k=0": "#d55e00", "k>0": "#ea9c00", "hybrid": "#0072b2"}
 MARKS = {"k=0": "o", "k>0": "s", "hybrid": "D"}
 TICKS = (0, 2, 4, 7, 10, 13, 18, 22)  # 0, 36, 59, 79, 89, 95, 98 and 99% sparse at rate 0.2
 

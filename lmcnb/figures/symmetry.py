@@ -15,7 +15,7 @@ from .base import caption, colour, label
 from .judging import ACCURACY, RISE
 from .parts import SMALL, row_of_dots
 
-WAYS = {"as they are": "#999999", "re-estimated": "#e69f00", "matched": "#0072b2", "matched, re-estimated": "#009e73"}
+WAYS = {"as they are": "#bbbbbb", "re-estimated": "#e69f00", "matched": "#0072b2", "matched, re-estimated": "#1a8f5b"}
 OWN = ("own mask", "mask of another init, matched", "mask of another init", "random mask")
 
 
