@@ -50,6 +50,15 @@ def test_a_replayed_segment_equals_the_launched_one(cuda: Cuda, monkeypatch, net
     torch.testing.assert_close(real.losses, found.losses, rtol=1e-4, atol=1e-5)
 
 
+def test_adamw_is_captured_too_and_asks_for_no_number(cuda: Cuda, monkeypatch):
+    params, buffers = start(NET, 0, 1)
+    recipe = QUICK.but(optimiser="adamw", lr=1e-3, epochs=3, schedule="linear", warmup=0.2)
+    real = fit(NET, params, buffers, DATA, recipe, [3, 4], strategy="loop")
+    found = fit_by_graph(monkeypatch, NET, params, buffers, recipe, [3, 4])
+    assert len(cuda.graphs) == 1 and apart(real.params, found.params) < 1e-4
+    torch.testing.assert_close(real.losses, found.losses, rtol=1e-3, atol=1e-4)
+
+
 def test_nothing_is_copied_between_the_steps_of_a_segment(cuda: Cuda, monkeypatch):
     params, buffers = start(NET, 0)
     fit_by_graph(monkeypatch, NET, params, buffers, QUICK, [0])

@@ -157,3 +157,21 @@ def test_another_networks_weights_are_refused(tmp_path: Path) -> None:
     save_file(dict(timms(TINY.but(depth=1), 8).state_dict()), tmp_path / "small.safetensors")
     with pytest.raises(ValueError, match="does not hold the weights of this network"):
         Networks.initialise(TINY.but(weights=str(tmp_path / "small.safetensors")))
+
+
+def test_plain_attention_trains_a_stack_in_bfloat16(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU. Without :func:`rounded_attention` the formula mixes precisions, and torch finds no gradient."""
+    from contextlib import nullcontext
+
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    net, recipe = TINY.but(depth=1), RECIPE.but(precision="bf16")
+    start = Networks.initialise(net, [0, 1])
+
+    def losses(strategy: str) -> torch.Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return fit(net, start.params, {}, images, recipe, SEEDS, strategy=strategy).losses
+    torch.testing.assert_close(losses("vmap"), losses("loop"), rtol=0.02, atol=0.02)
+    monkeypatch.setattr("lmcnb.kernel.step.rounded_attention", nullcontext)
+    with pytest.raises(RuntimeError, match="expected scalar type"):
+        losses("vmap")
