@@ -85,7 +85,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_every_page_is_quiet_and_fits(site: Path, browser: Any, width: int):
+def test_every_page_is_quiet_and_fits(browser: Any, site: Path, width: int):
     """No error in the console, no request that leaves the machine, nothing wider than the window."""
     seen = browser.new_page(viewport={"width": width, "height": 900})
     errors, requests = [], []
