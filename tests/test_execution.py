@@ -115,7 +115,7 @@ def interrupted(project: Path, number: signal.Signals) -> tuple[subprocess.Compl
     return subprocess.CompletedProcess(command, process.returncode, out, err), int(pid.read_text())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_in_words_and_leaves_the_complete_copy(project: Path, number: signal.Signals) -> None:
     write(project / "notebooks", "05_third", WAITING)
     profile = project / "notebooks" / "profiles" / "smoke.yaml"
