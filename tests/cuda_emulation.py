@@ -115,15 +115,15 @@ class Cuda:
     def mem_get_info(self, _):
         return self.free, 2 ** 40
 
-    def max_memory_allocated(self, _):
+    def max_memory_reserved(self, _):
         return self.peak
 
     def install(self, monkeypatch: pytest.MonkeyPatch):
         names = ("CUDAGraph", "Stream", "stream", "current_stream", "get_sync_debug_mode", "set_sync_debug_mode",
-                 "mem_get_info", "max_memory_allocated")
+                 "mem_get_info", "max_memory_reserved")
         fakes = {n: getattr(self, n) for n in names}
         fakes |= dict.fromkeys(("synchronize", "empty_cache", "reset_peak_memory_stats"), lambda *_: None)
-        fakes |= {"memory_allocated": lambda _: 0, "device": lambda _: contextlib.nullcontext()}
+        fakes |= {"memory_reserved": lambda _: 0, "device": lambda _: contextlib.nullcontext()}
         for name, fake in fakes.items():
             monkeypatch.setattr(torch.cuda, name, fake)
         monkeypatch.setattr(graph, "_failures", [])
