@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy import special
 
 from ..statistics import Claim, Estimate, estimate
 from ..tables import Table
@@ -31,7 +31,7 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: 
     if not estimate(y, confidence).low > 0:  # NaN with one value
         return None
     n = len(x)
-    t2 = special.stdtrit(n - 1, (1 + confidence) / 2) ** 2 / n
+    t2 = scipy.special.stdtrit(n - 1, (1 + confidence) / 2) ** 2 / n
     (vx, cov), (_, vy) = np.cov(x, y)
     a, b, c = y.mean() ** 2 - t2 * vy, x.mean() * y.mean() - t2 * cov, x.mean() ** 2 - t2 * vx
     root = np.sqrt(max(0.0, b * b - a * c))

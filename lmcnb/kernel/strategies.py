@@ -13,7 +13,6 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..data import Images
 from ..models import Net, per_network
@@ -88,6 +87,8 @@ def operations(net: Net) -> int:
 
     Of convolutions and matrix products; a training step takes three times as many.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # which loads Triton
+
     with FlopCounterMode(display=False) as counter:
         net.build().eval()(torch.empty(1, net.channels, net.size, net.size, device="meta"))
     return counter.get_total_flops()

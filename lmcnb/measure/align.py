@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import scipy  # which loads a part when it is first asked for
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.func import functional_call
 
@@ -191,7 +191,7 @@ def _assigned(spec: PermutationSpec, g: int, touched: list[tuple[str, int]], a: 
         value, within = _within(alike.cpu().numpy())
         values.append(value)
         inner.append(within)
-    block = linear_sum_assignment(sum(values), maximize=True)[1]
+    block = scipy.optimize.linear_sum_assignment(sum(values), maximize=True)[1]
     rows = np.arange(len(block))
     return {part: torch.from_numpy((block[:, None] * within.shape[-1] + within[rows, block]).flatten())
             for part, within in zip(spec.groups[g], inner)}
@@ -202,7 +202,7 @@ def _within(alike: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     blocks, size = len(alike), alike.shape[-1]
     if size == 1:
         return alike[..., 0, 0], np.zeros((blocks, blocks, 1), dtype=np.int64)
-    each = np.array([[linear_sum_assignment(pair, maximize=True)[1] for pair in row] for row in alike])
+    each = np.array([[scipy.optimize.linear_sum_assignment(pair, maximize=True)[1] for pair in row] for row in alike])
     return np.take_along_axis(alike, each[..., None], -1).sum((-1, -2)), each
 
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # which loads a part when it is first asked for
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -116,8 +115,8 @@ class Units(TorchFunctionMode):
         """[nodes]: the first node of those that each is one with."""
         if self._known[0] != len(self._edges) or len(self._known[1]) < self._count:
             a, b = (torch.cat(self._edges, 1) if self._edges else torch.zeros(2, 0, dtype=torch.long)).numpy()
-            graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(self._count, self._count))
-            labels = connected_components(graph, directed=False)[1]
+            graph = scipy.sparse.coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(self._count, self._count))
+            labels = scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
             first = np.unique(labels, return_index=True)[1]
             self._known = len(self._edges), first[labels]
         return self._known[1]

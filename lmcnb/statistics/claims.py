@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy import special
+import scipy  # which loads a part when it is first asked for
 
 from .estimates import Student, Values, paired
 from .layout import Contrast
@@ -147,7 +147,7 @@ def needed(found: Claim, power: float = 0.8) -> int | None:
         return None
     size = np.arange(found.n, MOST + 1)
     error = found.error * np.sqrt(found.n / size)
-    half = special.stdtrit(found.freedom * (size - 1) / (found.n - 1), 1 - found.level / 2) * error
+    half = scipy.special.stdtrit(found.freedom * (size - 1) / (found.n - 1), 1 - found.level / 2) * error
     # Undecided is an estimate whose distance from the center is between these.
     center, inner, outer = 0.0, np.maximum(found.margin - half, 0), half
     if found.claimed == "within":
@@ -157,7 +157,7 @@ def needed(found: Claim, power: float = 0.8) -> int | None:
 
     def within(distance: np.ndarray) -> np.ndarray:
         ends = [(center + side * distance - found.estimate) / error for side in (1, -1)]
-        return special.ndtr(ends[0]) - special.ndtr(ends[1])
+        return scipy.special.ndtr(ends[0]) - scipy.special.ndtr(ends[1])
     decided = 1 - np.maximum(within(outer) - within(inner), 0)
     enough = np.flatnonzero(decided >= power)
     return int(size[enough[0]]) if len(enough) else None

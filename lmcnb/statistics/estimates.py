@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy  # which loads a part when it is first asked for
 
 Values = Sequence[float] | np.ndarray
 
@@ -37,7 +37,7 @@ def estimate(values: Values, confidence: float = 0.95) -> Estimate:
         raise ValueError("an estimate needs at least one value")
     if len(x) == 1:
         return Estimate(float(x[0]), float("nan"), float("nan"), 1)
-    half = special.stdtrit(len(x) - 1, (1 + confidence) / 2) * x.std(ddof=1) / np.sqrt(len(x))
+    half = scipy.special.stdtrit(len(x) - 1, (1 + confidence) / 2) * x.std(ddof=1) / np.sqrt(len(x))
     return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x))
 
 
@@ -63,15 +63,15 @@ class Student:
         return self._tail(self.estimate - bound)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        half = float(special.stdtrit(self.freedom, (1 + confidence) / 2)) * self.error if self.n > 1 else float("nan")
-        return self.estimate - half, self.estimate + half
+        half = scipy.special.stdtrit(self.freedom, (1 + confidence) / 2) * self.error if self.n > 1 else np.nan
+        return self.estimate - float(half), self.estimate + float(half)
 
     def _tail(self, distance: float) -> float:
         if self.n < 2:
             return 1.0  # one unit tells nothing
         if not self.error:
             return 0.0 if distance > 0 else 1.0
-        return float(special.stdtr(self.freedom, -distance / self.error))
+        return float(scipy.special.stdtr(self.freedom, -distance / self.error))
 
 
 def paired(values: Values) -> Student:

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy  # which loads a part when it is first asked for
 
 from .estimates import Student
 
@@ -89,7 +89,7 @@ def initialisations_differ(x: np.ndarray) -> np.ndarray:
     residual = x - x.mean(-2, keepdims=True) - x.mean(-1, keepdims=True) + x.mean((-2, -1), keepdims=True)
     freedom = n - 1, (methods - 1) * (n - 1)
     within = (residual ** 2).sum((-2, -1)) / freedom[1]
-    return methods * x.mean(-2).var(-1, ddof=1) > special.fdtri(*freedom, 0.95) * within
+    return methods * x.mean(-2).var(-1, ddof=1) > scipy.special.fdtri(*freedom, 0.95) * within
 
 
 def _variance(x: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from scipy import special
 
 from .estimates import Values
 
@@ -37,16 +36,16 @@ class RankCorrelation:
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         if not self._known:
             return -1.0, 1.0
-        half = float(special.ndtri((1 + confidence) / 2)) * self._error
+        half = float(scipy.special.ndtri((1 + confidence) / 2)) * self._error
         return float(np.tanh(self._z - half)), float(np.tanh(self._z + half))
 
     def below(self, bound: float) -> float:
         """The one-sided p-value of a correlation of ``bound`` or more."""
-        return float(special.ndtr((self._z - np.arctanh(bound)) / self._error)) if self._known else 1.0
+        return float(scipy.special.ndtr((self._z - np.arctanh(bound)) / self._error)) if self._known else 1.0
 
     def above(self, bound: float) -> float:
         """The one-sided p-value of a correlation of ``bound`` or less."""
-        return float(special.ndtr((np.arctanh(bound) - self._z) / self._error)) if self._known else 1.0
+        return float(scipy.special.ndtr((np.arctanh(bound) - self._z) / self._error)) if self._known else 1.0
 
     @property
     def _known(self) -> bool:

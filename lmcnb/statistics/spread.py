@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import scipy
-from scipy import special  # whose stats and optimize each take a second to load
 
 from .estimates import Values
 
@@ -43,7 +42,7 @@ class Spread:
             return 1.0 if bound <= self.estimate else 0.0
         precision, reach = self._reach
         shift = bound * np.sqrt(self.n * (self.ways - 1) * precision)
-        return float((special.ndtr(reach - shift) - special.ndtr(-reach - shift)).mean())
+        return float((scipy.special.ndtr(reach - shift) - scipy.special.ndtr(-reach - shift)).mean())
 
     def above(self, bound: float) -> float:
         """The one-sided p-value of a spread of ``bound`` or less."""
@@ -75,7 +74,7 @@ class Spread:
     def error(self) -> float:
         """About, for planning: half the interval in standard errors."""
         low, high = self.interval()
-        return (high - low) / 2 / float(special.ndtri(0.975))
+        return (high - low) / 2 / float(scipy.special.ndtri(0.975))
 
     freedom = 1e9  # it is treated as normal
 
@@ -102,4 +101,4 @@ def spread(table: Mapping[str, Values]) -> Spread:
 
 
 def _chi2_quantile(share: np.ndarray, freedom: float) -> np.ndarray:
-    return 2 * special.gammaincinv(freedom / 2, share)
+    return 2 * scipy.special.gammaincinv(freedom / 2, share)
