@@ -173,6 +173,7 @@ def once_killed(flag: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow  # the plan of test_scale, divided by Ray, is among the slow ones, too
 def test_a_worker_of_ray_that_is_killed_is_started_again_and_one_that_raises_is_not(tmp_path: Path, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path), prepend=os.pathsep)  # Ray's workers import this file
