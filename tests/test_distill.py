@@ -137,7 +137,7 @@ def test_the_methods_are_listed_under_their_kind():
 
 
 def test_a_distillation_that_diverges_names_its_rate(digits):
-    method = IDC(ipc=1, outer=1, inner=3, net_steps=1, lr_image=1e30)
+    method = IDC(ipc=1, outer=1, inner=3, net_steps=1, lr_image=1e38)
     with pytest.raises(FloatingPointError, match="lr_image"):
         method.distill(digits, Net.of(digits.train, "convnet2", 4), 0)
 

@@ -122,7 +122,7 @@ def test_keys_differ_with_the_data_the_settings_and_what_is_upstream(lab: Lab, d
 
 def test_a_training_is_what_fit_gives(lab: Lab, digits):
     entry = another(lab, stack=1).get(TRAIN.but(init=3, seed=5))
-    state = fit(NET, *start(NET, 3), digits.train, RECIPE, ["train/5/3"], strategy="loop")
+    state = fit(NET, *start(NET, 3), digits.train, RECIPE, ["train/5/3"])
     assert identical(lab.load(TRAIN.but(init=3, seed=5)).params, state.params)
     assert entry.result["train_loss_last_steps"] == pytest.approx(float(state.losses.mean()))
 

@@ -104,7 +104,7 @@ def settled(net: Net, device: torch.device, steps: int, batch: int = 64) -> str:
     """
     if device.type == "cuda":
         return "graph" if capturable(net) else "loop"
-    if not tiny(net) and fuses(net):
+    if fuses(net):
         return "fused"
     return "compiled" if 3 * operations(net) * batch * steps > COMPILE_OPERATIONS and compiles(net) else "loop"
 
@@ -114,7 +114,7 @@ def differentiated(net: Net, device: torch.device, long: bool) -> str:
 
     ``long``: whether it takes so many that compiling repays, which on a GPU, too, is all that there is.
     """
-    if device.type == "cpu" and not tiny(net) and fuses(net):
+    if device.type == "cpu" and fuses(net):
         return "fused"
     return "compiled" if long and compiles(net, device.type) else "loop"
 
@@ -128,7 +128,7 @@ def mode(net: Net, device: torch.device, distilled: bool = False) -> str:
     """What of the rules' inputs a key must hold; ``distilled``: of what takes gradients of images, too."""
     if device.type == "cuda":
         return "graph" if capturable(net) else "eager"
-    fast = [f"fused {'twice' if distilled else 'blocks'}"] * (not tiny(net) and fuses(net))
+    fast = [f"fused {'twice' if distilled else 'blocks'}"] * fuses(net)
     if compiles(net):
         fast.append("compiled loss, own convolutions" if quickens(net) else "compiled loss")
     return " ".join(fast) or "eager"
@@ -211,7 +211,7 @@ def scored(net: Net, device: torch.device, images: int) -> str:
     """How a model is scored on so many images: compiled where that repays compiling, unless it is fused."""
     if device.type == "cuda":
         return "vmap" if capturable(net) else "loop"
-    if not tiny(net) and fuses(net):
+    if fuses(net):
         return "fused"
     return "compiled" if images >= 2000 and compiles(net) else "loop"
 

@@ -172,7 +172,8 @@ class Ticket(Stage):
         done = prune_round(origin, start, data, spec.recipe, [round_seed(s.noise, s.round) for s in specs],
                            rate=spec.rate, rewind=spec.rewind, **resumable(job, spec.recipe))
         scores = evaluate(spec.net, done.trained.params, done.trained.buffers, lab.dataset(spec.dataset).test)
-        moved = distance(start.params, done.trained.params)
+        # In the order of start's tensors: those of a training that was resumed come in another, and a sum keeps to it.
+        moved = distance(done.trained.params, start.params)
         return [s._result(lab, done, scores, float(moved[k]), k) for k, s in enumerate(specs)]
 
     def _result(self, lab: Lab, done: Round, scores: Scores, moved: float, k: int) -> Result:
