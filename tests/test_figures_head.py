@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lmcnb import claim, figures
 from lmcnb.figures.base import WIDTH
@@ -60,7 +61,7 @@ def test_a_badge_has_the_papers_values_where_the_caption_has_them(changed: dict,
 def test_a_badge_stands_for_the_caption_and_no_badge_leaves_it():
     assert badge({}, NOTE) == ""
     texts = [t.get_text() for t in drawn([a_claim("A1-59%", "it is", -3.0)]).texts]
-    assert texts == ["It is: reproduced at 59% (−3), margin 1 point", "3 · Is it so?", badge(PARAMETERS, NOTE)]
+    assert texts == ["It is: reproduced at 59% (−3), margin 1 point", "3 · Is it so?  In this figure alone:", badge(PARAMETERS, NOTE)]
     figure, _ = plt.subplots()
     figures.caption(figure, NOTE)
     head(figure, "", NOTE, {}, [])
@@ -85,5 +86,5 @@ def test_no_text_is_smaller_than_eight_points():
             for a in (0.0, 0.5, 1.0)]
     with figures.base.styled():
         figure = figures.stability(Table.of(rows), [1], "a note")
-        sizes = {t.get_fontsize() for t in figure.findobj(plt.Text) if t.get_text()}
+        sizes = {float(t.get_fontsize()) for t in figure.findobj(Text) if t.get_text()}
     assert figure.get_figwidth() == WIDTH and min(sizes) >= 8

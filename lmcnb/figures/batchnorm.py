@@ -78,7 +78,7 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
         two_paths(ax, paths.select(method=method, round=round), rate)
     axes[0].set_ylabel("train loss (nats)")
     below = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 5.9 / height, bottom=0.5 / height, wspace=0.07)
-    left, between, right = below.subplots(sharey=True)
+    left, between, right = below.subplots(sharey=True, squeeze=False)[0]
     two_dots(left, losses, "train-loss barrier (nats)\nat the midpoint", rate=rate)
     two_differences(between, losses)
     two_dots(right, judged.barriers("test_error", "frankle", scale=100),

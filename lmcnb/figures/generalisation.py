@@ -37,11 +37,12 @@ def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     height = 6.6 + 0.17 * len(barrier)
     figure = plt.figure(figsize=(WIDTH, height))
     axes = figure.add_gridspec(2, 2, left=0.065, right=0.755, top=1 - 0.35 / height, bottom=1 - 5.35 / height,
-                               hspace=0.45, wspace=0.36).subplots().flat
+                               hspace=0.45, wspace=0.36).subplots(squeeze=False).flat
     low = figure.add_gridspec(1, 1, left=0.225, right=0.995, top=1 - 6.05 / height, bottom=0.4 / height)
     clean, corrupted = (table.values_of(name, scale=100) for name in ("clean", "corrupted"))
     _scatter(axes[0], clean, corrupted, rounds)
-    line = np.polynomial.Polynomial.fit(*(np.concatenate([*v.values()]) for v in (clean, corrupted)), 1)
+    x, y = (np.concatenate([*by_network.values()]) for by_network in (clean, corrupted))
+    line = np.polynomial.Polynomial.fit(x, y, 1)
     axes[0].plot(*line.linspace(2), color="#999999", linewidth=0.8, zorder=0)
     axes[0].set(xlabel="accuracy on clean images (%)", ylabel="accuracy on corrupted images (%)",
                 title="all networks, and their line")

@@ -21,7 +21,8 @@ def head(figure: Figure, question: str, note: str, parameters: Mapping[str, Any]
 
     Args:
         question: the title of its notebook. note: its caption. parameters: its notebook's.
-        claims: each judged alone; without them the question is all that is asked and said.
+        claims: each judged alone, which the head says, as the board joins and corrects them; without any the question
+            is the title.
     """
     regime, found = badge(parameters, note), answers(claims)
     width, height = figure.get_size_inches()
@@ -29,7 +30,8 @@ def head(figure: Figure, question: str, note: str, parameters: Mapping[str, Any]
     base = 1 + 0.12 / height
     figure.text(0, base, "\n".join(lines), va="bottom", fontweight="bold", linespacing=1.35)
     above = base + (len(lines) * LINE + 0.06 * bool(lines)) / height
-    figure.text(0, above, question, va="bottom", fontweight="normal" if found else "bold", color="#444444")
+    asked = f"{question}  In this figure alone:" if question and found else question
+    figure.text(0, above, asked, va="bottom", fontweight="normal" if found else "bold", color="#444444")
     figure.text(1, above, regime, va="bottom", ha="right", color="#444444")
     for text in [t for t in figure.texts if regime and t.get_gid() == "caption"]:
         text.remove()

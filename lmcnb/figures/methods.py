@@ -34,7 +34,7 @@ def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note:
     mosaic(figure.add_subplot(top[0]), images)
     accuracy_against_time(figure.add_subplot(top[1]), table, protocol)
     low = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 3.4 / height, bottom=0.5 / height, wspace=0.07)
-    left, middle, right = low.subplots(sharey=True)
+    left, middle, right = low.subplots(sharey=True, squeeze=False)[0]
     dots(left, barriers, "train-loss barrier (nats)\nat the midpoint  ← more stable", rate=rate)
     differences(middle, rows, less_than_others(barriers), barrier_margin(barriers.select(round=0).layout()),
                 f"{label('idc')} minus this (nats)\nshaded: does not matter")

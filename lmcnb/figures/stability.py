@@ -31,7 +31,7 @@ def stability(table: Table, compared: Sequence[int], note: str = "", methods: Se
     paths_over_rounds(figure, table, judged.select(method=["dense", "imp", "idc"]), methods, compared,
                       1 - 2.7 / height, 1 - 0.37 / height, rate)
     grid = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 3.25 / height, bottom=0.5 / height, wspace=0.07)
-    left, middle, right = grid.subplots(sharey=True)
+    left, middle, right = grid.subplots(sharey=True, squeeze=False)[0]
     dots(left, losses, "train-loss barrier (nats)\nat the midpoint", rate=rate)
     differences(middle, rows, less_than_others(losses), barrier_margin(losses.select(round=0).layout()),
                 f"{label('idc')} minus this (nats)\nshaded: does not matter")

@@ -39,7 +39,7 @@ def connectivity(table: Table, note: str = "") -> Figure:
     for k, start in enumerate(starts):
         _schematic(figure.add_subplot(high[k]), planes.select(start=start), STARTS[start])
     loss, accuracy = (figure.add_subplot(low[k]) for k in range(2))
-    ratio, rise = low[2].subgridspec(2, 1, hspace=1.0).subplots()
+    ratio, rise = low[2].subgridspec(2, 1, hspace=1.0).subplots(squeeze=False)[:, 0]
     for start in starts:
         own = table.select(start=start)
         losses, errors = (own.curves(q, by=["start"])[start] for q in ("test_loss", "test_error"))
