@@ -61,7 +61,8 @@ def test_a_badge_has_the_papers_values_where_the_caption_has_them(changed: dict,
 def test_a_badge_stands_for_the_caption_and_no_badge_leaves_it():
     assert badge({}, NOTE) == ""
     texts = [t.get_text() for t in drawn([a_claim("A1-59%", "it is", -3.0)]).texts]
-    assert texts == ["It is: reproduced at 59% (−3), margin 1 point", "3 · Is it so?  In this figure alone:", badge(PARAMETERS, NOTE)]
+    assert texts == ["It is: reproduced at 59% (−3), margin 1 point", "3 · Is it so?  In this figure alone:",
+                     badge(PARAMETERS, NOTE)]
     figure, _ = plt.subplots()
     figures.caption(figure, NOTE)
     head(figure, "", NOTE, {}, [])
@@ -72,6 +73,13 @@ def test_without_claims_the_question_is_the_title():
     texts = {t.get_text(): t for t in drawn([]).texts}
     assert texts["3 · Is it so?"].get_fontweight() == "bold"
     assert not [t for t in texts if re.search("reproduced|contradicted|close", t)]
+
+
+def test_long_answers_are_as_wide_as_the_figure_and_leave_no_word_alone():
+    long = a_claim("A1-59%", "the mask " + "is better and " * 8 + "smaller", -3.0)
+    [answer, *_] = drawn([long]).texts
+    lengths = [len(line) for line in answer.get_text().splitlines()]
+    assert len(lengths) == 2 and min(lengths) > 0.7 * max(lengths)
 
 
 def test_panels_stay_where_they_are():

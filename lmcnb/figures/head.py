@@ -26,7 +26,7 @@ def head(figure: Figure, question: str, note: str, parameters: Mapping[str, Any]
     """
     regime, found = badge(parameters, note), answers(claims)
     width, height = figure.get_size_inches()
-    lines = [line for text in found for line in textwrap.wrap(text, int(132 * width / WIDTH))]
+    lines = [line for text in found for line in _balanced(text, int(132 * width / WIDTH))]
     base = 1 + 0.12 / height
     figure.text(0, base, "\n".join(lines), va="bottom", fontweight="bold", linespacing=1.35)
     above = base + (len(lines) * LINE + 0.06 * bool(lines)) / height
@@ -35,6 +35,12 @@ def head(figure: Figure, question: str, note: str, parameters: Mapping[str, Any]
     figure.text(1, above, regime, va="bottom", ha="right", color="#444444")
     for text in [t for t in figure.texts if regime and t.get_gid() == "caption"]:
         text.remove()
+
+
+def _balanced(text: str, width: int) -> list[str]:
+    """As few lines as its width asks for, of lengths as alike as they can be."""
+    count = len(textwrap.wrap(text, width))
+    return next(lines for w in range(width // count, width + 1) if len(lines := textwrap.wrap(text, w)) == count)
 
 
 def badge(parameters: Mapping[str, Any], note: str = "") -> str:
