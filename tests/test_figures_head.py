@@ -69,6 +69,14 @@ def test_a_badge_stands_for_the_caption_and_no_badge_leaves_it():
     assert NOTE[:40] in figure.texts[0].get_text()
 
 
+def test_a_figure_that_is_saved_twice_has_one_head():
+    claims = [a_claim("A1-59%", "it is", -3.0)]
+    figure = drawn(claims)
+    once = figures.png(figure)
+    head(figure, "3 · Is it so?", NOTE, PARAMETERS, claims)
+    assert figures.png(figure) == once
+
+
 def test_without_claims_the_question_is_the_title():
     texts = {t.get_text(): t for t in drawn([]).texts}
     assert texts["3 · Is it so?"].get_fontweight() == "bold"

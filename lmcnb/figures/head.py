@@ -25,16 +25,16 @@ def head(figure: Figure, question: str, note: str, parameters: Mapping[str, Any]
             is the title.
     """
     regime, found = badge(parameters, note), answers(claims)
+    for text in [t for t in figure.texts if t.get_gid() in ("head", "caption" if regime else "head")]:
+        text.remove()  # a figure that is saved twice has one head
     width, height = figure.get_size_inches()
     lines = [line for text in found for line in _balanced(text, int(132 * width / WIDTH))]
     base = 1 + 0.12 / height
-    figure.text(0, base, "\n".join(lines), va="bottom", fontweight="bold", linespacing=1.35)
+    figure.text(0, base, "\n".join(lines), va="bottom", fontweight="bold", linespacing=1.35, gid="head")
     above = base + (len(lines) * LINE + 0.06 * bool(lines)) / height
     asked = f"{question}  In this figure alone:" if question and found else question
-    figure.text(0, above, asked, va="bottom", fontweight="normal" if found else "bold", color="#444444")
-    figure.text(1, above, regime, va="bottom", ha="right", color="#444444")
-    for text in [t for t in figure.texts if regime and t.get_gid() == "caption"]:
-        text.remove()
+    figure.text(0, above, asked, va="bottom", fontweight="normal" if found else "bold", color="#444444", gid="head")
+    figure.text(1, above, regime, va="bottom", ha="right", color="#444444", gid="head")
 
 
 def _balanced(text: str, width: int) -> list[str]:
