@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from ..tables import percent_sparse
 
-__all__ = ["COLOURS", "FAMILIES", "LABELS", "MARKERS", "WIDTH", "caption", "colour", "family", "images_grid", "label",
-           "marker", "percent_sparse", "pictures", "style", "styled"]
+__all__ = ["COLOURS", "FAMILIES", "LABELS", "MARKERS", "WIDTH", "caption", "colour", "family", "images_grid", "kind",
+           "label", "marker", "percent_sparse", "pictures", "style", "styled"]
 
 # Inches of a figure. With the room that saving leaves around it, it fills the 850 pixels that a page has for it at 96
 # an inch, so that its eight points are eight points.
@@ -56,7 +56,7 @@ def styled() -> Iterator[None]:
 
 
 def colour(method: str) -> str:
-    return COLOURS.get(_kind(method), "#7f4f24")
+    return COLOURS.get(kind(method), "#7f4f24")
 
 
 def family(method: str) -> str:
@@ -65,15 +65,19 @@ def family(method: str) -> str:
     >>> family("random images 40"), family("platon, retrained"), family("mtt, published"), family("mine")
     ('unmatched real images', 'real data', 'distilled', 'distilled')
     """
-    return FAMILIES.get(_kind(method), FAMILIES.get(method.partition(",")[0], "distilled"))
+    return FAMILIES.get(kind(method), FAMILIES.get(method.partition(",")[0], "distilled"))
 
 
 def marker(method: str) -> str:
     return MARKERS[family(method)]
 
 
-def _kind(method: str) -> str:
-    """A method without the size, or the origin, of its set: "random images 40", "mtt, published"."""
+def kind(method: str) -> str:
+    """A method without the size, or the origin, of its set.
+
+    >>> kind("random images 40"), kind("mtt, published"), kind("platon, retrained")
+    ('random images', 'mtt', 'platon, retrained')
+    """
     return re.sub(r" \d+$|, published$", "", method)
 
 

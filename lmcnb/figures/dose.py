@@ -1,6 +1,7 @@
 """Figure 17: what a mask's stability follows, when only the images that it was found on differ."""
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from ..statistics import Claim, Estimate, claim, estimate, rank_correlation
 from ..tables import Table, percent_sparse
-from .base import MARKERS, WIDTH, caption, colour, family, label, marker
+from .base import WIDTH, caption, colour, kind, label, marker
 from .judging import CORRELATION, as_accurate, barrier_margin, more_stable
 from .parts import Numbers, differences, less_than_others
 
@@ -20,7 +21,7 @@ RIVALS = {"images": "distinct images", "distance moved": "distance moved in the 
 
 
 def short(method: str) -> str:
-    """A method's name at a point."""
+    """A method's name at a row."""
     return method.removeprefix("random ").replace("mtt, published", "MTT").upper().replace("IMAGES", "img").replace(
         "MOSAICS", "mos.").replace("EARLY", "early")
 
@@ -66,28 +67,27 @@ def dose(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
             ax.axhspan(dense.low, dense.high, color="#999999", alpha=0.15, linewidth=0)
             ax.axhline(dense.mean, color="#666666", linewidth=1, linestyle="--", label="dense network")
             ax.axhline(0, color="#999999", linewidth=0.6)
-    axes[0].set_title(f"{percent_sparse(round, rate)} sparse, masks found with equal steps")
+    axes[0].set_title(f"{percent_sparse(round, rate)} sparse, masks of equal steps; numbers: images per class")
     pairs = figure.add_subplot(grid[2, :])
     differences(pairs, order, less, barrier_margin(own.select(round=0).layout()),
                 f"train-loss barrier of {label('idc')} minus this (nats); shaded: does not matter")
     pairs.set_yticks(range(len(order)), [short(m) for m, _ in reversed(order)])
     pairs.tick_params(labelleft=True)
-    made = {family(m) for m in found["barrier"]}
-    kinds = [Line2D([], [], linestyle="", marker=shape, color="#555555", label=name) for name, shape in MARKERS.items()
-             if name in made]
-    dashes = [h for h in axes[0].get_legend_handles_labels()[0] if h.get_label() == "dense network"]
-    figure.legend(handles=[*kinds, *dashes], loc="outside lower center", ncol=len(kinds) + 1)
+    kinds = [Line2D([], [], linestyle="", marker=marker(m), color=colour(m), label=label(m))
+             for m in dict.fromkeys(map(kind, found["barrier"]))]
+    figure.legend(handles=[*kinds, *axes[0].get_legend_handles_labels()[0]], loc="outside lower center", ncol=5)
     caption(figure, note)
     return figure
 
 
 def points(ax: Axes, xs: Mapping[str, Numbers], ys: Mapping[str, Numbers], xlabel: str) -> None:
-    """A point a method, with 95% intervals both ways, its marker what made its images; and ρ over the methods."""
+    """A point a method with 95% intervals both ways and, of random ones, the images per class; and ρ over methods."""
     for k, method in enumerate(sorted((m for m in ys if m in xs), key=lambda m: np.mean(xs[m]))):
-        hue, side = colour(method), (5, -10) if k % 2 else (5, 4)  # else neighbours' names hide each other
+        hue, side = colour(method), (4, -10) if k % 2 else (4, 4)  # else neighbours' numbers hide each other
         x, y = estimate(xs[method]), estimate(ys[method])
         ax.errorbar(x.mean, y.mean, _half(y), _half(x), color=hue, marker=marker(method), markersize=6, linewidth=0.9)
-        ax.annotate(short(method), (x.mean, y.mean), xytext=side, textcoords="offset points")
+        if number := re.search(r"\d+$", method):
+            ax.annotate(number[0], (x.mean, y.mean), xytext=side, textcoords="offset points")
     rho = correlation(xs, ys)
     ax.set_xlabel(f"{xlabel}\nρ = {rho.rho:.2f} [{rho.low:.2f}, {rho.high:.2f}] over {rho.units} kinds of masks")
 
