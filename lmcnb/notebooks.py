@@ -75,6 +75,12 @@ class Notebook:
     def stem(self) -> str:
         return self.path.stem
 
+    @property
+    def title(self) -> str:
+        """Its first line: "3 · Do distilled subnetworks land in one minimum?"; nothing where a notebook has no cell."""
+        first = self.node.cells[0].source if self.node.cells else ""
+        return first.partition("\n")[0].lstrip("# ") if first.startswith("#") else ""
+
     @cached_property
     def node(self) -> Any:
         """The nbformat node.

@@ -5,8 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lmcnb.figures.base import COLOURS, LABELS
-from lmcnb.figures.dose import FAMILIES
+from lmcnb.figures.base import COLOURS, FAMILIES, LABELS, MARKERS, family, marker
 from lmcnb.figures.hybrid import HUES as WAYS_TO_PRUNE
 from lmcnb.figures.symmetry import WAYS
 from lmcnb.figures.transformers import HUES as STARTS
@@ -40,7 +39,7 @@ METHODS = [m for m in COLOURS if "platon" not in m and "magnitude" not in m]
 PLATON = ["dense", "random mask", *(m for m in COLOURS if m not in METHODS)]
 GROUPS = {"methods": [COLOURS[m] for m in METHODS], "platon": [COLOURS[m] for m in PLATON],
           "hybrid": [*WAYS_TO_PRUNE.values(), COLOURS["dense"]], "starts": list(STARTS.values()),
-          "ways to match": list(WAYS.values()), "families of images": [hue for hue, _ in FAMILIES.values()]}
+          "ways to match": list(WAYS.values())}
 
 
 @pytest.mark.parametrize("sight", SIGHT)
@@ -56,5 +55,12 @@ def test_the_difference_is_that_of_the_field():
     assert apart("#d00000", "#6a5a00", "deutan") < apart("#d00000", "#6a5a00", "normal") / 2
 
 
-def test_every_method_with_a_name_has_a_colour():
-    assert set(LABELS) <= set(COLOURS)
+def test_every_method_with_a_name_has_a_colour_and_a_family():
+    assert set(LABELS) <= set(COLOURS) and set(LABELS) <= set(FAMILIES)
+    assert {family(m) for m in COLOURS} == set(MARKERS), "no family without a method, no method without a family"
+
+
+def test_families_have_markers_of_their_own():
+    assert len(set(MARKERS.values())) == len(MARKERS)
+    assert [marker(m) for m in ("dense", "imp", "idc", "random images", "random mask")] == list("sDoXv")
+    assert marker("random mosaics 10") == "X" and marker("mtt, published") == marker("mine") == "o"

@@ -1,5 +1,7 @@
 """Figures 8 and 14 draw what they are given."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -33,7 +35,7 @@ def test_a_switch_is_blue_when_supported_red_when_not_and_grey_when_undecided():
     ax = axes[0]
     assert [t.get_text() for t in ax.get_yticklabels()][::-1] == ["below", "above", "either"]
     means = {line.get_ydata()[0]: (line.get_xdata()[0], to_hex(line.get_color()))
-             for line in ax.lines if line.get_marker() == "D"}
+             for line in ax.lines if line.get_markersize() > 5}
     assert means[2] == (pytest.approx(0.15), "#0072b2") and means[1][1] == "#d55e00" and means[0][1] == "#8a8a8a"
     spans = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 1.6]
     e = estimate([2.4, 2.5, 2.6])
@@ -71,15 +73,21 @@ def a_curvature():
 
 def test_the_hessian_figure_draws_traces_of_both_samples_and_the_sorted_diagonal():
     figure = figures.hessian(Table.of(a_curvature()), "a note")
-    first, second, third = figure.axes[:3]
+    second, _, _, first = figure.axes
     dense = next(x for x in first.lines if x.get_label() == "dense")
     np.testing.assert_allclose(dense.get_ydata(), [4, 3, 1])
     np.testing.assert_allclose(dense.get_xdata(), [100 / 3, 200 / 3, 100])
-    drawn = [x.get_xydata()[0] for x in second.lines if x.get_marker() == "D" and len(x.get_xdata())]
+    drawn = [x.get_xydata()[0] for x in second.lines if x.get_markersize() > 5 and len(x.get_xdata())]
     means = {round(y, 9): x for x, y in drawn}
     assert means == {1.14: 2, 0.86: 2.5, 0.14: 2, -0.14: 2.5}
     faces = [x.get_markerfacecolor() for x in second.lines if x.get_label() in ("64 images", "2,048 images")]
     assert faces == ["white", "#555555"]
+
+
+def test_a_spectrum_is_drawn_of_steps_enough_alone(monkeypatch: pytest.MonkeyPatch):
+    assert len(figures.hessian(Table.of(a_curvature())).axes) == 4
+    monkeypatch.setattr(import_module("lmcnb.figures.hessian"), "ENOUGH", 2)
+    third = figures.hessian(Table.of(a_curvature())).axes[4]
     density = third.lines[0]  # of the first initialisation on the larger sample: nine tenths at 0, a tenth at 2
     grid, heights = density.get_xdata(), density.get_ydata()
     assert heights.sum() * (grid[1] - grid[0]) == pytest.approx(1, rel=1e-3)

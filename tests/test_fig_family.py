@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lmcnb import figures
+from lmcnb.figures.generalisation import given_clean
 from lmcnb.tables import Table
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
@@ -44,12 +45,8 @@ def compression():
 
 
 def generalisation():
-    interval = {"": -0.5, ", low": -0.9, ", high": 0.1}
-    correlations = [{"round": r, "quantity": f"rank correlation, {n}{end}", "value": v} for r in (4, 9)
-                    for n in ("corrupted", "kept", "probe") for end, v in interval.items()]
     lost = [row for c in ("jpeg", "contrast") for row in rows("accuracy lost", corruption=c)]
-    table = Table.of([*rows(BARRIER), *rows("corrupted"), *rows("kept"), *rows("probe"), *lost,
-                      *correlations])
+    table = Table.of([*rows(BARRIER), *rows("clean"), *rows("corrupted"), *rows("kept"), *rows("probe"), *lost])
     return table, figures.generalisation(table, "a note")
 
 
@@ -65,7 +62,7 @@ def test_a_method_is_drawn_at_the_seconds_it_took_and_the_mean_accuracy_it_reach
 def test_the_mean_of_both_trainings_is_a_dot():
     table, figure = methods()
     values = table.select(quantity="test_accuracy", method="idc", round=9).sort_values(["seeds", "init"])["value"]
-    drawn = [line.get_xdata() for line in figure.axes[3].get_lines() if len(line.get_xdata()) == 3]
+    drawn = [line.get_xdata() for line in figure.axes[4].get_lines() if len(line.get_xdata()) == 3]
     assert any(np.allclose(d, 50 * (values.iloc[:3].to_numpy() + values.iloc[3:].to_numpy())) for d in drawn)
     assert len(drawn) == len(TICKETS)
 
@@ -82,7 +79,7 @@ def test_the_whole_data_set_is_the_end_of_the_axis_and_the_dense_network_a_line(
     ends = [line for line in barrier.get_lines() if tuple(line.get_ydata()) == pytest.approx((dense, dense))]
     assert len(ends) == 1 and ends[0].get_linestyle() == "--"
     labels = [t.get_text() for t in figure.axes[2].get_xticklabels()]
-    assert labels == ["1", "10", "all\n(5,000)"]
+    assert labels == ["1", "4", "10", "40", "all\n(5,000)"]
     assert figure.axes[3].get_yscale() == "log"
     drawn = sorted(float(line.get_ydata()[0]) for line in figure.axes[3].get_lines())
     assert drawn == [100.0, 100.0, 500000.0]
@@ -101,12 +98,24 @@ def test_the_scatter_shows_every_ticket_and_says_the_correlation():
     ax = figure.axes[0]
     dots = np.concatenate([line.get_ydata() for line in ax.get_lines() if line.get_markersize() == 3])
     np.testing.assert_allclose(sorted(dots), sorted(100 * table.select(quantity="corrupted")["value"]))
-    assert ax.get_title(loc="left").splitlines() == ["59%: ρ = -0.50 [-0.90, +0.10]", "87%: ρ = -0.50 [-0.90, +0.10]"]
+    found, _ = figures.within_initialisations(table[table["method"] != "dense"].select(round=4), "kept")
+    said = figure.axes[2].get_title(loc="left").splitlines()
+    assert len(said) == 2 and said[0].startswith(f"59%: ρ = {found.rho:+.2f} [".replace("-", "−"))
+
+
+def test_what_clean_accuracy_predicts_is_taken_away():
+    table, _ = generalisation()
+    rest = given_clean(table)
+    clean, corrupted, left = (rest.select(quantity=q)["value"].to_numpy(float)
+                              for q in ("clean", "corrupted", "given clean"))
+    assert np.corrcoef(clean, left)[0, 1] == pytest.approx(0, abs=1e-9) and left.mean() == pytest.approx(0, abs=1e-9)
+    slope, level = np.polyfit(clean, corrupted, 1)
+    np.testing.assert_allclose(left, corrupted - slope * clean - level)
 
 
 def test_the_map_shows_the_mean_loss_of_each_corruption():
     table, figure = generalisation()
-    shown = figure.axes[3].collections[0].get_array().reshape(len(TICKETS), 2)
+    shown = figure.axes[4].collections[0].get_array().reshape(len(TICKETS), 2)
     lost = table.select(quantity="accuracy lost", method="dm", round=4, corruption="contrast")["value"]
     assert shown[TICKETS.index(("dm", 4)), 1] == pytest.approx(100 * lost.mean())
 

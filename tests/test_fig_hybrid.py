@@ -53,7 +53,7 @@ def test_the_right_panel_draws_paired_differences():
 def test_the_axis_reads_98_percent_and_the_switch_is_marked():
     left = a_figure(accuracies()).axes[0]
     labels = [t.get_text() for t in left.get_xticklabels()]
-    assert labels[:3] == ["0%", "36%", "59%"] and labels[-1] == "98%"
+    assert labels[:3] == ["0%", "59%", "79%"] and labels[-1] == "98%"
     assert any(np.allclose(x.get_xdata(), 8) for x in left.lines)
 
 

@@ -8,7 +8,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from lmcnb import figures
-from lmcnb.figures.dose import family, readings
+from lmcnb.figures.base import family
+from lmcnb.figures.dose import readings
 from lmcnb.figures.symmetry import OWN
 from lmcnb.tables import Table
 
@@ -125,4 +126,4 @@ def test_a_barrier_that_follows_images_alone_is_seen_to() -> None:
     same = claims["A2c-87% (as many images, equal steps)"]
     assert same.estimate == pytest.approx(0, abs=1e-9) and same.word == "no difference that matters"
     assert [family(m) for m in ("rded", "mtt, published", "imp")] == [
-        "mosaics of real ones", "distilled", "all images, IMP"]
+        "unmatched real images", "distilled", "real data"]

@@ -46,7 +46,7 @@ def test_the_scatter_draws_the_mean_differences():
     np.testing.assert_allclose(drawn, expected)
 
 
-def test_several_settings_have_markers_of_their_own():
+def test_several_settings_have_numbers():
     figure = figures.tradeoff(a_table(("here", "there")), [4, 9], "a note")
     texts = [t.get_text() for t in figure.axes[2].get_legend().get_texts()]
     assert "1: here" in texts and "2: there" in texts

@@ -1,6 +1,7 @@
 """What every committed notebook keeps to, so that JupyterLab, papermill, nbval and GitHub show the same."""
 
 import ast
+import builtins
 import json
 import re
 from collections.abc import Iterator
@@ -108,6 +109,18 @@ def test_draws_its_figure_in_a_cell_of_its_own(notebook: Notebook) -> None:
     """Which :meth:`lmcnb.figures.Saved.draw` runs again on the saved table."""
     saves = any(isinstance(node, ast.Attribute) and node.attr == "save" for node in trees(notebook))
     assert len(notebook.tagged("figure")) == saves
+
+
+@each_notebook
+def test_draws_and_judges_with_what_was_saved_alone(notebook: Notebook) -> None:
+    """What these cells are given by :func:`lmcnb.figures.read`; a name of another cell is not there."""
+    saved = {"lmcnb", "np", "plt", "verdicts", "images", "table", "claims", "note"}
+    given = saved | {*notebook.parameters, *dir(builtins)}
+    for tag in ("figure", "claims"):
+        for cell in notebook.tagged(tag):
+            names = [n for n in ast.walk(ast.parse(notebook.node.cells[cell].source)) if isinstance(n, ast.Name)]
+            own = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+            assert not {n.id for n in names} - own - given, f"cell {cell + 1}, tagged {tag}"
 
 
 @each_notebook

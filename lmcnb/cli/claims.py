@@ -55,7 +55,7 @@ def gallery(root: Path, figures: Sequence[Path]) -> str:
     for notebook in find_notebooks(root):
         files = [path for folder in figures for path in sorted(folder.glob(f"fig{notebook.stem[:2]}*.json"))]
         records = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-        title = notebook.node.cells[0].source.splitlines()[0].lstrip("# ")
+        title = notebook.title
         drawn = " ".join(f"[{r['figure']}](figures/{r['profile']}/{r['figure']}.png)" for r in records) or "–"
         ids = dict.fromkeys(c["id"].split("-")[0] for r in records for c in r.get("claims", []))
         command = f"lmcnb run {notebook.stem[:2]}" + (f" --profile {records[0]['profile']}" if records else "")

@@ -77,16 +77,11 @@ def _lacking(job: runner.Job) -> str:
 
 def redrawn(each: Redraw, profile: str) -> list[Path]:
     """Draws a notebook's figures from their JSON files, and writes PNG and PDF beside them."""
-    from lmcnb import figures
-    from lmcnb.figures.saved import pdf, png
+    from lmcnb.figures.saved import redraw
 
-    paths = []
-    for name in each.figures:
-        figure = figures.read(name, profile).draw()
-        path = places.figures_dir(profile) / f"{name}.png"
-        path.write_bytes(png(figure))
-        path.with_suffix(".pdf").write_bytes(pdf(figure))
-        paths.append(path)
+    paths = [places.figures_dir(profile) / f"{name}.png" for name in each.figures]
+    for path in paths:
+        redraw(path.with_suffix(".json"))
     return paths
 
 

@@ -7,10 +7,11 @@ from .compression import compression, compression_claims
 from .dose import dose, dose_claims
 from .emergence import emerged, emergence, emergence_claims
 from .generalisation import generalisation, generalisation_claims, within_initialisations
+from .heat import surface
 from .hessian import hessian, hessian_claims
 from .hybrid import hybrid, hybrid_claims
 from .methods import accuracy_against_time, methods, methods_claims, mosaic
-from .parts import curve, dots, intervals, overlay, subnetwork, surface
+from .parts import curve, dots, intervals, overlay, subnetwork
 from .planes import TITLES, landscapes, landscapes_claims
 from .precision import precision_claims
 from .quickstart import rounds

@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -13,8 +12,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
 from ..tables import Table
-from .base import caption, colour, percent_sparse
-from .parts import SMALL
+from .base import WIDTH, caption, colour, percent_sparse
 
 KEPT, PRUNED, TRAINED = colour("idc"), colour("imp"), "#e0a458"
 ARROW = "#555555"
@@ -74,19 +72,18 @@ def distilled_pruning(table: Table, images: Mapping[str, Sequence[np.ndarray]], 
     if not masks or not {"stored", "decoded"} <= set(images):
         raise ValueError("images lack the distilled set or the masks: a figure that was saved without its pictures is "
                          "drawn by running its notebook")
-    with matplotlib.rc_context(SMALL):
-        figure = plt.figure(figsize=(12, 7.6))
-        picture(_title(figure.add_axes((0.01, 0.60, 0.17, 0.27)), "1 · distill"), images["stored"][0])
-        top = _title(figure.add_axes((0.27, 0.755, 0.175, 0.115)), "2 · train on them, decoded")
-        picture(top, images["decoded"][0])
-        figure.axes[0].set_xlabel("a class a column")
-        learning(figure.add_axes((0.27, 0.60, 0.175, 0.115)), table)
-        prune(_title(figure.add_axes((0.55, 0.60, 0.165, 0.27)), f"3 · prune the lowest {100 * rate:.0f}%"), table)
-        rewind(_title(figure.add_axes((0.825, 0.60, 0.165, 0.27)), "4 · rewind"), table)
-        matrices(figure, (0.06, 0.07, 0.42, 0.31), masks, rounds, rate)
-        densities(_title(figure.add_axes((0.56, 0.07, 0.17, 0.31)), "what every layer keeps"), table, rate)
-        final(_title(figure.add_axes((0.825, 0.07, 0.165, 0.31)), "6 · train on real data"), table, rate)
-        arrows(figure, table["round"].max())
+    figure = plt.figure(figsize=(WIDTH, 6.6))
+    picture(_title(figure.add_axes((0.01, 0.60, 0.17, 0.27)), "1 · distill"), images["stored"][0])
+    top = _title(figure.add_axes((0.27, 0.755, 0.175, 0.115)), "2 · train on them, decoded")
+    picture(top, images["decoded"][0])
+    figure.axes[0].set_xlabel("a class a column")
+    learning(figure.add_axes((0.27, 0.60, 0.175, 0.115)), table)
+    prune(_title(figure.add_axes((0.585, 0.60, 0.135, 0.27)), f"3 · prune the lowest {100 * rate:.0f}%"), table)
+    rewind(_title(figure.add_axes((0.86, 0.60, 0.135, 0.27)), "4 · rewind"), table)
+    matrices(figure, (0.06, 0.07, 0.42, 0.31), masks, rounds, rate)
+    densities(_title(figure.add_axes((0.56, 0.07, 0.17, 0.31)), "what every layer keeps"), table, rate)
+    final(_title(figure.add_axes((0.85, 0.07, 0.145, 0.31)), "6 · train on real data"), table, rate)
+    arrows(figure, table["round"].max())
     caption(figure, note)
     return figure
 
@@ -114,9 +111,9 @@ def prune(ax: Axes, table: Table) -> None:
         bottom = bottom + counts
     [threshold], top = table.select(quantity="threshold")["value"], 1.05 * bottom.max()
     ax.axvline(threshold, color="black", linewidth=1)
-    ax.text(threshold, top, f" threshold {threshold:.3g}", va="top", fontsize="x-small")
+    ax.text(threshold, top, f" threshold {threshold:.3g}", va="top")
     ax.set(xlabel="|weight| after training", ylabel="weights", ylim=(0, 1.3 * top))
-    ax.legend(fontsize="x-small", loc="upper right")
+    ax.legend(loc="upper right", handlelength=0.8, borderaxespad=0)
 
 
 def rewind(ax: Axes, table: Table) -> None:
@@ -127,8 +124,8 @@ def rewind(ax: Axes, table: Table) -> None:
         ax.plot(some["initial"], some["value"], "o", color=hue, alpha=alpha, label=text, markersize=2,
                 markeredgewidth=0, rasterized=True)
     edge = 1.05 * table.select(quantity="weight after training")["value"].abs().quantile(0.995)
-    ax.set(xlabel="initial value", ylabel="value", ylim=(-edge, 1.7 * edge))
-    ax.legend(fontsize="x-small", loc="upper left", labelspacing=0.2, markerscale=2)
+    ax.set(xlabel="initial value", ylabel="value", ylim=(-edge, 2.3 * edge))
+    ax.legend(loc="upper left", labelspacing=0.2, markerscale=2)
 
 
 def matrices(figure: Figure, place: tuple[float, float, float, float], masks: Mapping[str, Sequence[np.ndarray]],
@@ -145,11 +142,11 @@ def matrices(figure: Figure, place: tuple[float, float, float, float], masks: Ma
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set(visible=True, color="#999999", linewidth=0.6)
             if row == 0:
-                ax.set_title(f"{name}\n{mask.shape[0]} × {mask.shape[1]}", fontsize="x-small", fontweight="normal")
+                ax.set_title(f"{name}\n{mask.shape[0]} × {mask.shape[1]}", fontweight="normal")
             if column == 0:
-                ax.set_ylabel(f"round {r}\n{percent_sparse(r, rate)} sparse", fontsize="x-small")
-    figure.text(left, bottom + height + 0.05, "what the rounds leave: outputs × (inputs · kernel), white is pruned",
-                fontweight="bold", fontsize="medium")
+                ax.set_ylabel(f"round {r}\n{percent_sparse(r, rate)}")
+    figure.text(left, bottom + height + 0.06, "what the rounds leave: outputs × (inputs · kernel), % pruned (white)",
+                fontweight="bold")
 
 
 def densities(ax: Axes, table: Table, rate: float = 0.2) -> None:
@@ -165,7 +162,7 @@ def densities(ax: Axes, table: Table, rate: float = 0.2) -> None:
     ticks = [t for t in (100, 50, 20, 10, 5, 2, 1) if t >= ax.get_ylim()[0]]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
-    ax.legend(fontsize="x-small", loc="lower left", labelspacing=0.2)
+    ax.legend(loc="lower left", labelspacing=0.2)
 
 
 def final(ax: Axes, table: Table, rate: float = 0.2) -> None:
@@ -177,22 +174,22 @@ def final(ax: Axes, table: Table, rate: float = 0.2) -> None:
         ax.annotate("", (end, y), (begin, y), arrowprops={"arrowstyle": "-|>", "color": shade, "shrinkA": 0,
                                                           "shrinkB": 0, "linewidth": 1.5})
         ax.plot(begin, y, "o", markersize=4, color=shade, markerfacecolor="white")
-        ax.text(end, y + 0.07, f"{end:.1f}%", ha="right", va="bottom", fontsize="x-small", color=shade)
+        ax.text(end, y + 0.07, f"{end:.1f}%", ha="right", va="bottom", color=shade)
     names = ["dense" if r == 0 else percent_sparse(r, rate) for _, r in after]
     ax.set_yticks(range(len(names)), names[::-1])
     top = max(end for [end] in after.values())
-    ax.set(xlabel="test accuracy (%), open: untrained", xlim=(0, 1.08 * top), ylim=(-0.5, len(names) - 0.3))
+    ax.set(xlabel="test accuracy (%)\nopen: untrained", xlim=(0, 1.08 * top), ylim=(-0.5, len(names) - 0.3))
 
 
 def arrows(figure: Figure, rounds: int) -> None:
     """The order of the steps: along the top row, back for the next round, and down to what the rounds leave."""
-    for a, b in ((0.19, 0.235), (0.455, 0.5), (0.725, 0.77)):
+    for a, b in ((0.185, 0.225), (0.455, 0.5), (0.735, 0.775)):
         _arrow(figure, [(a, 0.735), (b, 0.735)])
     _arrow(figure, [(0.907, 0.92), (0.907, 0.965), (0.357, 0.965), (0.357, 0.92)])
     figure.text(0.632, 0.972, f"5 · repeat, {rounds} rounds: each trains what is left, from its initial values",
-                ha="center", va="bottom", fontsize="medium", fontweight="bold")
+                ha="center", va="bottom", fontweight="bold")
     _arrow(figure, [(0.907, 0.535), (0.907, 0.51), (0.27, 0.51), (0.27, 0.475)])
-    _arrow(figure, [(0.74, 0.225), (0.785, 0.225)])
+    _arrow(figure, [(0.74, 0.16), (0.785, 0.16)])
 
 
 def _arrow(figure: Figure, corners: Sequence[tuple[float, float]]) -> None:

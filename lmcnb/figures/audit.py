@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..statistics import estimate
 from ..tables import Table
-from .base import caption, colour, label
+from .base import WIDTH, caption, colour, label, marker
 from .parts import row_of_dots
 
 
@@ -20,11 +20,12 @@ def switch_dots(ax: Axes, table: Table) -> None:
     for y, points in enumerate(reversed(values.values())):
         e = estimate(points)
         hue = "#0072b2" if e.high < threshold else "#d55e00" if e.low >= threshold else "#8a8a8a"
-        row_of_dots(ax, y, points, hue)
+        row_of_dots(ax, y, points, hue, "o")
     ax.axvline(threshold, color="#555555", linewidth=0.9, linestyle=":")
-    ax.set_yticks(range(len(values)), list(values)[::-1], fontsize="x-small")
+    ax.set_yticks(range(len(values)), list(values)[::-1])
     ax.set(ylim=(-0.6, len(values) - 0.4))
-    ax.set_xlabel(table["quantity"].iloc[0], fontsize="small")
+    ax.set_xlabel(table["quantity"].iloc[0])
+    ax.locator_params("x", nbins=5)
 
 
 def recipe_lines(ax: Axes, table: Table) -> None:
@@ -34,7 +35,7 @@ def recipe_lines(ax: Axes, table: Table) -> None:
     at = {s: (s if numeric else k) for k, s in enumerate(settings)}
     for method, rows in table.groupby("method", sort=False):
         values, hue = rows.values_of(by=["setting"]), colour(method)
-        ax.plot([at[s] for s in values], [v.mean() for v in values.values()], "o-" if numeric else "o", color=hue,
+        ax.plot([at[s] for s in values], [v.mean() for v in values.values()], marker(method) + "-" * numeric, color=hue,
                 markersize=4, linewidth=1.4, label=label(method))
         for s, points in values.items():
             if len(points) > 1:
@@ -45,7 +46,7 @@ def recipe_lines(ax: Axes, table: Table) -> None:
         ax.set_xticks(settings, [f"{s:g}" for s in settings])
         ax.minorticks_off()
     else:
-        ax.set_xticks(range(len(settings)), settings, fontsize="x-small", rotation=12)
+        ax.set_xticks(range(len(settings)), settings, rotation=12)
         ax.set_xlim(-0.5, len(settings) - 0.5)
 
 
@@ -57,10 +58,10 @@ def overlaps(ax: Axes, table: Table, chance: float) -> None:
     ax.imshow(shown, cmap="Blues", vmin=0.8, vmax=max(1.5, float(np.nanmax(shown))))
     for (i, j), value in np.ndenumerate(shown):
         if i != j:
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize="x-small",
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center",
                     color="white" if value > 0.6 * np.nanmax(shown) + 0.4 else "black")
-    ax.set_xticks(range(len(names)), names, fontsize="x-small", rotation=25, ha="right")
-    ax.set_yticks(range(len(names)), names, fontsize="x-small")
+    ax.set_xticks(range(len(names)), names, rotation=25, ha="right")
+    ax.set_yticks(range(len(names)), names)
     ax.tick_params(length=0)
     ax.set_title("mask overlap, × chance")
 
@@ -68,11 +69,12 @@ def overlaps(ax: Axes, table: Table, chance: float) -> None:
 def layers(ax: Axes, table: Table) -> None:
     """Share of the weights that masks leave in each layer."""
     for method, rows in table.groupby("method", sort=False):
-        ax.plot(100 * rows["value"].to_numpy(), "o-", color=colour(method), markersize=4, label=label(method))
+        ax.plot(100 * rows["value"].to_numpy(), marker(method) + "-", color=colour(method), markersize=4,
+                label=label(method))
     ax.set_xticks(range(table["quantity"].nunique()))
     ax.set(xlabel="layer, input to output", ylabel="weights left (%)", ylim=(0, None),
            title="where the weights are left")
-    ax.legend(fontsize="x-small")
+    ax.legend()
 
 
 def audit(table: Table, varied: Mapping[str, str], note: str = "") -> Figure:
@@ -85,22 +87,25 @@ def audit(table: Table, varied: Mapping[str, str], note: str = "") -> Figure:
             independent masks; "density.…" of each layer by method.
         varied: what is varied in the recipe, and the label of its axis. note: the caption.
     """
-    figure = plt.figure(figsize=(11.5, 11.5), layout="constrained")
-    above, middle, below = figure.subfigures(3, 1, squeeze=False, height_ratios=[1.25, 1, 1])[:, 0]
-    claims = table["claim"].dropna().unique()
-    for ax, claim in zip(np.atleast_1d(above.subplots(1, len(claims))), claims):
-        switch_dots(ax, table.select(claim=claim))
+    claims = {c: table.select(claim=c) for c in table["claim"].dropna().unique()}
+    rows = [1.5 + rows["switch"].nunique() for rows in claims.values()]
+    figure = plt.figure(figsize=(WIDTH, 3.2 + 0.25 * sum(rows)), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.25 * sum(rows), 2.7])[:, 0]
+    left, right = above.subfigures(1, 2, squeeze=False, width_ratios=[1.25, 1])[0]
+    for ax, (claim, some) in zip(np.atleast_1d(left.subplots(len(claims), 1, height_ratios=rows)), claims.items()):
+        switch_dots(ax, some)
         ax.set_title(claim)
+    left.suptitle("interval below the dotted line: blue; above it: red", fontsize=8)
+    upper, lower = right.subplots(2, 1)
+    overlaps(upper, table.select(quantity="jaccard"), table.select(quantity="jaccard by chance")["value"].item())
+    layers(lower, table[table["quantity"].str.startswith("density.")])
     barriers = table.select(quantity="train_loss barrier, midpoint")
-    panels = np.atleast_1d(middle.subplots(1, len(varied), sharey=True))
+    panels = np.atleast_1d(below.subplots(1, len(varied), sharey=True))
     for ax, (title, xlabel) in zip(panels, varied.items()):
         recipe_lines(ax, barriers.select(varied=title))
         ax.set_title(title)
-        ax.set_xlabel(xlabel, fontsize="small")
-    panels[0].set_ylabel("train-loss barrier (nats), midpoint", fontsize="small")
-    panels[-1].legend(fontsize="x-small", loc="best")
-    left, right = below.subplots(1, 2)
-    overlaps(left, table.select(quantity="jaccard"), table.select(quantity="jaccard by chance")["value"].item())
-    layers(right, table[table["quantity"].str.startswith("density.")])
+        ax.set_xlabel(xlabel)
+    panels[0].set_ylabel("train-loss barrier (nats)")
+    below.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=6)
     caption(figure, note)
     return figure

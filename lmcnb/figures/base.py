@@ -1,6 +1,7 @@
 """The common look of every figure."""
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +13,12 @@ from matplotlib.figure import Figure
 
 from ..tables import percent_sparse
 
-__all__ = ["COLOURS", "LABELS", "caption", "colour", "images_grid", "label", "percent_sparse", "pictures", "style",
-           "styled"]
+__all__ = ["COLOURS", "FAMILIES", "LABELS", "MARKERS", "WIDTH", "caption", "colour", "family", "images_grid", "kind",
+           "label", "marker", "percent_sparse", "pictures", "style", "styled"]
+
+# Inches of a figure. With the room that saving leaves around it, it fills the 850 pixels that a page has for it at 96
+# an inch, so that its eight points are eight points.
+WIDTH = 8.65
 
 # Okabe and Ito's, and others between them: any two of a figure differ by 15 or more (CIE 1976) for normal sight and for
 # sight without red or green, which a test holds.
@@ -27,6 +32,13 @@ LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "
           "herding": "real, herding", "k-center": "real, k-center", "random images": "random real subset",
           "random mosaics": "random real mosaics", "random mask": "random mask, same layers",
           "rded": "chosen patches, RDED", "platon": "PLATON", "magnitude mask": "magnitude mask, same layers"}
+# What a mask was found on, and a marker for each: nobody needs the colours to tell these apart.
+MARKERS = {"dense": "s", "real data": "D", "distilled": "o", "unmatched real images": "X", "random": "v"}
+FAMILIES = {"dense": "dense", "imp": "real data", "platon": "real data", "magnitude mask": "real data",
+            "gradual magnitude": "real data", "random mask": "random",
+            **dict.fromkeys(("idc", "idc-early", "dm", "dsa", "dc", "mtt"), "distilled"),
+            **dict.fromkeys(("herding", "k-center", "random images", "random mosaics", "rded"),
+                            "unmatched real images")}
 
 
 def style() -> None:
@@ -44,7 +56,29 @@ def styled() -> Iterator[None]:
 
 
 def colour(method: str) -> str:
-    return COLOURS.get(method, "#7f4f24")
+    return COLOURS.get(kind(method), "#7f4f24")
+
+
+def family(method: str) -> str:
+    """What a method finds its masks on; one of somebody's own distils.
+
+    >>> family("random images 40"), family("platon, retrained"), family("mtt, published"), family("mine")
+    ('unmatched real images', 'real data', 'distilled', 'distilled')
+    """
+    return FAMILIES.get(kind(method), FAMILIES.get(method.partition(",")[0], "distilled"))
+
+
+def marker(method: str) -> str:
+    return MARKERS[family(method)]
+
+
+def kind(method: str) -> str:
+    """A method without the size, or the origin, of its set.
+
+    >>> kind("random images 40"), kind("mtt, published"), kind("platon, retrained")
+    ('random images', 'mtt', 'platon, retrained')
+    """
+    return re.sub(r" \d+$|, published$", "", method)
 
 
 def label(method: str) -> str:
@@ -56,8 +90,7 @@ def caption(figure: Figure, text: str) -> None:
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()  # a second drawing moves panels, so a shown figure would be saved otherwise
         figure.set_layout_engine("none")
-    figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 150)), ha="center", va="top", fontsize="small",
-                color="#444444")
+    figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 135)), ha="center", va="top", color="#444444", gid="caption")
 
 
 def images_grid(sets: Mapping[str, np.ndarray], columns: int = 10) -> Figure:
@@ -69,7 +102,7 @@ def images_grid(sets: Mapping[str, np.ndarray], columns: int = 10) -> Figure:
             ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         for ax in row:
             ax.set_axis_off()
-        row[0].set_title(name, loc="left", fontsize="small")
+        row[0].set_title(name, loc="left")
     return figure
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,13 +10,14 @@ from matplotlib.lines import Line2D
 
 from ..statistics import Claim, claim
 from ..tables import Table
-from .base import caption, colour, percent_sparse
-from .judging import NATS, more_stable, named, stable
-from .parts import SMALL, band, dots, overlay, subnetwork, surfaces
+from .base import WIDTH, caption, colour, label, percent_sparse
+from .heat import paths_over_rounds
+from .judging import NATS, RISE, barrier_margin, more_stable, named, stable
+from .parts import band, differences, dots, less_than_others, subnetwork
 
-# By convention: what it is called, its line, marker and the marker's face, and how far its dots stand above the row.
-BY_BN = {"lerp": ("interpolated statistics", "-", "D", None, 0.16),
-         "recalibrate": ("re-estimated statistics", "--", "o", "white", -0.16)}
+# By convention: what it is called, its line, its markers' face, and how far its dots stand above the row.
+BY_BN = {"lerp": ("interpolated statistics", "-", None, 0.18),
+         "recalibrate": ("re-estimated statistics", "--", "white", -0.18)}
 
 
 def two_paths(ax: Axes, table: Table, rate: float = 0.2) -> None:
@@ -31,17 +31,25 @@ def two_paths(ax: Axes, table: Table, rate: float = 0.2) -> None:
 
 def two_dots(ax: Axes, barriers: Table, xlabel: str, threshold: float | None = None, rate: float = 0.2) -> None:
     """Barriers by convention and subnetwork: a dot for each initialisation, mean and 95% interval (Student's t)."""
-    for bn, (_, line, marker, face, shift) in BY_BN.items():
+    for bn, (_, line, face, shift) in BY_BN.items():
         first = bn == "lerp"
-        dots(ax, barriers.select(bn=bn), xlabel, threshold if first else None, first, rate, shift, line, marker, face)
+        dots(ax, barriers.select(bn=bn), xlabel, threshold if first else None, first, rate, shift, line, face)
+
+
+def two_differences(ax: Axes, barriers: Table) -> None:
+    """By convention and subnetwork, what the distilled one's barrier is less: with its interval and its margin."""
+    for bn, (_, line, face, shift) in BY_BN.items():
+        rows = barriers.select(bn=bn)
+        differences(ax, list(rows.values_of()), less_than_others(rows), barrier_margin(rows.select(round=0).layout()),
+                    f"{label('idc')} minus this (nats)\nshaded: does not matter", shift, line, face)
 
 
 def legend(figure: Figure, y: float) -> None:
-    """What the line styles and markers mean, once for both lower rows."""
-    lines = [Line2D([], [], color="#444444", linestyle=line, marker=marker, markersize=5,
-                        markerfacecolor=face or "#444444", label=f"BatchNorm: {name}")
-             for name, line, marker, face, _ in BY_BN.values()]
-    figure.legend(handles=lines, loc="center", bbox_to_anchor=(0.5, y), ncol=2, fontsize="small")
+    """What the line styles and faces mean, once for both lower rows."""
+    lines = [Line2D([], [], color="#444444", linestyle=line, marker="o", markersize=5,
+                    markerfacecolor=face or "#444444", label=f"BatchNorm: {name}")
+             for name, line, face, _ in BY_BN.values()]
+    figure.legend(handles=lines, loc="center", bbox_to_anchor=(0.5, y), ncol=2)
 
 
 def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str = "",
@@ -57,26 +65,28 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
     """
     judged, papers = table.select(round=[0, *compared]), table.select(bn="lerp")
     paths = judged.select(method=["dense", "imp", "idc"], quantity="train_loss")
-    keys = list(paths.values_of())
-    with matplotlib.rc_context(SMALL):
-        figure = plt.figure(figsize=(11.5, 10.5))
-        top = figure.add_gridspec(1, 2, left=-0.02, right=0.63, top=0.98, bottom=0.67, wspace=0.14)
-        surfaces(figure, top, papers, methods, (0, *compared))
-        beside = figure.add_gridspec(1, 1, left=0.72, right=0.99, top=0.96, bottom=0.69)
-        overlay(figure.add_subplot(beside[0]), paths.select(bn="lerp"), rate=rate)
-        legend(figure, 0.615)
-        middle = figure.add_gridspec(1, len(keys), left=0.07, right=0.99, top=0.575, bottom=0.405, wspace=0.08)
-        axes = middle.subplots(sharey=True, squeeze=False)[0]
-        for ax, (method, round) in zip(axes, keys):
-            two_paths(ax, paths.select(method=method, round=round), rate)
-        axes[0].set_ylabel("train loss (nats)")
-        below = figure.add_gridspec(1, 2, left=0.2, right=0.99, top=0.325, bottom=0.045, wspace=0.06)
-        left, right = below.subplots(sharey=True, squeeze=False)[0]
-        two_dots(left, judged.barriers("train_loss"), "train-loss barrier (nats), midpoint", rate=rate)
-        two_dots(right, judged.barriers("test_error", "frankle", scale=100),
-                 "test-error barrier (points), Frankle; dotted: stable below 2", 2, rate)
+    keys, losses = list(paths.values_of()), judged.barriers("train_loss")
+    height = 6.55 + 0.36 * len(losses.values_of())
+    figure = plt.figure(figsize=(WIDTH, height))
+    paths_over_rounds(figure, papers, paths.select(bn="lerp"), methods, compared, 1 - 2.8 / height, 1 - 0.47 / height,
+                      rate)
+    legend(figure, 1 - 3.4 / height)
+    middle = figure.add_gridspec(1, len(keys), left=0.065, right=0.995, top=1 - 3.8 / height, bottom=1 - 5.25 / height,
+                                 wspace=0.08)
+    axes = middle.subplots(sharey=True, squeeze=False)[0]
+    for ax, (method, round) in zip(axes, keys):
+        two_paths(ax, paths.select(method=method, round=round), rate)
+    axes[0].set_ylabel("train loss (nats)")
+    below = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 5.9 / height, bottom=0.5 / height, wspace=0.07)
+    left, between, right = below.subplots(sharey=True, squeeze=False)[0]
+    two_dots(left, losses, "train-loss barrier (nats)\nat the midpoint", rate=rate)
+    two_differences(between, losses)
+    two_dots(right, judged.barriers("test_error", "frankle", scale=100),
+             "rise of the test error (points)\ndotted: stable below 2", RISE, rate)
+    right.tick_params(labelleft=False)
     if banner:
-        figure.text(0.5, 1.0, banner, ha="center", va="bottom", fontsize="x-large", fontweight="bold", color="#a04000")
+        figure.text(0.5, 1 - 0.1 / height, banner, ha="center", va="bottom", fontsize=11, fontweight="bold",
+                    color="#a04000")
     caption(figure, note)
     return figure
 

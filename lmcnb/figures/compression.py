@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -12,22 +11,24 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..statistics import Claim, Estimate, claim
 from ..tables import Table
-from .base import caption, colour, label, percent_sparse
+from .base import WIDTH, caption, colour, label, marker, percent_sparse
 from .judging import ACCURACY, NATS
-from .parts import SMALL, curve, intervals, subnetwork
+from .parts import curve, intervals, subnetwork
 
 KEY = ("method", "ipc", "round")
+DECODED = {"idc": 4}  # at IDC's factor of 2
 LINES = ("-", "--", ":", "-.")
 
 
-def compression(table: Table, note: str = "", rate: float = 0.2) -> Figure:
-    """Four readings against images per class, for sets that were distilled and for random ones.
+def compression(table: Table, note: str = "", rate: float = 0.2, decoded: Mapping[str, int] = DECODED) -> Figure:
+    """Four readings against the images that a round trained on, for sets that were distilled and for random ones.
 
     Args:
         table: by method, ``ipc`` (images per class), round and init: paths, or barriers, of the train loss,
             ``test_accuracy``, ``images looked at`` to find the mask, and of each set ``set_accuracy``. Methods "imp"
             and "dense" stand at the images per class of the data set itself.
-        note: the caption. rate: share of the weights left that a round removes.
+        note: the caption. rate: share of the weights left that a round removes. decoded: images that a stored one is
+            decoded into, of methods that have several.
     """
     losses, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds")
     pruned = table[table["method"] != "dense"]
@@ -39,18 +40,18 @@ def compression(table: Table, note: str = "", rate: float = 0.2) -> Figure:
                 (intervals(accuracy, "test_accuracy", KEY, scale=100),
                  "accuracy of the ticket, trained on real data", "test accuracy (%)"),
                 (intervals(pruned, "images looked at", KEY),
-                 "cost of the mask", "images looked at, distillation included")]
-    with matplotlib.rc_context(SMALL):
-        figure, axes = plt.subplots(2, 2, figsize=(11.5, 7.2), layout="constrained", sharex=True)
-        for ax, (found, title, ylabel) in zip(axes.flat, readings):
-            _lines(ax, found, rate)
-            ax.set(title=title, ylabel=ylabel)
-        axes[1, 1].set_yscale("log")
-        _axis(axes[1, 0], sorted({k for _, k in quality}), int(table.select(method="dense")["ipc"].iloc[0]))
-        for ax in axes[1]:
-            ax.set_xlabel("images per class")
-        handles = {h.get_label(): h for ax in axes.flat for h in ax.get_legend_handles_labels()[0]}
-        axes[0, 1].legend(handles=handles.values(), fontsize="x-small", loc="best", ncol=2)
+                 "cost of the mask", "images, distillation included")]
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), layout="constrained", sharex=True)
+    for ax, (found, title, ylabel) in zip(axes.flat, readings):
+        _lines(ax, {(m, k * decoded.get(m, 1), r): e for (m, k, r), e in found.items()}, rate)
+        ax.set(title=title, ylabel=ylabel)
+    axes[1, 1].set_yscale("log")
+    sizes = sorted({k * decoded.get(m, 1) for m, k in quality})
+    _axis(axes[1, 0], sizes, int(table.select(method="dense")["ipc"].iloc[0]))
+    for ax in axes[1]:
+        ax.set_xlabel("images per class that a round trained on, decoded")
+    handles = {h.get_label(): h for ax in axes.flat for h in ax.get_legend_handles_labels()[0]}
+    figure.legend(handles=handles.values(), loc="outside lower center", ncol=len(handles))
     caption(figure, note)
     return figure
 
@@ -63,10 +64,10 @@ def _lines(ax: Axes, found: Mapping[tuple[str, int, int], Estimate], rate: float
         if method == "dense":
             ax.axhline(next(iter(line.values())).mean, color=colour(method), linewidth=1, linestyle="--", label="dense")
             continue
-        single, level = method == "imp", rounds.index(r)
+        level = rounds.index(r)
         curve(ax, {k * 1.03 ** j: e for k, e in line.items()}, color=colour(method), elinewidth=0.9,
-              markersize=5 if single else 4, linewidth=1.5, marker="D" if single else "o",
-              linestyle="" if single else LINES[level % 4], markerfacecolor=colour(method) if level == 0 else "white",
+              markersize=5, linewidth=1.5, marker=marker(method), linestyle=LINES[level % 4],
+              markerfacecolor=colour(method) if level == 0 else "white",
               label=subnetwork(method, r, rate) if r else None)
 
 
@@ -74,7 +75,8 @@ def _axis(ax: Axes, sizes: list[int], whole: int) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator([*sizes, whole]))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([*map(str, sizes), f"all\n({whole:,})"])
+    near = [a > 0 and b / a < 1.5 for a, b in zip([0, *sizes], sizes)]  # their labels would run into each other
+    ax.set_xticklabels([*("" if close else str(k) for k, close in zip(sizes, near)), f"all\n({whole:,})"])
 
 
 def compression_claims(table: Table, compared: Sequence[int], sizes: Mapping[str, Sequence[int]]) -> list[Claim]:

@@ -1,41 +1,27 @@
 """Figure 17: what a mask's stability follows, when only the images that it was found on differ."""
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..statistics import Claim, Estimate, claim, estimate, rank_correlation
 from ..tables import Table, percent_sparse
-from .base import caption, label
-from .judging import CORRELATION, as_accurate, more_stable
-from .parts import SMALL, Numbers
+from .base import WIDTH, caption, colour, kind, label, marker
+from .judging import CORRELATION, as_accurate, barrier_margin, more_stable
+from .parts import Numbers, differences, less_than_others
 
-FAMILIES = {"distilled": ("#0072b2", "o"), "real images": ("#d55e00", "X"), "mosaics of real ones": ("#cc79a7", "s"),
-            "all images, IMP": ("#222222", "D")}
 RIVALS = {"images": "distinct images", "distance moved": "distance moved in the last pruning round",
           "last loss": "loss on its own images, last steps of the round (nats)"}
 
 
-def family(method: str) -> str:
-    """What made the images of a method.
-
-    >>> family("random images 40"), family("random mosaics 10"), family("dm")
-    ('real images', 'mosaics of real ones', 'distilled')
-    """
-    if method == "imp":
-        return "all images, IMP"
-    if method.startswith("random images"):
-        return "real images"
-    return "mosaics of real ones" if method.startswith("random mosaics") or method == "rded" else "distilled"
-
-
 def short(method: str) -> str:
-    """A method's name at a point."""
+    """A method's name at a row."""
     return method.removeprefix("random ").replace("mtt, published", "MTT").upper().replace("IMAGES", "img").replace(
         "MOSAICS", "mos.").replace("EARLY", "early")
 
@@ -54,7 +40,7 @@ def readings(table: Table, round: int) -> dict[str, dict[str, np.ndarray]]:
 
 
 def dose(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
-    """Barrier and accuracy against distinct images, and the barrier against the two rival explanations.
+    """Barrier and accuracy against distinct images, the barrier against the two rival explanations, and differences.
 
     Args:
         table: by method, round and init paths and test accuracies of the subnetworks, ``distinct images`` (all of round
@@ -63,35 +49,45 @@ def dose(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
     """
     found = readings(table, round)
     dense = estimate(table.select(method="dense").barriers().values_of(by=["method"])["dense"])
-    with matplotlib.rc_context(SMALL):
-        figure, axes = plt.subplots(2, 2, figsize=(11.5, 7.4), layout="constrained")
-        for ax, x, y in zip(axes.flat, ("images", "images", "distance moved", "last loss"),
-                            ("barrier", "accuracy", "barrier", "barrier")):
-            points(ax, found[x], found[y], RIVALS[x])
-            ax.set_ylabel("train-loss barrier (nats), midpoint" if y == "barrier" else "test accuracy (%)")
-            if x != "distance moved":
-                ax.set_xscale("log" if x == "images" else "symlog", **({} if x == "images" else {"linthresh": 1e-3}))
-            if y == "barrier":
-                ax.axhspan(dense.low, dense.high, color="#999999", alpha=0.15, linewidth=0)
-                ax.axhline(dense.mean, color="#666666", linewidth=1, linestyle="--", label="dense network")
-                ax.axhline(0, color="#999999", linewidth=0.6)
-        axes[0, 0].set_title(f"{percent_sparse(round, rate)} sparse, masks found with equal steps")
-        axes[0, 0].legend(fontsize="x-small")
+    own = table.select(round=[0, round]).barriers()
+    less = {key: e for key, e in less_than_others(own).items() if key[0] in found["barrier"]}
+    order = sorted(less, key=lambda key: found["images"][key[0]].mean())
+    figure = plt.figure(figsize=(WIDTH, 6.9 + 0.17 * len(less)), layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=(3, 3, 0.9 + 0.17 * len(less)))
+    axes = [figure.add_subplot(grid[k // 2, k % 2]) for k in range(4)]
+    for ax, x, y in zip(axes, ("images", "images", "distance moved", "last loss"),
+                        ("barrier", "accuracy", "barrier", "barrier")):
+        points(ax, found[x], found[y], RIVALS[x])
+        ax.set_ylabel("train-loss barrier (nats), midpoint" if y == "barrier" else "test accuracy (%)")
+        if x != "distance moved":
+            ax.set_xscale("log" if x == "images" else "symlog", **({} if x == "images" else {"linthresh": 1e-3}))
+        if x == "last loss":
+            ax.set_xlim(0, None)
+        if y == "barrier":
+            ax.axhspan(dense.low, dense.high, color="#999999", alpha=0.15, linewidth=0)
+            ax.axhline(dense.mean, color="#666666", linewidth=1, linestyle="--", label="dense network")
+            ax.axhline(0, color="#999999", linewidth=0.6)
+    axes[0].set_title(f"{percent_sparse(round, rate)} sparse, masks of equal steps; numbers: images per class")
+    pairs = figure.add_subplot(grid[2, :])
+    differences(pairs, order, less, barrier_margin(own.select(round=0).layout()),
+                f"train-loss barrier of {label('idc')} minus this (nats); shaded: does not matter")
+    pairs.set_yticks(range(len(order)), [short(m) for m, _ in reversed(order)])
+    pairs.tick_params(labelleft=True)
+    kinds = [Line2D([], [], linestyle="", marker=marker(m), color=colour(m), label=label(m))
+             for m in dict.fromkeys(map(kind, found["barrier"]))]
+    figure.legend(handles=[*kinds, *axes[0].get_legend_handles_labels()[0]], loc="outside lower center", ncol=5)
     caption(figure, note)
     return figure
 
 
 def points(ax: Axes, xs: Mapping[str, Numbers], ys: Mapping[str, Numbers], xlabel: str) -> None:
-    """A point a method, with 95% intervals both ways, coloured by what made its images; and ρ over the methods."""
-    seen = set()
-    for method in (m for m in ys if m in xs):
-        hue, marker = FAMILIES[name := family(method)]
+    """A point a method with 95% intervals both ways and, of random ones, the images per class; and ρ over methods."""
+    for k, method in enumerate(sorted((m for m in ys if m in xs), key=lambda m: np.mean(xs[m]))):
+        hue, side = colour(method), (4, -10) if k % 2 else (4, 4)  # else neighbours' numbers hide each other
         x, y = estimate(xs[method]), estimate(ys[method])
-        ax.errorbar(x.mean, y.mean, _half(y), _half(x), color=hue, marker=marker, markersize=6, linewidth=0.9,
-                    label=None if name in seen else name)
-        ax.annotate(short(method), (x.mean, y.mean), xytext=(5, 4), textcoords="offset points", fontsize="xx-small",
-                    color=hue)
-        seen.add(name)
+        ax.errorbar(x.mean, y.mean, _half(y), _half(x), color=hue, marker=marker(method), markersize=6, linewidth=0.9)
+        if number := re.search(r"\d+$", method):
+            ax.annotate(number[0], (x.mean, y.mean), xytext=side, textcoords="offset points")
     rho = correlation(xs, ys)
     ax.set_xlabel(f"{xlabel}\nρ = {rho.rho:.2f} [{rho.low:.2f}, {rho.high:.2f}] over {rho.units} kinds of masks")
 

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from ..statistics import Claim, claim, estimate
 from ..tables import Table
-from .base import caption, colour, label
+from .base import WIDTH, caption, colour, label, marker
 from .judging import RISE
-from .parts import SMALL, row_of_dots
+from .parts import row_of_dots
 
-PANELS = {"network": "parted after k steps", "transformer": "a transformer, parted after\nk steps",
-          "pretraining": "a transformer, fine-tuned after\nk steps of pretraining"}
+PANELS = {"network": "parted after k steps", "transformer": "a transformer, parted after k steps",
+          "pretraining": "a transformer, fine-tuned after k steps of pretraining"}
 NOISE = "#0072b2"
 
 
@@ -29,11 +29,13 @@ def emergence(table: Table, noises: Sequence[str], note: str = "") -> Figure:
             init; of panel "noise" by ``noise``, step and init. noises: their names, smallest first. note: the caption.
     """
     panels = [p for p in PANELS if (table["panel"] == p).any()]
-    with matplotlib.rc_context(SMALL):
-        figure, axes = plt.subplots(1, len(panels) + 1, figsize=(11.5, 3.4), layout="constrained")
-        for ax, panel in zip(axes, panels):
-            _curves(ax, table.select(panel=panel), PANELS[panel])
-        _noises(axes[-1], table.select(panel="noise"), noises)
+    tall = (len(panels) + 2) // 2
+    figure, axes = plt.subplots(tall, 2, figsize=(WIDTH, 2.7 * tall), layout="constrained")
+    for ax, panel in zip(axes.flat, panels):
+        _curves(ax, table.select(panel=panel), PANELS[panel])
+    for ax in axes.flat[len(panels) + 1:]:
+        ax.set_axis_off()
+    _noises(axes.flat[len(panels)], table.select(panel="noise"), noises)
     caption(figure, note)
     return figure
 
@@ -44,7 +46,7 @@ def _curves(ax: Axes, table: Table, title: str) -> None:
         steps = sorted(found)
         means = [estimate(found[s]) for s in steps]
         half = np.nan_to_num([[e.mean - e.low for e in means], [e.high - e.mean for e in means]])
-        ax.errorbar([s + 1 for s in steps], [e.mean for e in means], half, color=colour(method), marker="o",
+        ax.errorbar([s + 1 for s in steps], [e.mean for e in means], half, color=colour(method), marker=marker(method),
                     markersize=4, linewidth=1.3, elinewidth=0.7, label=label(method))
     every = sorted(set(table["step"]))
     ax.axhline(0, color="#999999", linewidth=0.8)
@@ -53,7 +55,7 @@ def _curves(ax: Axes, table: Table, title: str) -> None:
     ax.set_xticks([s + 1 for s in every], [f"{s:g}" for s in every])
     ax.minorticks_off()
     ax.set(title=title, xlabel="k (steps)", ylabel="rise of the test error (points)")
-    ax.legend(fontsize="x-small")
+    ax.legend()
 
 
 def _noises(ax: Axes, table: Table, noises: Sequence[str]) -> None:
@@ -64,14 +66,15 @@ def _noises(ax: Axes, table: Table, noises: Sequence[str]) -> None:
     for k, noise in enumerate(reversed(noises)):
         for shift, step in enumerate(steps):
             if (noise, step) in found:
-                row_of_dots(ax, k + 0.2 - 0.4 * shift / max(1, len(steps) - 1), found[noise, step], shades[step])
+                row_of_dots(ax, k + 0.2 - 0.4 * shift / max(1, len(steps) - 1), found[noise, step], shades[step],
+                            marker("dense"))
     for step in steps:
-        ax.plot([], [], "D", color=shades[step], label=f"from step {step:g}")
+        ax.plot([], [], marker("dense"), color=shades[step], label=f"from step {step:g}")
     ax.axvline(0, color="#999999", linewidth=0.8)
     ax.axvline(RISE, color="#999999", linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(noises)), list(noises)[::-1], fontsize="x-small")
+    ax.set_yticks(range(len(noises)), list(noises)[::-1])
     ax.set(title="by what differs", xlabel="rise of the test error (points)", ylim=(-0.6, len(noises) - 0.4))
-    ax.legend(fontsize="x-small")
+    ax.legend()
 
 
 def emerged(rises: Mapping[float, np.ndarray], allowed: float = RISE) -> float | None:

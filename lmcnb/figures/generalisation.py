@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,71 +12,102 @@ from matplotlib.lines import Line2D
 
 from ..statistics import Claim, RankCorrelation, claim, rank_correlation
 from ..tables import Table
-from .base import caption, colour, label, percent_sparse
+from .base import WIDTH, caption, colour, label, marker, percent_sparse
 from .judging import CORRELATION
-from .parts import SMALL, subnetwork
+from .parts import subnetwork
 
 Values = Mapping[tuple[str, int], np.ndarray]  # by method and pruning round, one an initialisation
-READINGS = {"corrupted": "accuracy on corrupted images (%)", "kept": "clean accuracy kept (%)",
-            "probe": "probe on the other data set (%)"}
+READINGS = {"given clean": "corrupted accuracy, less what the\nclean one predicts (points)",
+            "kept": "clean accuracy kept (%)", "probe": "probe on the other data set (%)"}
 
 
 def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
-    """Three readings against the barrier, and the accuracy that each corruption costs.
+    """Accuracy on corrupted images against clean accuracy, three readings against the barrier, and each corruption.
+
+    What two networks of unlike clean accuracy differ by on corrupted images says little of either's robustness, so the
+    first reading is the residual of the line through all networks.
 
     Args:
-        table: by method, round and init: paths, or barriers, of the train loss; the shares "corrupted", "kept" and
-            "probe"; "accuracy lost" by ``corruption``; by round "rank correlation, kept" and so on, with ", low" and
-            ", high".
+        table: by method, round and init: paths, or barriers, of the train loss; the shares "clean", "corrupted", "kept"
+            and "probe"; "accuracy lost" by ``corruption``.
         note: the caption. rate: share of the weights left that a round removes.
     """
     barrier = table.barriers().values_of()
-    rounds = sorted({r for m, r in barrier if m != "dense"})
-    lost = table.values_of("accuracy lost", ("corruption", "method", "round"), scale=100)
-    corruptions = list(dict.fromkeys(c for c, _, _ in lost))
-    import seaborn as sns  # takes two seconds, and no other figure needs it
-
-    with matplotlib.rc_context(SMALL):
-        figure = plt.figure(figsize=(11.5, 4.6 + 0.17 * len(barrier)), layout="constrained")
-        grid = figure.add_gridspec(2, 3, height_ratios=(3.6, 0.6 + 0.17 * len(barrier)))
-        for k, (name, ylabel) in enumerate(READINGS.items()):
-            ax = figure.add_subplot(grid[0, k])
-            _scatter(ax, barrier, table.values_of(name, scale=100), rounds)
-            rho, low, high = (table.values_of(f"rank correlation, {name}{end}", by=["round"])
-                              for end in ("", ", low", ", high"))
-            words = [f"{percent_sparse(r, rate)}: ρ = {rho[r][0]:+z.2f} [{low[r][0]:+z.2f}, {high[r][0]:+z.2f}]"
-                     for r in rounds]
-            ax.set_title("\n".join(words), fontsize="x-small", fontweight="normal", loc="left")
-            ax.set(xlabel="train-loss barrier (nats), midpoint", ylabel=ylabel)
-        ax = figure.add_subplot(grid[1, :2])
-        sns.heatmap(np.array([[lost[c, *key].mean() for c in corruptions] for key in barrier]), ax=ax, cmap="rocket_r",
-                    annot=True, fmt="z.0f", linewidths=0.5, annot_kws={"fontsize": "x-small"},
-                    xticklabels=[c.replace("_", " ") for c in corruptions],
-                    yticklabels=[subnetwork(m, r, rate) for m, r in barrier],
-                    cbar_kws={"label": "points of accuracy lost"})
-        ax.tick_params(axis="both", length=0, labelsize="x-small")
-        ax.set_xticklabels(ax.get_xticklabels(), rotation=20, ha="right")
-        _legend(figure.add_subplot(grid[1, 2]), barrier, rounds, rate)
+    rounds, residuals = sorted({r for m, r in barrier if m != "dense"}), given_clean(table)
+    height = 6.6 + 0.17 * len(barrier)
+    figure = plt.figure(figsize=(WIDTH, height))
+    axes = figure.add_gridspec(2, 2, left=0.065, right=0.755, top=1 - 0.35 / height, bottom=1 - 5.35 / height,
+                               hspace=0.45, wspace=0.36).subplots(squeeze=False).flat
+    low = figure.add_gridspec(1, 1, left=0.225, right=0.995, top=1 - 6.05 / height, bottom=0.4 / height)
+    clean, corrupted = (table.values_of(name, scale=100) for name in ("clean", "corrupted"))
+    _scatter(axes[0], clean, corrupted, rounds)
+    x, y = (np.concatenate([*by_network.values()]) for by_network in (clean, corrupted))
+    line = np.polynomial.Polynomial.fit(x, y, 1)
+    axes[0].plot(*line.linspace(2), color="#999999", linewidth=0.8, zorder=0)
+    axes[0].set(xlabel="accuracy on clean images (%)", ylabel="accuracy on corrupted images (%)",
+                title="all networks, and their line")
+    for ax, (name, ylabel) in zip(axes[1:], READINGS.items()):
+        rows = residuals if name == "given clean" else table
+        _scatter(ax, barrier, rows.values_of(name, scale=100), rounds)
+        ax.set_title("\n".join(_correlations(rows, name, rounds, rate)), fontweight="normal", loc="left")
+        ax.set(xlabel="train-loss barrier (nats), midpoint", ylabel=ylabel)
+    axes[1].axhline(0, color="#999999", linewidth=0.8, zorder=0)
+    _corruptions(figure.add_subplot(low[0]), table, list(barrier), rate)
+    figure.legend(handles=_handles(barrier, rounds, rate), loc="center left", labelspacing=0.8,
+                  bbox_to_anchor=(0.77, 1 - 2.9 / height))
     caption(figure, note)
     return figure
 
 
-def _scatter(ax: Axes, barrier: Values, values: Values, rounds: Sequence[int]) -> None:
-    for (method, r), xs in barrier.items():
-        open_ = r == rounds[-1] and len(rounds) > 1
-        face = "white" if open_ else colour(method)
-        ax.plot(xs, values[method, r], "o", color=colour(method), markersize=3, alpha=0.45, markerfacecolor=face)
-        ax.plot(np.mean(xs), np.mean(values[method, r]), "s" if method == "dense" else "o", color=colour(method),
-                markersize=8, markerfacecolor=face, markeredgewidth=1.6)
+def given_clean(table: Table) -> Table:
+    """The table with "given clean": the residual of "corrupted" from its line on "clean", over all its networks."""
+    key = ["method", "round", "init"]
+    clean, rows = (table.select(quantity=q).set_index(key)["value"] for q in ("clean", "corrupted"))
+    clean = clean.loc[rows.index]
+    line = np.polynomial.Polynomial.fit(clean.to_numpy(float), rows.to_numpy(float), 1)
+    left = (rows - line(clean.to_numpy(float))).reset_index().assign(quantity="given clean")
+    return Table(pd.concat([table, left], ignore_index=True))
 
 
-def _legend(ax: Axes, barrier: Values, rounds: Sequence[int], rate: float) -> None:
-    handles = [Line2D([], [], linestyle="", marker="s" if m == "dense" else "o", color=colour(m), label=label(m))
+def _correlations(table: Table, name: str, rounds: Sequence[int], rate: float) -> list[str]:
+    found = {r: within_initialisations(table.select(round=r), name)[0] for r in rounds}
+    return [f"{percent_sparse(r, rate)}: ρ = {e.rho:+z.2f} [{e.low:+z.2f}, {e.high:+z.2f}]".replace("-", "−")
+            for r, e in found.items()]
+
+
+def _corruptions(ax: Axes, table: Table, rows: Sequence[tuple[str, int]], rate: float) -> None:
+    """The accuracy that each corruption costs, as a map."""
+    lost = table.values_of("accuracy lost", ("corruption", "method", "round"), scale=100)
+    corruptions = list(dict.fromkeys(c for c, _, _ in lost))
+    cost = np.array([[lost[c, *key].mean() for c in corruptions] for key in rows])
+    ax.pcolormesh(cost, cmap="Purples", edgecolors="white", linewidth=0.5)
+    for (y, x), value in np.ndenumerate(cost):
+        ax.text(x + 0.5, y + 0.5, f"{value:z.0f}", ha="center", va="center",
+                color="white" if value > 0.6 * cost.max() else "black")
+    ax.set_xticks(np.arange(len(corruptions)) + 0.5, [c.replace("_", "\n") for c in corruptions])
+    ax.set_yticks(np.arange(len(rows)) + 0.5, [subnetwork(m, r, rate) for m, r in rows])
+    ax.tick_params(length=0)
+    ax.invert_yaxis()
+    ax.spines[:].set_visible(False)
+    ax.set_title("points of accuracy that a corruption costs")
+
+
+def _scatter(ax: Axes, xs: Values, ys: Values, rounds: Sequence[int]) -> None:
+    for (method, r), x in xs.items():
+        hue = colour(method)
+        face = "white" if r == rounds[-1] and len(rounds) > 1 else hue
+        ax.plot(x, ys[method, r], marker(method), color=hue, markersize=3, alpha=0.45, markerfacecolor=face)
+        ax.plot(np.mean(x), np.mean(ys[method, r]), marker(method), color=hue, markersize=7, markerfacecolor=face,
+                markeredgewidth=1.4)
+
+
+def _handles(barrier: Values, rounds: Sequence[int], rate: float) -> list[Line2D]:
+    """A legend's entries: methods, and sparsities."""
+    handles = [Line2D([], [], linestyle="", marker=marker(m), color=colour(m), label=label(m))
                for m in dict.fromkeys(m for m, _ in barrier)]
     handles += [Line2D([], [], linestyle="", marker="o", color="#555555", label=f"{percent_sparse(r, rate)} sparse",
                        markerfacecolor="white" if r == rounds[-1] and len(rounds) > 1 else "#555555") for r in rounds]
-    ax.legend(handles=handles, loc="center left", fontsize="x-small", labelspacing=0.8)
-    ax.set_axis_off()
+    return handles
 
 
 def generalisation_claims(table: Table, target: str) -> list[Claim]:

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from ..statistics import Claim, claim
 from ..tables import Table
-from .base import caption, colour, label, percent_sparse
+from .base import WIDTH, caption, colour, label, percent_sparse
 from .judging import FLATNESS, log_cells, named
-from .parts import dots, subnetwork
+from .parts import differences, dots, subnetwork
 
+ENOUGH = 30  # Lanczos steps; with fewer a density is spikes, whose places follow the start more than the network
 MEASURES = {"trace": "trace", "largest eigenvalue": "largest"}
 
 
@@ -33,7 +34,7 @@ def diagonal_ranks(ax: Axes, table: Table, rate: float = 0.2) -> None:
     top = table["value"].max()
     ax.set(xscale="log", yscale="log", xlabel="active weights, largest entry first (%)", ylabel="|Hessian diagonal|",
            ylim=(1e-6 * top, 2 * top), title="diagonal, one initialisation")
-    ax.legend(fontsize="x-small", loc="lower left")
+    ax.legend(loc="lower left")
 
 
 def sample_dots(ax: Axes, table: Table, xlabel: str, rate: float = 0.2) -> None:
@@ -42,9 +43,23 @@ def sample_dots(ax: Axes, table: Table, xlabel: str, rate: float = 0.2) -> None:
     for k, images in enumerate(samples):
         face, shift = None if k else "white", 0.28 * ((len(samples) - 1) / 2 - k)
         dots(ax, table.select(images=images), xlabel, zero=False, rate=rate, shift=shift, face=face)
-        ax.plot([], [], "D", color="#555555", markerfacecolor=face, label=f"{images:,.0f} images")
+        ax.plot([], [], "o", color="#555555", markerfacecolor=face, label=f"{images:,.0f} images")
     ax.set_xlim(0, None)
-    ax.legend(fontsize="x-small", loc="best")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=len(samples), borderaxespad=0)
+
+
+def flatter(ax: Axes, traces: Table, rate: float = 0.2) -> None:
+    """The distilled subnetworks' traces over the others', on the larger sample: what is judged, with its margin."""
+    found = {}
+    for r in sorted(set(traces["round"]) - {0}):
+        layout = log_cells(traces.select(images=traces["images"].max(), round=[0, r]).layout())
+        found |= {(m, r): layout.difference("idc", m) for m in layout.cells if m != "idc"}
+    differences(ax, list(found), found, FLATNESS, "log of the ratio of traces, distilled over this; ← flatter\n"
+                f"{traces['images'].max():,.0f} images; shaded: does not matter")
+    names = [f"{label(m).split(' (')[0]} (at {percent_sparse(r, rate)})" for m, r in found]
+    ax.set_yticks(range(len(found)), names[::-1])
+    ax.tick_params(labelleft=True)
+    ax.set_ylim(-0.6, len(found) - 0.4)
 
 
 def spectra(ax: Axes, table: Table, rate: float = 0.2) -> None:
@@ -66,18 +81,22 @@ def hessian(table: Table, note: str = "", rate: float = 0.2) -> Figure:
 
     Args:
         table: rows of :class:`lmcnb.Curvature`, by method, round, init, and images: the published sample, then a
-            larger one, whose spectrum is drawn. note: the caption. rate: share of the weights left that a round
-            removes.
+            larger one, whose spectrum is drawn where it is of ENOUGH steps. note: the caption. rate: share of the
+            weights left that a round removes.
     """
     estimated = table[table["diagonal"] != "exact"]
     nodes = estimated.select(quantity="spectral weight", init=table["init"].min())
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7.2), layout="constrained")
-    diagonal_ranks(axes[0, 0], table.select(quantity="|diagonal|"), rate)
-    sample_dots(axes[0, 1], estimated.select(quantity="trace"), "trace of the Hessian (nats)", rate)
-    axes[0, 1].set_title("how curved in all, every initialisation")
-    spectra(axes[1, 0], nodes.select(images=nodes["images"].iloc[-1]), rate)
-    sample_dots(axes[1, 1], estimated.select(quantity="largest"), "largest eigenvalue", rate)
-    axes[1, 1].set_title("the sharpest direction, every initialisation")
+    nodes = nodes.select(images=nodes["images"].iloc[-1])
+    tall = 3 if nodes.groupby(["method", "round"]).size().min() >= ENOUGH else 2
+    figure = plt.figure(figsize=(WIDTH, 2.9 * tall), layout="constrained")
+    grid = figure.add_gridspec(tall, 2)
+    traces, ratios, largest, diagonal = (figure.add_subplot(grid[k // 2, k % 2]) for k in range(4))
+    sample_dots(traces, estimated.select(quantity="trace"), "trace of the Hessian (nats)", rate)
+    flatter(ratios, estimated.select(quantity="trace"), rate)
+    sample_dots(largest, estimated.select(quantity="largest"), "largest eigenvalue (nats)", rate)
+    diagonal_ranks(diagonal, table.select(quantity="|diagonal|"), rate)
+    if tall == 3:
+        spectra(figure.add_subplot(grid[2, :]), nodes, rate)
     caption(figure, note)
     return figure
 

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 
 from ..statistics import Claim, Estimate, claim, estimate
 from ..tables import Table
-from .base import caption, percent_sparse
+from .base import WIDTH, caption, marker, percent_sparse
 from .judging import ACCURACY
+from .parts import SHADE
 
 HUES = {"k=0": "#d55e00", "k>0": "#ea9c00", "hybrid": "#0072b2"}
-MARKS = {"k=0": "o", "k>0": "s", "hybrid": "D"}
-TICKS = (0, 2, 4, 7, 10, 13, 18, 22)  # 0, 36, 59, 79, 89, 95, 98 and 99% sparse at rate 0.2
+MARKS = {"k=0": marker("imp"), "k>0": marker("imp"), "hybrid": marker("idc")}
+TICKS = (0, 4, 7, 10, 13, 18, 22)  # 0, 59, 79, 89, 95, 98 and 99% sparse at rate 0.2
 
 
 def hybrid(table: Table, names: Mapping[str, str], switch: int, note: str = "", margin: float = 1.0,
@@ -32,21 +33,21 @@ def hybrid(table: Table, names: Mapping[str, str], switch: int, note: str = "", 
     """
     accuracy = table.select(quantity="test_accuracy").assign(value=lambda rows: 100 * rows["value"])
     last = int(accuracy["round"].max())
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), layout="constrained")
     for method in HUES:
         means = accuracy.select(method=method).values_of(by=["round"])
         _band(left, method, {r: estimate(v) for r, v in means.items()}, names[method])
     dense = estimate(accuracy.select(method="k=0", round=0)["value"]).mean
     left.axhline(dense, color="#222222", linewidth=0.9, linestyle="--", label="dense network", zorder=1)
-    left.legend(loc="lower left", bbox_to_anchor=(0, 0.08))
+    left.legend(loc="lower left", bbox_to_anchor=(0, 0.08), frameon=True, edgecolor="none", framealpha=1)
     left.set(ylabel="test accuracy (%)", title="accuracy of the trained subnetworks")
     for shift, method in ((-0.13, "k=0"), (0.13, "hybrid")):
         rounds = accuracy.select(method=method)["round"].unique()
         differences = {r + shift: estimate(accuracy.contrast((method, r), ("k>0", r))) for r in rounds}
         _bars(right, method, differences)
     right.axhline(0, color=HUES["k>0"], linewidth=1.4)
-    right.axhline(-margin, color="#777777", linewidth=0.9, linestyle=":")
-    right.set(ylabel="points of test accuracy", title=f"difference from {names['k>0']}")
+    right.axhspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
+    right.set(ylabel="points of test accuracy", title=f"difference from {names['k>0']} (shaded: does not matter)")
     for ax in (left, right):
         _sparsity_axis(ax, last, switch, rate)
     caption(figure, note)
@@ -56,7 +57,8 @@ def hybrid(table: Table, names: Mapping[str, str], switch: int, note: str = "", 
 def _band(ax: Axes, method: str, found: Mapping[float, Estimate], name: str) -> None:
     """Means with their 95% band over rounds."""
     low, mean, high = np.array([(e.low, e.mean, e.high) for e in found.values()]).T
-    ax.plot(list(found), mean, MARKS[method] + "-", markersize=3.5, color=HUES[method], label=name)
+    ax.plot(list(found), mean, MARKS[method] + "-", markersize=3.5, color=HUES[method], label=name,
+            markerfacecolor="white" if method == "k>0" else None)
     ax.fill_between(list(found), low, high, color=HUES[method], alpha=0.14, linewidth=0)
 
 
@@ -72,11 +74,11 @@ def _sparsity_axis(ax: Axes, last: int, switch: int, rate: float) -> None:
     ticks = [t for t in TICKS if t < last - 1] + [last]
     ax.set_xticks(ticks, [percent_sparse(t, rate) for t in ticks])
     ax.set_xticks(range(last + 1), minor=True)
-    ax.set(xlim=(-0.5, last + 0.5), xlabel="sparsity (a tick a pruning round: log axis of the weights left)")
+    ax.set(xlim=(-0.5, last + 0.5), xlabel="weights pruned, a tick a round (log axis of what is left)")
     ax.axvspan(-0.5, switch, color=HUES["hybrid"], alpha=0.05, linewidth=0)
     ax.axvline(switch, color=HUES["hybrid"], linewidth=0.9, linestyle=":")
     for x, side, text in ((switch - 0.15, "right", "hybrid: distilled data"), (switch + 0.15, "left", "real data")):
-        ax.text(x, 0.02, text, transform=ax.get_xaxis_transform(), ha=side, va="bottom", fontsize="x-small",
+        ax.text(x, 0.02, text, transform=ax.get_xaxis_transform(), ha=side, va="bottom",
                 color=HUES["hybrid"])
 
 

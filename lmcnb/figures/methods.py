@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -12,9 +11,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ..statistics import Claim
 from ..tables import Table
-from .base import caption, colour, label, percent_sparse
-from .judging import as_accurate, because_distilled, depends, more_stable
-from .parts import SMALL, curve, dots, intervals
+from .base import WIDTH, caption, colour, label, marker, percent_sparse
+from .judging import as_accurate, barrier_margin, because_distilled, depends, more_stable
+from .parts import curve, differences, dots, intervals, less_than_others
 
 
 def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note: str = "", rate: float = 0.2) -> Figure:
@@ -27,23 +26,23 @@ def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note:
         protocol: whose accuracies are drawn. note: the caption. rate: share of the weights left that a round removes.
     """
     barriers, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds").values_of(scale=100)
-    with matplotlib.rc_context(SMALL):
-        rows = max(len(accuracy), 8)
-        figure = plt.figure(figsize=(11.5, 4.2 + 0.17 * rows))
-        share = 1 - 3.9 / figure.get_figheight()
-        top = figure.add_gridspec(1, 2, left=0.14, right=0.88, top=0.965, bottom=share + 0.07, width_ratios=(1.3, 1),
-                                  wspace=0.2)
-        low = figure.add_gridspec(1, 2, left=0.2, right=0.99, top=share - 0.03, bottom=0.06, wspace=0.06)
-        mosaic(figure.add_subplot(top[0]), images)
-        accuracy_against_time(figure.add_subplot(top[1]), table, protocol)
-        left = figure.add_subplot(low[0])
-        dots(left, barriers, "train-loss barrier (nats), midpoint    ← more stable", rate=rate)
-        right = figure.add_subplot(low[1], sharey=left)
-        dots(right, accuracy, "test accuracy of the trained subnetwork (%)    better →", zero=False, rate=rate)
-        right.tick_params(labelleft=False)
-        values = np.concatenate([*accuracy.values()])
-        room = 0.08 * max(np.ptp(values), 1e-3)
-        right.set_xlim(values.min() - room, values.max() + room)
+    rows = list(barriers.values_of())
+    height = 4.0 + 0.17 * len(rows)
+    figure = plt.figure(figsize=(WIDTH, height))
+    top = figure.add_gridspec(1, 2, left=0.165, right=0.995, top=1 - 0.2 / height, bottom=1 - 2.6 / height,
+                              width_ratios=(1.25, 1), wspace=0.22)
+    mosaic(figure.add_subplot(top[0]), images)
+    accuracy_against_time(figure.add_subplot(top[1]), table, protocol)
+    low = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 3.4 / height, bottom=0.5 / height, wspace=0.07)
+    left, middle, right = low.subplots(sharey=True, squeeze=False)[0]
+    dots(left, barriers, "train-loss barrier (nats)\nat the midpoint  ← more stable", rate=rate)
+    differences(middle, rows, less_than_others(barriers), barrier_margin(barriers.select(round=0).layout()),
+                f"{label('idc')} minus this (nats)\nshaded: does not matter")
+    dots(right, accuracy, "test accuracy of the trained\nsubnetwork (%)  better →", zero=False, rate=rate)
+    right.tick_params(labelleft=False)
+    values = np.concatenate([*accuracy.values()])
+    room = 0.08 * max(np.ptp(values), 1e-3)
+    right.set_xlim(values.min() - room, values.max() + room)
     caption(figure, note)
     return figure
 
@@ -70,7 +69,7 @@ def accuracy_against_time(ax: Axes, table: Table, protocol: str) -> None:
         points = {float(seconds[m, s][0]): e for (m, s), e in found.items() if m == method}
         hue, name = colour(method), label(method).removeprefix("distilled, ")
         if any(points):
-            curve(ax, points, color=hue, marker="o", markersize=4, linewidth=1.4, elinewidth=0.8, label=name)
+            curve(ax, points, color=hue, marker=marker(method), markersize=4, linewidth=1.4, elinewidth=0.8, label=name)
         else:
             ax.axhline(points[0].mean, color=hue, linewidth=1.2, linestyle=":", label=name)
             ax.axhspan(points[0].low, points[0].high, color=hue, alpha=0.1, linewidth=0)
@@ -80,7 +79,9 @@ def accuracy_against_time(ax: Axes, table: Table, protocol: str) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="seconds to make the set", ylabel="accuracy of networks trained on it (%)",
            title="accuracy against wall-clock")
-    ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    ax.legend(loc="upper left", ncol=2)
 
 
 def methods_claims(table: Table, compared: Sequence[int], pruned: Sequence[str]) -> list[Claim]:

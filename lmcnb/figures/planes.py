@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..statistics import Claim, claim
 from ..tables import Table
-from .base import caption, label, percent_sparse
+from .base import WIDTH, caption, label, percent_sparse
 from .judging import RISE, named, stable
 from .parts import Numbers, subnetwork
 
@@ -35,7 +35,7 @@ def plane(ax: Axes, table: Table, levels: Numbers):
     for k, x, y, away in networks[["network", "x", "y", "value"]].to_numpy(float):
         ax.plot(x, y, "o", color="white", markerfacecolor="white" if away < near else "none", markersize=5,
                 clip_on=False)
-        ax.annotate(f"{k:.0f}", (x, y), xytext=(4, 3), textcoords="offset points", color="white", fontsize="x-small")
+        ax.annotate(f"{k:.0f}", (x, y), xytext=(4, 3), textcoords="offset points", color="white")
     ax.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]))
     return shown
 
@@ -62,7 +62,7 @@ def landscapes(table: Table, note: str = "", names: Mapping[str, str] | None = N
     kinds, methods = planes["kind"].unique(), planes["method"].unique()
     paths = table[table["alpha"].notna()].select(init=planes["init"].iloc[0])
     levels = shared_levels(planes)
-    figure, axes = plt.subplots(len(methods), len(kinds) + 1, figsize=(3 * len(kinds) + 3.4, 2.75 * len(methods)),
+    figure, axes = plt.subplots(len(methods), len(kinds) + 1, figsize=(WIDTH, 0.9 + 1.95 * len(methods)),
                                 layout="constrained", squeeze=False)
     for row, method in zip(axes, methods):
         for ax, kind in zip(row, kinds):

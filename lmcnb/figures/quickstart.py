@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..prune.magnitude import sparsity_after
 from ..tables import Table
-from .base import caption, colour, label
+from .base import WIDTH, caption, colour, label, marker
 
 
 def rounds(table: Table, note: str = "", rate: float = 0.2) -> Figure:
@@ -22,19 +22,20 @@ def rounds(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     """
     heights, viridis = by_method(table), colormaps["viridis"]
     count, top = max(map(len, heights.values())), max(float(h.max()) for h in heights.values())
-    figure, axes = plt.subplots(1, len(heights) + 1, figsize=(10.5, 3.2), layout="constrained")
+    figure, axes = plt.subplots(1, len(heights) + 1, figsize=(WIDTH, 2.7), layout="constrained")
     for ax, (method, rows) in zip(axes, heights.items()):
         for r, row in enumerate(rows):
             ax.plot(table.alphas, row, color=viridis(r / max(1, count - 1)), linewidth=1.3)
         ax.set(xlabel="α", title=label(method), ylim=(0, 1.05 * top))
     axes[0].set_ylabel("train loss (nats)")
     scale = ScalarMappable(Normalize(0, count - 1), "viridis")
-    figure.colorbar(scale, ax=axes[len(heights) - 1], label="pruning round")
+    figure.colorbar(scale, ax=axes[len(heights) - 1], label="pruning round", ticks=range(count))
     barriers = table.barriers("train_loss", "chord")
     for method in heights:
         own = barriers.select(method=method).sort_values("round")
         sparse = [100 * sparsity_after(r, rate) for r in own["round"]]
-        axes[-1].plot(sparse, own["value"], "o-", markersize=4, color=colour(method), label=label(method))
+        axes[-1].plot(sparse, own["value"], marker(method) + "-", markersize=4, color=colour(method),
+                      label=label(method))
     top = barriers["value"].max()
     axes[-1].set_ylim(-0.05 * max(top, 0.05), max(1.3 * top, 0.05))  # noise of a flat path must not look like a hill
     axes[-1].axhline(0, color="#999999", linewidth=0.8)

@@ -23,6 +23,7 @@ from ..profiles import CUSTOM, UNJUDGED
 from ..statistics import Claim
 from ..tables import Table, verdicts
 from .base import styled
+from .head import head
 from .origin import RESULTS, Origin, number
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,15 @@ class Saved:
     images: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def draw(self) -> Figure:
-        """Draws it again: the cell tagged ``figure`` of its notebook, on this table.
+        """Draws it again: the cell tagged ``figure`` of its notebook, on this table; above it the claims' words.
 
         Raises:
             ValueError: the notebook has no such cell.
         """
         with styled():
-            return self._run("figure", "cannot be drawn again")["figure"]
+            figure = self._run("figure", "cannot be drawn again")["figure"]
+            head(figure, _question(self.name), self.note, self.parameters, self.claims)
+            return figure
 
     def judge(self) -> list[Claim]:
         """Its claims, judged again: the cell tagged ``claims`` of its notebook, on this table.
@@ -85,6 +88,8 @@ def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence
          parameters: Mapping[str, object] | None = None) -> Path:
     """Writes <name>.png, .pdf and .json into figures/<profile>/; the same inputs give the same bytes.
 
+    Above the figure it writes what became of the claims, and a badge in place of the caption.
+
     Only a figure whose notebook ran with exactly the profile's values goes there, any other to figures/custom/.
     The values are those in the running kernel, of the parameters of the notebook with the number in ``name``:
     ``fig03…`` is of ``03_….ipynb``.
@@ -103,15 +108,24 @@ def save(figure: Figure, name: str, profile: str, table: Table, claims: Sequence
         log.warning("%s goes to figures/%s/: %s", name, CUSTOM, origin.why)
     folder = figures_dir(origin.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    claims = [] if profile == UNJUDGED else claims
+    with styled():
+        head(figure, _question(name) if origin.notebook else "", note, origin.parameters, claims)
     (folder / f"{name}.png").write_bytes(png(figure))
     (folder / f"{name}.pdf").write_bytes(pdf(figure))
     run = dict(run or {})
     write(folder / f"{name}.json", {
         "figure": name, "profile": origin.folder, "note": note,
-        "claims": [] if profile == UNJUDGED else as_json(claims),
+        "claims": as_json(claims),
         "record": origin.record(run), "run": plain({n: v for n, v in run.items() if n not in RESULTS}),
         "table": table.to_columns(), "images": {n: [_packed(p) for p in ps] for n, ps in (images or {}).items()}})
     return folder / f"{name}.png"
+
+
+def _question(name: str) -> str:
+    """The title of a figure's notebook."""
+    [notebook] = find_notebooks(project_root(), [number(name)])
+    return notebook.title
 
 
 def png(figure: Figure) -> bytes:
@@ -139,12 +153,23 @@ def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
 def rejudge(path: Path) -> list[Claim]:
     """Judges the claims of a saved figure again, from its own table, and writes them, and nothing else, into its JSON.
 
+    Where they changed, the figure is drawn again, as they stand above it.
+
     Raises:
         ValueError: its notebook has no cell tagged ``claims``.
     """
-    claims = read(path.stem, path.parent.name).judge()
-    write(path, {**json.loads(path.read_text(encoding="utf-8")), "claims": as_json(claims)})
+    claims, before = read(path.stem, path.parent.name).judge(), json.loads(path.read_text(encoding="utf-8"))
+    write(path, {**before, "claims": as_json(claims)})
+    if before["claims"] != as_json(claims):
+        redraw(path)
     return claims
+
+
+def redraw(path: Path) -> None:
+    """Draws a saved figure again from its JSON, and writes PNG and PDF beside it."""
+    figure = read(path.stem, path.parent.name).draw()
+    path.with_suffix(".png").write_bytes(png(figure))
+    path.with_suffix(".pdf").write_bytes(pdf(figure))
 
 
 def write(path: Path, values: Mapping[str, Any]) -> None:

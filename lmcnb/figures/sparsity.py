@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -12,13 +11,13 @@ from matplotlib.figure import Figure
 
 from ..statistics import Claim, Student, claim, estimate
 from ..tables import Table
-from .base import caption, colour, label, percent_sparse
+from .base import WIDTH, caption, colour, label, marker, percent_sparse
 from .judging import ACCURACY, as_accurate, named
-from .parts import SMALL, curve
+from .parts import SHADE, curve
 
 ByRound = dict[int, np.ndarray]
 WORDS = {"trained": "decoded", "stored": "stored (the paper's count)", "with distillation": "decoded + distillation"}
-BARS: dict[str, Any] = {"linewidth": 1.3, "marker": "D", "markersize": 4, "elinewidth": 1.3, "capsize": 2}
+BARS: dict[str, Any] = {"linewidth": 1.3, "markersize": 4, "elinewidth": 1.3, "capsize": 2}
 STYLES = {"trained": "-", "stored": "--", "with distillation": ":"}
 
 
@@ -27,7 +26,7 @@ def accuracy_against_sparsity(table: Table, note: str = "", tolerance: float = 1
 
     Args:
         table: test_accuracy by method, round and init, of "dense", "imp", "idc" and others; and what
-            :func:`images_seen` reads. tolerance: points of accuracy, drawn as a dotted line among the differences.
+            :func:`images_seen` reads. tolerance: points of accuracy that do not matter, shaded among the differences.
         note: the caption. rate: share of the weights left that a round removes.
     Raises:
         ValueError: the dense network is missing, or a method has other initialisations.
@@ -40,16 +39,15 @@ def accuracy_against_sparsity(table: Table, note: str = "", tolerance: float = 1
                              f"{list(dense['init'])}; {method} has {list(rows['init'])} after {r} rounds")
         values = 100 * rows.sort_values("init")["value"].to_numpy(float)
         accuracy.setdefault("imp" if method == "dense" else method, {})[r] = values
-    with matplotlib.rc_context(SMALL):
-        figure = plt.figure(figsize=(11.5, 6.4))
-        left = figure.add_gridspec(1, 1, left=0.06, right=0.52, top=0.95, bottom=0.1)
-        right = figure.add_gridspec(2, 1, left=0.61, right=0.99, top=0.95, bottom=0.1, hspace=0.42)
-        axes = [figure.add_subplot(g) for g in (left[0], right[0], right[1])]
-        _curves(axes[0], accuracy)
-        _differences(axes[1], accuracy, tolerance)
-        _cost(axes[2], images_seen(table))
-        for ax in axes:
-            _sparsity_axis(ax, range(max(accuracy["imp"]) + 1), rate)
+    figure = plt.figure(figsize=(WIDTH, 5.6))
+    left = figure.add_gridspec(1, 1, left=0.06, right=0.52, top=0.95, bottom=0.1)
+    right = figure.add_gridspec(2, 1, left=0.61, right=0.99, top=0.95, bottom=0.1, hspace=0.42)
+    axes = [figure.add_subplot(g) for g in (left[0], right[0], right[1])]
+    _curves(axes[0], accuracy)
+    _differences(axes[1], accuracy, tolerance)
+    _cost(axes[2], images_seen(table))
+    for ax in axes:
+        _sparsity_axis(ax, range(max(accuracy["imp"]) + 1), rate)
     caption(figure, note)
     return figure
 
@@ -80,9 +78,9 @@ def _curves(ax: Axes, accuracy: Mapping[str, ByRound]) -> None:
     ax.axhline(dense.mean, color=colour("dense"), linewidth=1, label="dense, and its interval")
     for method, shift, rounds in _apart(accuracy):
         curve(ax, {r + shift: estimate(accuracy[method][r]) for r in rounds}, color=colour(method),
-              label=label(method), **BARS)
+              marker=marker(method), label=label(method), **BARS)
     ax.set(ylabel="test accuracy (%)", title="accuracy of the subnetwork, trained on real data")
-    ax.legend(fontsize="small", loc="lower left")
+    ax.legend(loc="lower left")
 
 
 def _differences(ax: Axes, accuracy: Mapping[str, ByRound], tolerance: float) -> None:
@@ -96,13 +94,10 @@ def _differences(ax: Axes, accuracy: Mapping[str, ByRound], tolerance: float) ->
             ax.plot([r + shift] * len(values), values, "o", color=colour(method), alpha=0.35, markersize=3,
                     markeredgewidth=0)
         curve(ax, {r + shift: estimate(others[method][r]) for r in rounds}, color=colour(method), linestyle="none",
-              label=label(method).split(" (")[0], **BARS)
+              marker=marker(method), label=label(method).split(" (")[0], **BARS)
     ax.axhline(0, color="#999999", linewidth=0.8)
-    ax.axhline(tolerance, color="#999999", linewidth=0.8, linestyle=":")
-    ax.set(ylabel="difference (points of accuracy)", title="other method − distilled, paired by initialisation")
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
-    ax.legend(fontsize="x-small", ncol=len(others), loc="upper center", columnspacing=1, handletextpad=0.2)
+    ax.axhspan(-tolerance, tolerance, color=SHADE, linewidth=0, zorder=0)
+    ax.set(ylabel="difference (points)", title="other minus distilled (shaded: does not matter)")
 
 
 def _cost(ax: Axes, seen: Mapping[tuple[str, str], Mapping[int, float]]) -> None:
@@ -110,20 +105,20 @@ def _cost(ax: Axes, seen: Mapping[tuple[str, str], Mapping[int, float]]) -> None
     last = max(seen["idc", "trained"])
     for (method, count), rounds in seen.items():
         times = seen["imp", "trained"][last] / rounds[last]
-        than = f"{times:.3g} times fewer than IMP" if times >= 1 else f"{1 / times:.3g} times more than IMP"
-        name = label(method) if method == "imp" else f"distilled, {WORDS[count]}: {than}"
-        ax.plot(list(rounds), list(rounds.values()), STYLES[count], marker="o", markersize=3, color=colour(method),
-                linewidth=1.3, label=name)
+        than = f"{times:.3g} times fewer" if times >= 1 else f"{1 / times:.3g} times more"
+        name = label(method) if method == "imp" else f"{WORDS[count]}: {than}"
+        ax.plot(list(rounds), list(rounds.values()), STYLES[count], marker=marker(method), markersize=3,
+                color=colour(method), linewidth=1.3, label=name)
     ax.set(yscale="log", ylabel="data points (images)", title="images seen to find the mask")
     low, high = ax.get_ylim()
-    ax.set_ylim(low, high * (high / low) ** 0.5)  # room for the legend
-    ax.legend(fontsize="x-small", loc="upper left", labelspacing=0.2)
+    ax.set_ylim(low, high * (high / low) ** 0.8)  # room for the legend
+    ax.legend(loc="upper left")
 
 
 def _sparsity_axis(ax: Axes, rounds: Sequence[int], rate: float = 0.2) -> None:
     """One tick a pruning round: equal steps, because each removes the same share of what is left."""
     ax.set_xticks(list(rounds), [percent_sparse(r, rate).rstrip("%") for r in rounds])
-    ax.set(xlabel="sparsity (%), one tick a pruning round", xlim=(min(rounds) - 0.4, max(rounds) + 0.4))
+    ax.set(xlabel="weights pruned (%), one tick a round", xlim=(min(rounds) - 0.4, max(rounds) + 0.4))
 
 
 def _apart(methods: Mapping[str, ByRound]) -> list[tuple[str, float, list[int]]]:

@@ -1,17 +1,17 @@
-"""Figures 3 and 4: paths over pruning rounds, overlaid and as surfaces, and the barriers with their intervals."""
+"""Figure 3: paths over pruning rounds, the barriers with their intervals, and the differences that are judged."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from ..statistics import Claim
 from ..tables import Table
-from .base import caption, percent_sparse
-from .judging import because_distilled, more_stable, named, stable
-from .parts import SMALL, dots, overlay, surfaces
+from .base import WIDTH, caption, label, percent_sparse
+from .heat import paths_over_rounds
+from .judging import RISE, barrier_margin, because_distilled, more_stable, named, stable
+from .parts import differences, dots, less_than_others
 
 
 def stability(table: Table, compared: Sequence[int], note: str = "", methods: Sequence[str] = ("idc", "imp"),
@@ -25,18 +25,18 @@ def stability(table: Table, compared: Sequence[int], note: str = "", methods: Se
     """
     judged = table.select(round=[0, *compared])
     losses, errors = judged.barriers("train_loss"), judged.barriers("test_error", "frankle", scale=100)
-    with matplotlib.rc_context(SMALL):
-        figure = plt.figure(figsize=(11.5, 8))
-        top = figure.add_gridspec(1, 2, left=-0.02, right=0.63, top=0.97, bottom=0.55, wspace=0.14)
-        beside = figure.add_gridspec(1, 1, left=0.72, right=0.99, top=0.95, bottom=0.57)
-        surfaces(figure, top, table, methods, (0, *compared))
-        overlay(figure.add_subplot(beside[0]), judged.select(method=["dense", "imp", "idc"]), rate=rate)
-        low_row = figure.add_gridspec(1, 2, left=0.22, right=0.99, top=0.46, bottom=0.07, wspace=0.06)
-        left = figure.add_subplot(low_row[0])
-        dots(left, losses, "train-loss barrier (nats), midpoint", rate=rate)
-        right = figure.add_subplot(low_row[1], sharey=left)
-        dots(right, errors, "test-error barrier (points), Frankle; dotted: stable below 2", 2, rate=rate)
-        right.tick_params(labelleft=False)
+    rows = list(losses.values_of())
+    height = 3.75 + 0.19 * len(rows)
+    figure = plt.figure(figsize=(WIDTH, height))
+    paths_over_rounds(figure, table, judged.select(method=["dense", "imp", "idc"]), methods, compared,
+                      1 - 2.7 / height, 1 - 0.37 / height, rate)
+    grid = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 3.25 / height, bottom=0.5 / height, wspace=0.07)
+    left, middle, right = grid.subplots(sharey=True, squeeze=False)[0]
+    dots(left, losses, "train-loss barrier (nats)\nat the midpoint", rate=rate)
+    differences(middle, rows, less_than_others(losses), barrier_margin(losses.select(round=0).layout()),
+                f"{label('idc')} minus this (nats)\nshaded: does not matter")
+    dots(right, errors, "rise of the test error (points)\ndotted: stable below 2", RISE, rate=rate)
+    right.tick_params(labelleft=False)
     caption(figure, note)
     return figure
 

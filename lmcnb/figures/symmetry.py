@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -11,9 +10,9 @@ from matplotlib.figure import Figure
 
 from ..statistics import Claim, claim, estimate
 from ..tables import Table
-from .base import caption, colour, label
+from .base import WIDTH, caption, colour, label, marker
 from .judging import ACCURACY, RISE
-from .parts import SMALL, row_of_dots
+from .parts import row_of_dots
 
 WAYS = {"as they are": "#bbbbbb", "re-estimated": "#e69f00", "matched": "#0072b2", "matched, re-estimated": "#1a8f5b"}
 OWN = ("own mask", "mask of another init, matched", "mask of another init", "random mask")
@@ -27,12 +26,12 @@ def symmetry(table: Table, note: str = "") -> Figure:
             ``way`` (see WAYS) and init ``rise between inits`` (the same); by ``mask`` (see OWN) and init
             ``test_accuracy`` of retrained tickets. note: the caption.
     """
-    with matplotlib.rc_context(SMALL):
-        figure, axes = plt.subplots(2, 2, figsize=(11.5, 7), layout="constrained")
-        for ax, which, title in zip(axes[0], ("each", "cumulative"), ("one layer moves", "the first layers move")):
-            _layers(ax, table.select(quantity="layer rise", layers=which), title)
-        _between(axes[1, 0], table.select(quantity="rise between inits"))
-        _masks(axes[1, 1], table.select(quantity="test_accuracy"))
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6), layout="constrained")
+    for ax, which, title in zip(axes[0], ("each", "cumulative"), ("one layer moves", "the first layers move")):
+        _layers(ax, table.select(quantity="layer rise", layers=which), title)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=5)
+    _between(axes[1, 0], table.select(quantity="rise between inits"))
+    _masks(axes[1, 1], table.select(quantity="test_accuracy"))
     caption(figure, note)
     return figure
 
@@ -43,13 +42,12 @@ def _layers(ax: Axes, table: Table, title: str) -> None:
         found = table.select(method=method).values_of(by=["layer"])
         means = [estimate(found[n]) for n in names]
         half = np.nan_to_num([[e.mean - e.low for e in means], [e.high - e.mean for e in means]])
-        ax.errorbar(range(len(names)), [e.mean for e in means], half, color=colour(method), marker="o", markersize=4,
-                    linewidth=1.3, elinewidth=0.7, label=label(method))
+        ax.errorbar(range(len(names)), [e.mean for e in means], half, color=colour(method), marker=marker(method),
+                    markersize=4, linewidth=1.3, elinewidth=0.7, label=label(method))
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.axhline(RISE, color="#999999", linewidth=0.8, linestyle=":")
-    ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize="x-small")
+    ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
     ax.set(title=f"two seeds, {title}", ylabel="rise of the test error (points)")
-    ax.legend(fontsize="x-small")
 
 
 def _between(ax: Axes, table: Table) -> None:
@@ -59,24 +57,25 @@ def _between(ax: Axes, table: Table) -> None:
     for k, row in enumerate(reversed(rows)):
         for shift, way in enumerate(ways):
             if (*row, way) in found:
-                row_of_dots(ax, k + 0.25 - 0.5 * shift / max(1, len(ways) - 1), found[*row, way], WAYS[way])
+                row_of_dots(ax, k + 0.25 - 0.5 * shift / max(1, len(ways) - 1), found[*row, way], WAYS[way],
+                            marker(row[0]))
     for way in ways:
-        ax.plot([], [], "D", color=WAYS[way], label=way)
+        ax.plot([], [], color=WAYS[way], linewidth=3, label=way)
     ax.axvline(0, color="#999999", linewidth=0.8)
     ax.axvline(RISE, color="#999999", linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(rows)), [f"{label(m).split(' (')[0]}, width {w:g}" for m, w in rows][::-1],
-                  fontsize="x-small")
+    ax.set_yticks(range(len(rows)), [f"{label(m).split(' (')[0]}\nwidth {w:g}" for m, w in rows][::-1])
     ax.set(title="two initialisations", xlabel="rise of the test error (points); dotted: stable below 2",
            ylim=(-0.6, len(rows) - 0.4))
-    ax.legend(fontsize="x-small")
+    ax.legend()
 
 
 def _masks(ax: Axes, table: Table) -> None:
     found = table.values_of(by=["mask"], scale=100)
     rows = [m for m in OWN if m in found]
     for k, mask in enumerate(reversed(rows)):
-        row_of_dots(ax, k, found[mask], "#0072b2" if "matched" in mask else "#222222")
-    ax.set_yticks(range(len(rows)), rows[::-1], fontsize="x-small")
+        row_of_dots(ax, k, found[mask], "#0072b2" if "matched" in mask else "#222222",
+                    marker("random mask" if mask == "random mask" else "idc"))
+    ax.set_yticks(range(len(rows)), rows[::-1])
     ax.set(title="a mask on another initialisation", xlabel="test accuracy (%)    better →",
            ylim=(-0.6, len(rows) - 0.4))
 

@@ -14,11 +14,9 @@ from matplotlib.lines import Line2D
 
 from ..statistics import Claim, Estimate, estimate
 from ..tables import Table
-from .base import caption, colour, percent_sparse
-from .judging import because_distilled, more_stable, named
-from .parts import dots
-
-SHAPES = "o^svPX<>"
+from .base import WIDTH, caption, colour, marker, percent_sparse
+from .judging import ACCURACY, barrier_margin, because_distilled, more_stable, named
+from .parts import SHADE, dots
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95) -> Estimate | None:
@@ -111,9 +109,12 @@ def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float 
     if not records:
         raise ValueError("tradeoff needs a subnetwork and IMP's with the same settings and two inits or more")
     settings, rounds = list(dict.fromkeys(r.setting for r in records)), sorted({r.round for r in records})
-    figure = plt.figure(figsize=(11.5, 5.2), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.25))
-    _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds)
+    figure = plt.figure(figsize=(WIDTH, 5.2), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.9, 1), height_ratios=(1, 1.9))
+    home = table[table["setting"] == settings[0]].barriers()
+    dense = Table(home[home["method"] == "dense"])
+    margin = barrier_margin(dense.layout()) if len(dense) else 0.0
+    _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds, margin)
     _denominators(figure.add_subplot(grid[0, 1]), records, settings, rate)
     _legend(figure.add_subplot(grid[1, 1]), records, settings, rounds, rate)
     caption(figure, note)
@@ -125,27 +126,34 @@ def area(compression: float) -> float:
     return 30.0 if np.isnan(compression) else 30 + 45 * max(0.0, np.log10(compression))
 
 
-def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: list[int]) -> None:
+def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: list[int], margin: float) -> None:
+    """``margin``: of the barrier, nats. That of the accuracy is a point."""
     for axis in (ax.axhline, ax.axvline):
         axis(0, color="#cccccc", linewidth=0.8, zorder=0)
+    for span, half in ((ax.axvspan, margin), (ax.axhspan, ACCURACY)):
+        span(-half, half, color=SHADE, alpha=0.6, linewidth=0, zorder=-1)
     joined: dict[tuple, list] = {}
     for record in sorted(records, key=lambda r: r.round):
         x, y = estimate(record.stability), estimate(record.performance)
         hue = colour(record.method)
         ax.plot([x.low, x.high], [y.mean, y.mean], color=hue, linewidth=1, alpha=0.6)
         ax.plot([x.mean, x.mean], [y.low, y.high], color=hue, linewidth=1, alpha=0.6)
-        ax.scatter(x.mean, y.mean, s=area(record.compression), marker=SHAPES[settings.index(record.setting) % 8],
+        ax.scatter(x.mean, y.mean, s=area(record.compression), marker=marker(record.method),
                    facecolor=hue if record.round == rounds[0] else "white", edgecolor=hue, linewidth=1.4, zorder=5)
+        if len(settings) > 1:
+            ax.annotate(f"{settings.index(record.setting) + 1}", (x.mean, y.mean), xytext=(7, 5),
+                        textcoords="offset points", color=hue)
         joined.setdefault((record.setting, record.name, record.mask), []).append((x.mean, y.mean, hue))
     for points in joined.values():
         xs, ys, hues = zip(*points)
         ax.plot(xs, ys, color=hues[0], linestyle=":", linewidth=1.2, zorder=4)
-    ax.plot(0, 0, "D", color=colour("imp"), markersize=7, zorder=6)
+    ax.plot(0, 0, marker("imp"), color=colour("imp"), markersize=7, zorder=6)
     ax.annotate("IMP", (0, 0), xytext=(7, 7), textcoords="offset points", color=colour("imp"), fontweight="bold")
     _frame([r.stability.mean() for r in records], ax.set_xlim)
     _frame([r.performance.mean() for r in records], ax.set_ylim)
     ax.set(xlabel="train-loss barrier minus IMP's (nats, midpoint)   ← more stable",
-           ylabel="test accuracy minus IMP's (points)   more accurate →", title="stability against performance")
+           ylabel="test accuracy minus IMP's (points)  more accurate →",
+           title="shaded: does not matter; bars end at the frame")
 
 
 def _frame(means: Sequence[float], set_limits) -> None:
@@ -167,17 +175,17 @@ def _denominators(ax: Axes, records: Sequence[Beside], settings: list[str], rate
 
 
 def _legend(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: list[int], rate: float) -> None:
-    def dot(name: str, hue: str = "#555555", size: float = 6.5, shape: str = "o", fill: bool = True) -> Line2D:
+    def dot(name: str, hue: str = "#555555", size: float = 6, shape: str = "o", fill: bool = True) -> Line2D:
         return Line2D([], [], linestyle="", marker=shape, markersize=size, color=hue, label=name,
                       markerfacecolor=hue if fill else "white", markeredgewidth=1.4)
-    names = {r.name: dot(r.name, colour(r.method)) for r in records}
+    names = {r.name: dot(r.name, colour(r.method), shape=marker(r.method)) for r in records}
     sparse = [dot(f"{percent_sparse(r, rate)} sparse", fill=r == rounds[0]) for r in rounds]
     sizes = [dot(f"1 stored for {c:.0f} images", size=area(c) ** 0.5)
              for c in sorted({r.compression for r in records if r.compression > 0})]
-    where = [dot("\n".join(textwrap.wrap(f"{k + 1}: {s}", 44)), shape=SHAPES[k % 8])
+    where = [dot("\n".join(textwrap.wrap(f"{k + 1}: {s}", 40)), shape="None")
              for k, s in enumerate(settings) if len(settings) > 1]
-    ax.legend(handles=[*names.values(), *sparse, *sizes, *where], loc="upper left", bbox_to_anchor=(-0.2, 1.0),
-              fontsize="x-small", labelspacing=0.7)
+    ax.legend(handles=[*names.values(), *sparse, *sizes, *where], loc="upper left", bbox_to_anchor=(-0.25, 1.0),
+              labelspacing=0.6)
     ax.set_axis_off()
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -11,9 +10,9 @@ from matplotlib.figure import Figure
 
 from ..statistics import Claim, claim
 from ..tables import Table
-from .base import caption, colour, label
+from .base import WIDTH, caption, colour, label, marker
 from .judging import ACCURACY, RISE
-from .parts import SMALL, band, row_of_dots
+from .parts import SHADE, band, row_of_dots
 from .planes import plane, shared_levels
 
 STARTS = {"pretrained": "pretrained", "random": "random initialisation"}
@@ -34,22 +33,26 @@ def connectivity(table: Table, note: str = "") -> Figure:
     """
     starts = [s for s in STARTS if (table["start"] == s).any()]
     planes = table[table["x"].notna()]
-    with matplotlib.rc_context(SMALL):
-        figure = plt.figure(figsize=(11.5, 6.2))
-        low = figure.add_gridspec(1, 3, left=0.07, right=0.99, bottom=0.09, top=0.44, wspace=0.28)
-        high = figure.add_gridspec(1, len(starts), left=0.07, right=0.99, bottom=0.58, top=0.95, wspace=0.2)
-        for k, start in enumerate(starts):
-            _schematic(figure.add_subplot(high[k]), planes.select(start=start), STARTS[start])
-        loss, accuracy, ratio = (figure.add_subplot(low[k]) for k in range(3))
-        for start in starts:
-            own = table.select(start=start)
-            losses, errors = (own.curves(q, by=["start"])[start] for q in ("test_loss", "test_error"))
-            band(loss, table.alphas, losses, HUES[start], "-", STARTS[start])
-            band(accuracy, table.alphas, 100 * (1 - errors), HUES[start], "-", STARTS[start])
-        loss.set(xlabel="α, position between the two trained networks", ylabel="test loss (nats)", title="test loss")
-        accuracy.set(xlabel="α", ylabel="test accuracy (%)", title="test accuracy")
-        loss.legend(fontsize="x-small")
-        _ratios(ratio, peak_ratios(table))
+    figure = plt.figure(figsize=(WIDTH, 5.6))
+    low = figure.add_gridspec(1, 3, left=0.07, right=0.99, bottom=0.09, top=0.42, wspace=0.36)
+    high = figure.add_gridspec(1, len(starts), left=0.07, right=0.99, bottom=0.58, top=0.95, wspace=0.2)
+    for k, start in enumerate(starts):
+        _schematic(figure.add_subplot(high[k]), planes.select(start=start), STARTS[start])
+    loss, accuracy = (figure.add_subplot(low[k]) for k in range(2))
+    ratio, rise = low[2].subgridspec(2, 1, hspace=1.0).subplots(squeeze=False)[:, 0]
+    for start in starts:
+        own = table.select(start=start)
+        losses, errors = (own.curves(q, by=["start"])[start] for q in ("test_loss", "test_error"))
+        band(loss, table.alphas, losses, HUES[start], "-", STARTS[start])
+        band(accuracy, table.alphas, 100 * (1 - errors), HUES[start], "-", STARTS[start])
+    loss.set(xlabel="α, between the two trainings", ylabel="test loss (nats)", title="test loss")
+    accuracy.set(xlabel="α", ylabel="test accuracy (%)", title="test accuracy")
+    loss.legend()
+    errors = table[table["alpha"].notna()].barriers("test_error", "frankle", scale=100).values_of(by=["start"])
+    _rows(ratio, peak_ratios(table), "peak of the test loss, × its ends", 1, 0.1)
+    _rows(rise, errors, "rise of the test error (points)", 0, RISE)
+    ratio.axvline(2, color="#999999", linewidth=0.8, linestyle=":")
+    ratio.set_title("what is judged (shaded: flat)")
     caption(figure, note)
     return figure
 
@@ -86,14 +89,14 @@ def _schematic(ax: Axes, table: Table, title: str) -> None:
     plt.colorbar(shown, ax=ax, label="train loss (nats)", format="%.2g", shrink=0.9)
 
 
-def _ratios(ax: Axes, ratios: Mapping[str, np.ndarray]) -> None:
-    for k, (start, values) in enumerate(reversed([*ratios.items()])):
-        row_of_dots(ax, k, values, HUES[start])
-    ax.axvline(1, color="#999999", linewidth=0.8)
-    ax.axvline(2, color="#999999", linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(ratios)), [STARTS[s].replace(" ", "\n") for s in ratios][::-1])
-    ax.set(xlabel="peak of the test loss over the mean of its ends", ylim=(-0.6, len(ratios) - 0.4),
-           title="how high the path rises")
+def _rows(ax: Axes, found: Mapping[str, np.ndarray], xlabel: str, flat: float, margin: float) -> None:
+    """A row a start; shaded is what rises by no more than the ``margin`` above where a ``flat`` path is."""
+    for k, (start, values) in enumerate(reversed([*found.items()])):
+        row_of_dots(ax, k, values, HUES[start], marker("dense"))
+    ax.axvspan(flat - margin, flat + margin, color=SHADE, linewidth=0, zorder=0)
+    ax.axvline(flat, color="#999999", linewidth=0.8)
+    ax.set_yticks(range(len(found)), [STARTS[s].replace(" initialisation", "") for s in found][::-1])
+    ax.set(xlabel=xlabel, ylim=(-0.6, len(found) - 0.4))
 
 
 def platon(table: Table, compared: Sequence[str], window: int, note: str = "") -> Figure:
@@ -106,12 +109,11 @@ def platon(table: Table, compared: Sequence[str], window: int, note: str = "") -
         window: steps between two masks. note: the caption.
     """
     ratios = sorted(table.loc[table["quantity"] == "kept", "ratio"].unique(), reverse=True)
-    with matplotlib.rc_context(SMALL):
-        figure, axes = plt.subplots(2, 2, figsize=(11.5, 6.6), layout="constrained")
-        for ax, ratio in zip(axes[0], ratios):
-            _course(ax, table.select(ratio=ratio), f"PLATON to {100 * ratio:g}% of the weights")
-        _accuracies(axes[1, 0], table, compared, ratios)
-        _phases(axes[1, 1], table, ratios, window)
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), layout="constrained")
+    for ax, ratio in zip(axes[0], ratios):
+        _course(ax, table.select(ratio=ratio), f"PLATON to {100 * ratio:g}% of the weights")
+    _accuracies(axes[1, 0], table, compared, ratios)
+    _phases(axes[1, 1], table, ratios, window)
     caption(figure, note)
     return figure
 
@@ -126,16 +128,16 @@ def _course(ax: Axes, table: Table, title: str) -> None:
     other.set(ylim=(0, 105))
     other.set_ylabel("weights left by a mask (%)", color="#d55e00")
     other.spines["right"].set_visible(True)
-    ax.legend(fontsize="x-small", loc="upper right")
+    ax.legend(loc="upper right")
 
 
 def _accuracies(ax: Axes, table: Table, compared: Sequence[str], ratios: Sequence[float]) -> None:
     found = table.select(quantity="test_accuracy").values_of(by=("method", "ratio"), scale=100)
     rows = [(m, r) for r in (1.0, *ratios) for m in compared if (m, r) in found]
     for k, key in enumerate(reversed(rows)):
-        row_of_dots(ax, k, found[key], colour(key[0]))
+        row_of_dots(ax, k, found[key], colour(key[0]), marker(key[0]))
     names = [m if r == 1 else f"{m}, {100 * r:g}%" for m, r in rows]
-    ax.set_yticks(range(len(rows)), names[::-1], fontsize="x-small")
+    ax.set_yticks(range(len(rows)), names[::-1])
     ax.set(xlabel="test accuracy (%)    better →", title="what is left, and what a mask is worth",
            ylim=(-0.6, len(rows) - 0.4))
 
@@ -147,7 +149,7 @@ def _phases(ax: Axes, table: Table, ratios: Sequence[float], window: int) -> Non
         ax.plot(part.index, part.to_numpy(), "o-", color=hue, markersize=4, label=f"to {100 * ratio:g}% of the weights")
     ax.set(xlabel="steps since the last mask (1: the masked network itself)", ylabel="mean train loss (nats)",
            title=f"the oscillation: one window of {window} steps", xticks=range(1, window + 1))
-    ax.legend(fontsize="x-small")
+    ax.legend()
 
 
 PAPER = {0.2: 2.7, 0.05: 4.3}  # points that Han & Zhu lose (98 → 95.3 and 93.7%), and with the mask alone 4.4
