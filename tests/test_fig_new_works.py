@@ -1,4 +1,4 @@
-"""Figures 9, 10, 16 and 17: what they read off their tables, and that equal tables are equal pictures."""
+"""Figures 9, 10, 16, 17 and 19: what they read off their tables, and that equal tables are equal pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -79,11 +79,28 @@ def dose_table() -> Table:
     return Table.of(rows)
 
 
+def why_table() -> Table:
+    """The loss is a parabola along every segment, so that the barrier is an eighth of what it bends."""
+    rows = []
+    for i in range(3):
+        for k, method in enumerate(("dense", "imp", "idc", "random images 1", "random images 10", "random mask")):
+            height, length = 0.5 / (1 + k), 10.0 - 0.1 * k
+            of = {"method": method, "round": 9 * (k > 0), "init": i, "set": i}
+            rows += [{**of, "seeds": "0–1", "quantity": "train_loss", "alpha": a, "value": 4 * height * a * (1 - a)}
+                     for a in ALPHAS]
+            rows += [{**of, "seeds": "0–1", "quantity": q, "alpha": a, "value": v} for a in ALPHAS
+                     for q, v in (("bend", -8 * height), ("curvature", -8 * height / length ** 2))]
+            rows += [{**of, "seeds": "0–1", "quantity": "distance", "value": length},
+                     {**of, "seeds": "0–1", "quantity": "untrained test_accuracy", "value": 0.1 + 0.01 * k}]
+    return Table.of(rows)
+
+
 DRAWN: dict[str, Callable[[], plt.Figure]] = {
     "connectivity": lambda: figures.connectivity(connectivity_table(), "note"),
     "platon": lambda: figures.platon(platon_table(), ["dense", "platon", "random mask"], 3, "note"),
     "symmetry": lambda: figures.symmetry(symmetry_table(), "note"),
-    "dose": lambda: figures.dose(dose_table(), 9, "note")}
+    "dose": lambda: figures.dose(dose_table(), 9, "note"),
+    "why": lambda: figures.why(why_table(), 9, "note")}
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -127,3 +144,12 @@ def test_a_barrier_that_follows_images_alone_is_seen_to() -> None:
     assert same.estimate == pytest.approx(0, abs=1e-9) and same.word == "no difference that matters"
     assert [family(m) for m in ("rded", "mtt, published", "imp")] == [
         "unmatched real images", "distilled", "real data"]
+
+
+def test_a_parabola_is_the_barrier_that_its_curvature_and_length_make() -> None:
+    found = figures.bent(why_table(), 9)
+    for method, values in found["barrier"].items():
+        np.testing.assert_allclose(values, found["bent"][method])
+        np.testing.assert_allclose(found["curvature"][method] * found["distance"][method] ** 2, -8 * values)
+    assert words(figures.why_claims(why_table(), 9)) == dict.fromkeys(
+        (f"W-87% ({name})" for name in ("distance", "curvature", "untrained", "bent")), "reproduced")

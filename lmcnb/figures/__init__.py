@@ -21,14 +21,15 @@ from .stability import stability, stability_claims
 from .symmetry import symmetry, symmetry_claims
 from .tradeoff import beside_imp, ratio, tradeoff, tradeoff_claims
 from .transformers import connectivity, connectivity_claims, peak_ratios, platon, platon_claims
+from .why import bent, why, why_claims
 
 __all__ = ["Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "batchnorm",
-           "batchnorm_claims", "beside_imp", "caption", "colour", "committed", "compression", "compression_claims",
-           "connectivity", "connectivity_claims", "curve", "distilled_pruning", "dose", "dose_claims", "dots",
-           "emerged", "emergence", "emergence_claims", "first_round", "generalisation", "generalisation_claims",
-           "hessian", "hessian_claims", "hybrid", "hybrid_claims", "images_grid", "images_seen", "intervals", "label",
-           "landscapes", "landscapes_claims", "methods", "methods_claims", "montage", "mosaic", "overlay", "pdf",
-           "peak_ratios", "percent_sparse", "pictures", "plain", "platon", "platon_claims", "png", "precision_claims",
-           "ratio", "read", "rounds", "save", "sparsity_claims", "stability", "stability_claims", "style",
-           "subnetwork", "surface", "symmetry", "symmetry_claims", "tradeoff", "tradeoff_claims",
-           "within_initialisations"]
+           "batchnorm_claims", "bent", "beside_imp", "caption", "colour", "committed", "compression",
+           "compression_claims", "connectivity", "connectivity_claims", "curve", "distilled_pruning", "dose",
+           "dose_claims", "dots", "emerged", "emergence", "emergence_claims", "first_round", "generalisation",
+           "generalisation_claims", "hessian", "hessian_claims", "hybrid", "hybrid_claims", "images_grid",
+           "images_seen", "intervals", "label", "landscapes", "landscapes_claims", "methods", "methods_claims",
+           "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse", "pictures", "plain", "platon",
+           "platon_claims", "png", "precision_claims", "ratio", "read", "rounds", "save", "sparsity_claims",
+           "stability", "stability_claims", "style", "subnetwork", "surface", "symmetry", "symmetry_claims",
+           "tradeoff", "tradeoff_claims", "why", "why_claims", "within_initialisations"]

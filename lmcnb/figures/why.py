@@ -1,0 +1,71 @@
+"""Figure 19: what makes a barrier: how far apart two trainings end, or how the loss bends between them."""
+from __future__ import annotations
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..statistics import Claim, claim
+from ..tables import Table, percent_sparse
+from .base import MARKERS, WIDTH, caption, family
+from .dose import correlation, points
+from .judging import CORRELATION
+
+READINGS = {"distance": "distance between the two trainings",
+            "curvature": "curvature along the segment, at its middle (nats per squared distance)",
+            "untrained": "test accuracy of the untrained masked network (%)",
+            "bent": "−⅛ · curvature · distance² (nats)"}
+RISES = ("distance", "bent")  # readings that a higher barrier is expected to go up with
+
+
+def bent(table: Table, round: int) -> dict[str, dict[str, np.ndarray]]:
+    """By reading, and for "barrier", by method the values of the initialisations; of the dense network, too.
+
+    Args:
+        table: by method, round and init paths (train loss, nats), and of their segments ``distance``, ``curvature`` and
+            ``bend`` at α = ½ and ``untrained test_accuracy``.
+    """
+    of = table.select(round=[0, round])
+    middle, by = of.select(alpha=0.5), ["method"]
+    return {"barrier": of.barriers().values_of(by=by), "distance": of.values_of("distance", by),
+            "curvature": middle.values_of("curvature", by),
+            "untrained": of.values_of("untrained test_accuracy", by, scale=100),
+            "bent": middle.values_of("bend", by, scale=-1 / 8)}
+
+
+def why(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
+    """The barrier against each reading: a point a kind of masks, and the dense network.
+
+    Args:
+        table: as of :func:`bent`. note: the caption. rate: share of the weights left that a round removes.
+    """
+    found = bent(table, round)
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 7.4), layout="constrained", sharey=True)
+    for ax, (name, text) in zip(axes.flat, READINGS.items()):
+        points(ax, found[name], found["barrier"], text)
+        ax.axhline(0, color="#999999", linewidth=0.6)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("train-loss barrier (nats), midpoint")
+    ends = [f([v.mean() for v in found["barrier"].values()]) for f in (min, max)]
+    axes[1, 1].plot(ends, ends, color="#999999", linewidth=1, linestyle="--", zorder=0)
+    axes[1, 1].set_title("dashed: the two are equal")
+    axes[0, 0].set_title(f"dense, and masks {percent_sparse(round, rate)} sparse")
+    there = {family(m) for m in found["barrier"]}
+    kinds = [Line2D([], [], linestyle="", marker=shape, color="#555555", label=name) for name, shape in MARKERS.items()
+             if name in there]
+    figure.legend(handles=kinds, loc="outside lower center", ncol=len(kinds))
+    caption(figure, note)
+    return figure
+
+
+def why_claims(table: Table, round: int) -> list[Claim]:
+    """W: which of the readings the barrier goes with, over kinds of masks and the dense network."""
+    found, sparse, claims = bent(table, round), percent_sparse(round), []
+    for name, text in READINGS.items():
+        goes = "rises" if name in RISES else "falls"
+        claims.append(claim(f"W-{sparse} ({name})", f"the barrier {goes} with the {text.split(' (')[0]}",
+                            correlation(found[name], found["barrier"]), claimed="above" if name in RISES else "below",
+                            margin=CORRELATION, unit="rank correlation",
+                            note="means over initialisations; every kind of masks is a point."))
+    return claims
