@@ -220,16 +220,6 @@ def _total(rows: Iterable[Any]) -> str:
 
 
 @main.command()
-@executed_option
-@click.option("--out", type=FOLDER, help="Folder to write.  [default: report]")
-def report(executed: Path | None, out: Path | None) -> None:
-    """Make one HTML site of all executed notebooks, with an index."""
-    root = _root()
-    index = site.build(executed or root / "executed", out or root / "report", root)
-    click.echo(f"{index}")
-
-
-@main.command()
 @click.option("--profile", "profiles", multiple=True, metavar="NAME",
               help="laptop, gpu or paper; repeatable. By default all that have figures.")
 @click.option("--write", "pages", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
@@ -293,6 +283,7 @@ def tidy(notebooks: Sequence[str]) -> None:
         click.echo(f"{notebook.stem}: {'tidied' if clean != text else 'was tidy'}")
 
 
+main.add_command(site.report)
 main.add_command(results.publish)
 main.add_command(results.verify)
 main.add_command(stored.store)
