@@ -1,4 +1,4 @@
-"""The command line: run | compute | params | status | report | claims | bench | tidy | store | init.
+"""The command line: run | compute | params | status | report | claims | film | bench | tidy | store | init.
 
 Nothing heavy is imported before a command needs it: `lmcnb --help` answers at once.
 """
@@ -14,7 +14,7 @@ import click
 
 from lmcnb import __version__, places
 from lmcnb.cli import bench as benchmarks
-from lmcnb.cli import board, execution, live, project, results, runner
+from lmcnb.cli import board, execution, film, live, project, results, runner
 from lmcnb.cli import claims as verdicts
 from lmcnb.cli import report as site
 from lmcnb.cli import store as stored
@@ -284,6 +284,7 @@ def tidy(notebooks: Sequence[str]) -> None:
 
 
 main.add_command(site.report)
+main.add_command(film.film)
 main.add_command(results.publish)
 main.add_command(results.verify)
 main.add_command(stored.store)

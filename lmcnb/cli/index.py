@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from lmcnb.cli import film
 from lmcnb.cli.beneath import Files
 from lmcnb.cli.page import PAGE, STYLE, navigation
 from lmcnb.places import figures_dir
@@ -20,6 +21,8 @@ article > div { flex: 1 1 18rem; min-width: 0; }
 .board { max-width: 100%; background: #fff; }
 article h2 { margin: 0; font-size: 1.15rem; }
 small { opacity: 0.75; }
+.still { display: none; }
+@media print, (prefers-reduced-motion: reduce) { .moving { display: none; } .still { display: inline; } }
 .failed { color: #d0314a; }
 """
 
@@ -60,7 +63,10 @@ class Story:
 
     @property
     def executed(self) -> str:
-        return f"executed {self.when}" if self.when else "as it comes with the project"
+        drawn = self.figure()
+        whose = drawn.parent.name if drawn else CUSTOM
+        return (f"executed {self.when}" if self.when else "as it comes with the project") + \
+            ("" if whose in (self.profile, CUSTOM) else f"; figure: profile {whose}")
 
     def figure(self) -> Path | None:
         """Its first figure's picture: the run's, or, as a smoke run shows nothing that is true, a committed one."""
@@ -75,7 +81,7 @@ def index(stories: Sequence[Sequence[Story]], files: Files, pages: Mapping[Path,
     entries = [_entry(copies, files) for copies in stories]
     others = "".join(f'<li><a href="{name}">{html.escape(path.stem.lower().replace("-", " "))}</a></li>'
                      for path, name in pages.items() if path.suffix == ".md" and path.name != "README.md")
-    parts = [f"<h1>{QUESTION}</h1>", _explorer(), _board(files),
+    parts = [f"<h1>{QUESTION}</h1>", _film(files), _explorer(), _board(files),
              '<h2 id="notebooks">Notebooks</h2>', *entries, f"<h2>Pages</h2><ul>{others}</ul>" if others else ""]
     return PAGE.substitute(title="linear mode connectivity in sparse networks", style=STYLE + LAYOUT,
                            nav=navigation(pages=pages), body="\n".join(filter(None, parts)))
@@ -89,6 +95,16 @@ def _explorer() -> str:
 
     found = explorer(EXPLORED[0], planes=EXPLORED[1])
     return f'<h2 id="explorer">Walk between two trainings</h2>{found.html}' if isinstance(found, Explorer) else ""
+
+
+def _film(files: Files) -> str:
+    """Two trainings that leave one point, where the project has them; a strip on paper, and for who wants no motion."""
+    folder = figures_dir("laptop").parent
+    kinds = {"moving": folder / f"{film.NAME}.gif", "still": folder / f"{film.NAME}.png"}
+    if not all(path.is_file() for path in kinds.values()):
+        return ""
+    pictures = (f'<img class="{kind}" src="{files.copy(path)}" alt="{film.ALT}">' for kind, path in kinds.items())
+    return f"<p>{''.join(pictures)}</p>"
 
 
 def _board(files: Files) -> str:

@@ -70,7 +70,7 @@ td:last-child { min-width: 9rem; }
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 """
 SOURCES = re.compile(r'href="(?!https?:|mailto:)([^"#]+\.(?!html)\w+|LICENSE|[^"#]+/)(#[^"]*)?"')
-PICTURE = re.compile(r'(<img[^>]*?)src="((?![a-z]+:)[^"]+\.png)"([^>]*>)((?:</a>)?</p>)?')
+PICTURE = re.compile(r'(<img[^>]*?)src="((?![a-z]+:)[^"]+\.(?:png|gif))"([^>]*>)((?:</a>)?</p>)?')
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<![\\$\w])\$([^$\n]+?)\$(?!\w)", re.DOTALL)
 
@@ -90,7 +90,7 @@ def rendered(node: Any, title: str, base: Path, before: str = "", after: str = "
     for cell in node.cells:
         if cell.cell_type == "markdown":
             cell.source = without_formulas(cell.source, drawn)
-        cell.get("outputs", [])[:] = [o for o in cell.get("outputs", []) if not _is_bar(o)]
+        cell.get("outputs", [])[:] = [o for o in cell.get("outputs", []) if not (_is_bar(o) or _is_widget(o))]
     body, _ = HTMLExporter(raw_template=CELL).from_notebook_node(node, resources={"metadata": {"name": title}})
     body = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)  # pages link each other, not the sources
     body = SOURCES.sub(lambda found: _leading(found, base, pages or {}), body)
@@ -152,10 +152,17 @@ def _is_bar(output: Any) -> bool:
     return output.get("name") == "stderr" and "%|" in "".join(output.get("text", ""))
 
 
+def _is_widget(output: Any) -> bool:
+    """Whether an output is a view of what lives in a kernel, or the name that is left of one."""
+    data = output.get("data", {})
+    plain = "".join(data.get("text/plain", ""))
+    return any("widget-view" in kind for kind in data) or plain.startswith("VBox(children")
+
+
 def _embedded(picture: Path) -> str:
     if not picture.is_file():
         return ""
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    return f"data:image/{picture.suffix[1:]};base64," + base64.b64encode(picture.read_bytes()).decode()
 
 
 def navigation(before: str = "", after: str = "", pages: Mapping[Path, str] | None = None, up: str = "") -> str:
