@@ -22,7 +22,8 @@ MINUTES = 15  # for all cells of one, on a machine with other work to do and an 
 SETTINGS = ("--no-browser", "--allow-root", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
 OUTPUTS = """() => window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells.map(cell => cell.toJSON())
-  .filter(cell => cell.cell_type === "code").map(cell => [cell.execution_count, cell.outputs.map(o => o.output_type)])"""
+  .filter(cell => cell.cell_type === "code")
+  .map(cell => [cell.execution_count, cell.outputs.map(output => output.output_type)])"""
 SHOW = """async text => {
   const notebook = window.jupyterapp.shell.currentWidget.content;
   const at = notebook.widgets.findIndex(cell => cell.model.type === "code"
