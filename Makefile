@@ -1,6 +1,6 @@
 # Every target works from a bare Python >= 3.11; the first run installs, later runs start at once.
-#   make figures [PROFILE=smoke|laptop|gpu|paper] [WORKERS=2]    make test    make docs    make lab    make bench
-#   make soak    make clean
+#   make figures [PROFILE=smoke|laptop|gpu|paper] [WORKERS=2]    make test    make docs    make site    make lab
+#   make bench    make soak    make clean
 # An environment that is active is used, unless it is conda's base; else one is made here.
 ACTIVE := $(or $(VIRTUAL_ENV),$(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX)))
 VENV ?= $(or $(ACTIVE),.venv)
@@ -13,7 +13,7 @@ READY := $(VENV)/.lmcnb-ready
 DOCS := $(VENV)/.lmcnb-docs
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: setup figures test docs lab bench soak clean
+.PHONY: setup figures test docs site lab bench soak clean
 .DEFAULT_GOAL := figures
 
 setup: $(READY)
@@ -37,6 +37,11 @@ endif
 # The reference, from the docstrings: open docs/_build/html/index.html, with or without a network.
 docs: $(DOCS)
 	$(BIN)/sphinx-build -q -b html docs docs/_build/html
+
+# All of it as one site in report/, to read from disk or to put on any server: every notebook, as it was executed last or
+# else as it is committed, the explorer, the board, the pages in docs/, and the reference.
+site: docs
+	$(BIN)/lmcnb report --all --reference docs/_build/html
 
 $(DOCS): pyproject.toml | $(READY)
 	$(BIN)/python -m pip install -e '.[docs]'

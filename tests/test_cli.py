@@ -243,7 +243,7 @@ def test_init_makes_a_project_of_ones_own(tmp_path: Path, monkeypatch: pytest.Mo
     made = tmp_path / "mine"
     said = call("init", str(made)).output
     assert f"{len(list((ROOT / 'notebooks').glob('*.ipynb')))} notebooks. Now: cd {made} && lmcnb run 00" in said
-    assert {p.name for p in (made / "figures").iterdir()} == {"laptop", "gpu", "predictions.yaml"}
+    assert {p.name for p in (made / "figures").iterdir()} == {"basins.gif", "laptop", "gpu", "predictions.yaml"}
     monkeypatch.chdir(made)
     monkeypatch.delenv("LMCNB_PROJECT", raising=False)
     monkeypatch.delenv("LMCNB_FIGURES", raising=False)

@@ -1,16 +1,20 @@
 """The site of executed notebooks: pages that ask nothing of the network, fold code, and fit a phone and a night."""
 
 import base64
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import nbformat
 import pytest
 
-from lmcnb.cli.page import navigation, rendered, without_formulas
+from lmcnb.cli.beneath import Files
+from lmcnb.cli.page import navigation, rendered, without_formulas, written
+from lmcnb.cli.report import build
 
 ROOT = Path(__file__).parents[1]
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -24,7 +28,8 @@ def page(tmp_path: Path) -> str:
     plan = nbformat.v4.new_code_cell("x = 1", metadata={"jupyter": {"source_hidden": True}}, execution_count=3)
     bar = nbformat.v4.new_output("stream", name="stderr", text="  0%|   | 00:00 passed")
     drawn = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(PNG).decode()})
-    shown = nbformat.v4.new_code_cell("y = 2", outputs=[bar, drawn], execution_count=4)
+    view = nbformat.v4.new_output("display_data", {"text/plain": "VBox(children=())"})
+    shown = nbformat.v4.new_code_cell("y = 2", outputs=[bar, drawn, view], execution_count=4)
     text = "# A title\n\nIt is $x_1$, not `$y$`.\n\n$$\\tfrac12$$\n\n![seen](./picture.png) [next](03_stability.ipynb)"
     node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), plan, shown])
     return rendered(node, "A <title>", tmp_path, "00_first", "02_next")
@@ -35,10 +40,10 @@ def test_formulas_are_mathml_and_code_stays(page: str):
     assert "formula-" not in page and "$$" not in page
 
 
-def test_code_is_folded_where_it_is_in_the_notebook_and_bars_are_gone(page: str):
+def test_code_is_folded_where_it_is_in_the_notebook_and_what_lived_in_a_kernel_is_gone(page: str):
     begin, end = page.index("<details>"), page.index("</details>")
     assert page.count("<details>") == 1 and begin < end < page.index('class="n">y<')
-    assert "passed" not in page and "In [" not in page
+    assert "passed" not in page and "VBox" not in page and "In [" not in page
 
 
 def test_pictures_are_within_and_have_a_name(page: str):
@@ -62,14 +67,76 @@ def test_dollars_that_are_no_formula_stay(text: str):
     assert without_formulas(text, []) == text
 
 
+def test_links_into_the_project_become_links_between_pages(tmp_path: Path):
+    pages = {(tmp_path / "docs" / "limits.md").resolve(): "docs-limits.html",
+             (tmp_path / "README.md").resolve(): "index.html"}
+    text = ("# A page\n\n<!-- a mark -->\n[limits](limits.md#Of-it), [board](../README.md#the-board), "
+            "[code](../code.py), [far](https://arxiv.org), [here](#now)")
+    page = written(text, tmp_path / "docs", pages)
+    for link in ("docs-limits.html#Of-it", "index.html#the-board", "https://arxiv.org", "#now"):
+        assert f'href="{link}"' in page
+    assert "code.py" not in page and "a mark" not in page and '<h1 id="a-page">' in page
+
+
+def test_what_stands_beneath_a_figure_is_copied_beside_the_page(tmp_path: Path):
+    source, out = tmp_path / "laptop" / "fig03_it.png", tmp_path / "site"
+    for folder in (source.parent, out):
+        folder.mkdir()
+    record = {"notebook": "03_it", "commit": ["0123456789abcdef-dirty"], "versions": {"torch": "2"}, "date": None}
+    run = {"seconds": 120, "entries": 3, "device": ["CPU"]}
+    source.with_suffix(".json").write_text(json.dumps({"record": record, "run": run}))
+    source.with_suffix(".pdf").write_bytes(b"pdf")
+    found = Files(out).beneath(source, "03_it.html")
+    assert [*re.findall('href="([^"]+)"', found)] == ["03_it.html", "fig03_it.json", "fig03_it.pdf"]
+    assert (out / "fig03_it.pdf").read_bytes() == b"pdf" and "0123456789-dirty" in found and "torch 2" in found
+    assert "3, 2 minutes of computing" in found and "newest result" not in found
+    assert Files(out).beneath(tmp_path / "board.png") == ""
+
+
+def test_two_files_of_one_name_are_both_kept(tmp_path: Path):
+    files = Files(tmp_path)
+    for folder in ("laptop", "gpu"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.json").write_text(folder)
+    names = [files.copy(tmp_path / folder / "a.json") for folder in ("laptop", "gpu", "laptop")]
+    assert names == ["a.json", "gpu-a.json", "a.json"] and (tmp_path / "gpu-a.json").read_text() == "gpu"
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from lmcnb.cli.report import build
+    """All of it, with a reference of one page."""
+    reference = tmp_path_factory.mktemp("reference")
+    (reference / "index.html").write_text("<!DOCTYPE html><html lang='en'><title>Names</title><body class='x'>")
+    out = tmp_path_factory.mktemp("site")
+    return build(tmp_path_factory.mktemp("nothing"), out, ROOT, whole=True, reference=reference).parent
 
-    executed = tmp_path_factory.mktemp("executed")
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        shutil.copy(path, executed)
-    return build(executed, tmp_path_factory.mktemp("site"), ROOT).parent
+
+def test_no_link_of_the_site_is_dead(site: Path):
+    pages = {path: path.read_text(encoding="utf-8") for path in [*site.glob("*.html"), *site.glob("reference/*.html")]}
+    dead = []
+    for page, text in pages.items():
+        for link in set(re.findall(r'(?:href|src)="(?!data:|https?:|mailto:)([^"]+)"', text)):
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if not target.is_file() or anchor and f'id="{unquote(anchor)}"' not in pages[target]:
+                dead.append((page.name, link))
+    assert len(pages) > 30 and not dead
+
+
+def test_every_figure_of_the_project_has_its_files_on_the_site(site: Path):
+    index = (site / "index.html").read_text(encoding="utf-8")
+    committed = {path.stem for path in [*ROOT.glob("figures/laptop/*.png"), *ROOT.glob("figures/gpu/*.png")]}
+    assert set(re.findall(r'<img src="(fig\w+).png"', index)) == committed
+    for name in committed:
+        assert f'href="{name}.json"' in index and f'href="{name}.pdf"' in index
+    assert index.count('class="beneath"') == len(committed) == index.count("</svg> record")
+    assert index.count("lmcnb-x") > 1 and 'id="the-board"' in index
+
+
+def test_the_pages_are_one_site(site: Path):
+    for name in ("index.html", "03_stability_cifar10.html", "docs-limits.html", "reference/index.html"):
+        links = re.findall(r'href="([^"]+)"', re.findall(r"<nav.*?</nav>", (site / name).read_text(), re.DOTALL)[0])
+        assert len(links) >= 6 and all((site / name).parent.joinpath(link).is_file() for link in links)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +160,58 @@ def test_every_page_is_quiet_and_fits(browser: Any, site: Path, width: int):
     seen.on("pageerror", lambda error: errors.append(str(error)))
     seen.on("request", lambda request: requests.append(request.url))
     wide = []
-    for path in sorted(site.glob("*.html")):
+    for path in sorted(site.rglob("*.html")):
         seen.goto(path.as_uri())
         if seen.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
             wide.append(path.name)
     assert not errors and not wide
     assert not [url for url in requests if not url.startswith(("file:", "data:"))]
+
+
+KEYS = "figure.lmcnb-x"
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("name", ["index", "03_stability_cifar10", "05_loss_landscape"])
+def test_the_explorer_moves_by_keyboard(browser: Any, site: Path, name: str, width: int):
+    """α moves the dot on the path and on the landscape; what is read out is what the table says."""
+    seen = browser.new_page(viewport={"width": width, "height": 900})
+    seen.goto((site / f"{name}.html").as_uri())
+    places = [f"{KEYS} .path .dot", f"{KEYS} .land .dot"]
+    before = [seen.locator(place).get_attribute("cx") for place in places]
+    seen.focus(f"{KEYS} input[name=k]")
+    seen.keyboard.press("ArrowRight")
+    assert all(seen.locator(p).get_attribute("cx") != x for p, x in zip(places, before))
+    assert seen.inner_text(f"{KEYS} .reading").startswith("At α = 0.60.")
+    seen.select_option(f"{KEYS} select[name=m]", "dense")
+    seen.select_option(f"{KEYS} select[name=c]", "imp")
+    seen.focus(f"{KEYS} input[name=k]")
+    seen.keyboard.press("Home")
+    assert seen.inner_text(f"{KEYS} .reading").startswith("At α = 0.00. dense: 0.934 nats, +0.000 from the chord")
+    assert seen.inner_text(f"{KEYS} label:has([name=r])") == "sparsity: 0%"
+
+
+def test_the_explorer_goes_to_what_was_measured(browser: Any, site: Path):
+    """A quantity that a choice lacks takes the nearest that has it; rounds are those of the initialisation."""
+    seen = browser.new_page()
+    seen.goto((site / "03_stability_cifar10.html").as_uri())
+    seen.select_option(f"{KEYS} select[name=m]", "imp")
+    seen.select_option(f"{KEYS} select[name=i]", "0")
+    assert seen.get_attribute(f"{KEYS} input[name=r]", "max") == "10"
+    seen.focus(f"{KEYS} input[name=r]")
+    seen.keyboard.press("End")
+    assert "89% sparse" in seen.inner_text(f"{KEYS} .reading")
+    seen.select_option(f"{KEYS} select[name=q]", "test_error")
+    assert "87% sparse" in seen.inner_text(f"{KEYS} .reading") and " points" in seen.inner_text(f"{KEYS} .reading")
+    assert seen.is_hidden(f"{KEYS} .land svg") and "59" not in seen.inner_text(f"{KEYS} .none")
+
+
+def test_print_and_pages_without_scripts_have_the_drawing_alone(browser: Any, site: Path):
+    page = (site / "03_stability_cifar10.html").as_uri()
+    seen = browser.new_page()
+    seen.goto(page)
+    seen.emulate_media(media="print")
+    assert seen.is_hidden(f"{KEYS} form") and seen.is_visible(f"{KEYS} .path")
+    still = browser.new_context(java_script_enabled=False).new_page()
+    still.goto(page)
+    assert still.is_hidden(f"{KEYS} form") and still.is_visible(f"{KEYS} .land") and still.is_visible(f"{KEYS} .path")

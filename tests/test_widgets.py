@@ -46,3 +46,37 @@ def test_round_explorer_has_a_step_for_every_round(titles):
     assert (which.min, which.max) == (0, 4)
     which.value = 4
     assert titles == ["round 0: 0% sparse, α = 0.00", "round 4: 59% sparse, α = 0.00"]
+
+
+def test_landscape_explorer_walks_from_training_0_to_training_1(monkeypatch):
+    seen = []
+    monkeypatch.setattr(widgets, "display", lambda figure: seen.append(
+        (figure.axes[0].lines[-1].get_xydata().tolist(), [ax.get_title() for ax in figure.axes[:2]])))
+    where = {"method": "imp", "round": 4, "init": 0}
+    rows = [{**where, "kind": "through", "quantity": "train_loss", "x": x, "y": y, "value": x + y}
+            for x in (0.0, 1.0, 2.0) for y in (0.0, 1.0, 2.0)]
+    rows += [{**where, "kind": "through", "quantity": "distance from the plane", "network": k, "x": x, "y": 1.0,
+              "value": 0.0} for k, x in enumerate((0.5, 1.5))]
+    rows += [{**where, "quantity": "train_loss", "alpha": a, "value": v} for a, v in zip(ALPHAS, (1.0, 2.0, 2.0))]
+    box = widgets.landscape_explorer(Table.of(rows))
+    box.children[1].value = 1
+    assert [place for place, _ in seen] == [[[0.5, 1.0]], [[1.0, 1.0]]]
+    assert seen[1][1] == ["at α = 0.50 between 0 and 1", "+0.500 at α = 0.50"]
+    with pytest.raises(ValueError, match="at least one plane"):
+        widgets.landscape_explorer(Table.of(rows[-3:]))
+
+
+def test_reading_explorer_names_the_method_and_the_correlation(titles):
+    rows = []
+    for k, method in enumerate(("imp", "idc", "dm", "random mask", "dsa")):
+        for i in (0, 1):
+            where = {"method": method, "round": 4, "init": i}
+            rows += [{**where, "quantity": "train_loss barrier, midpoint", "value": k + i / 10}]
+            rows += [{**where, "quantity": name, "value": 0.9 - k / 10} for name in ("corrupted", "kept", "probe")]
+    box = widgets.reading_explorer(Table.of(rows))
+    reading, (rounds, method) = box.children[0], box.children[1].children
+    method.value = "dm"
+    reading.value = "probe"
+    assert [label for label, _ in rounds.options] == ["59%"]
+    assert titles[0].startswith("IMP, 59%; of all: ρ = -1.00") and titles[1].startswith("distilled, DM, 59%")
+    assert len(titles) == 3

@@ -1,4 +1,4 @@
-"""The command line: run | compute | params | status | report | claims | bench | tidy | store | init.
+"""The command line: run | compute | params | status | report | claims | film | bench | tidy | store | init.
 
 Nothing heavy is imported before a command needs it: `lmcnb --help` answers at once.
 """
@@ -14,7 +14,7 @@ import click
 
 from lmcnb import __version__, places
 from lmcnb.cli import bench as benchmarks
-from lmcnb.cli import board, execution, live, project, results, runner
+from lmcnb.cli import board, execution, film, live, project, results, runner
 from lmcnb.cli import claims as verdicts
 from lmcnb.cli import report as site
 from lmcnb.cli import store as stored
@@ -220,16 +220,6 @@ def _total(rows: Iterable[Any]) -> str:
 
 
 @main.command()
-@executed_option
-@click.option("--out", type=FOLDER, help="Folder to write.  [default: report]")
-def report(executed: Path | None, out: Path | None) -> None:
-    """Make one HTML site of all executed notebooks, with an index."""
-    root = _root()
-    index = site.build(executed or root / "executed", out or root / "report", root)
-    click.echo(f"{index}")
-
-
-@main.command()
 @click.option("--profile", "profiles", multiple=True, metavar="NAME",
               help="laptop, gpu or paper; repeatable. By default all that have figures.")
 @click.option("--write", "pages", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
@@ -293,6 +283,8 @@ def tidy(notebooks: Sequence[str]) -> None:
         click.echo(f"{notebook.stem}: {'tidied' if clean != text else 'was tidy'}")
 
 
+main.add_command(site.report)
+main.add_command(film.film)
 main.add_command(results.publish)
 main.add_command(results.verify)
 main.add_command(stored.store)

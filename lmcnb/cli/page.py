@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -39,6 +40,8 @@ $nav
 </html>
 """)
 
+# By file, what every page leads to where the site has it; the reference's first page is made of index.rst.
+PLACES = {"findings": "findings", "claims": "claims", "limits": "limits", "running": "running it", "index": "reference"}
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --ground: #ffffff; --faint: #f5f5f5; --line: #dddddd;
   --link: #0b5cad; }
@@ -59,16 +62,27 @@ pre, .highlight, math[display=block], .output_html, .rendered_html { overflow-x:
 pre { font-size: 0.85rem; background: var(--faint); padding: 0.6rem; margin: 0.5rem 0; }
 details > summary { cursor: pointer; font-size: 0.85rem; opacity: 0.75; }
 table { display: block; overflow-x: auto; border-collapse: collapse; font-size: 0.85rem; max-width: 100%; }
+table[border] { border: 0; }
+td:last-child { min-width: 9rem; }
+.beneath { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; font-size: 0.85rem; align-items: baseline; }
+.beneath details[open] { flex-basis: 100%; }
+.icon { vertical-align: -0.15em; }
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 """
+SOURCES = re.compile(r'href="(?!https?:|mailto:)([^"#]+\.(?!html)\w+|LICENSE|[^"#]+/)(#[^"]*)?"')
+PICTURE = re.compile(r'(<img[^>]*?)src="((?![a-z]+:)[^"]+\.(?:png|gif))"([^>]*>)((?:</a>)?</p>)?')
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<![\\$\w])\$([^$\n]+?)\$(?!\w)", re.DOTALL)
 
 
-def rendered(node: Any, title: str, notebooks: Path, before: str = "", after: str = "") -> str:
+def rendered(node: Any, title: str, base: Path, before: str = "", after: str = "", *,
+             beneath: Callable[[Path], str] = lambda picture: "", pages: Mapping[Path, str] | None = None) -> str:
     """A notebook as a page: folded code, formulas as MathML, pictures within it.
 
     Args:
-        notebooks: the folder that its relative links begin in. before, after: names of the pages beside it.
+        base: the folder that its relative links begin in. before, after: names of the pages beside it.
+        beneath: what stands under a picture of the project, as HTML.
+        pages: by file of the project its page, for links; a link that would lead nowhere becomes text.
     """
     from nbconvert import HTMLExporter
 
@@ -76,14 +90,43 @@ def rendered(node: Any, title: str, notebooks: Path, before: str = "", after: st
     for cell in node.cells:
         if cell.cell_type == "markdown":
             cell.source = without_formulas(cell.source, drawn)
-        cell.get("outputs", [])[:] = [o for o in cell.get("outputs", []) if not _is_bar(o)]
+        cell.get("outputs", [])[:] = [o for o in cell.get("outputs", []) if not (_is_bar(o) or _is_widget(o))]
     body, _ = HTMLExporter(raw_template=CELL).from_notebook_node(node, resources={"metadata": {"name": title}})
     body = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)  # pages link each other, not the sources
-    body = re.sub(r'src="(\.\.?/[^"]+\.png)"', lambda found: f'src="{_embedded(notebooks / found[1])}"', body)
+    body = SOURCES.sub(lambda found: _leading(found, base, pages or {}), body)
+    body = PICTURE.sub(lambda found: f'{found[1]}src="{_embedded(base / found[2])}"{found[3]}{found[4]}'
+                       + beneath(base / found[2]), body)
+    body = re.sub(r'<a class="anchor-link"[^>]*>.*?</a>', "", body)
+    body = re.sub(r'(<h\d id=)"([^"]+)"', lambda found: f'{found[1]}"{anchor(found[2])}"', body)
     nameless, named = "No description has been provided for this image", f"{html.escape(title)}: a picture"
     body = body.replace(f'alt="{nameless}"', f'alt="{named}"')
     body = re.sub(r"formula-(\d+)-here", lambda found: drawn[int(found[1])], body)
-    return PAGE.substitute(title=html.escape(title), style=STYLE + colours(), nav=navigation(before, after), body=body)
+    return PAGE.substitute(title=html.escape(title), style=STYLE + colours(), body=body,
+                           nav=navigation(before, after, pages or {}))
+
+
+def written(text: str, base: Path, pages: Mapping[Path, str]) -> str:
+    """A page of Markdown as a page of the site: a notebook of one cell."""
+    from lmcnb.ipynb import nbformat
+
+    title = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("# ")), "lmcnb")
+    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(COMMENT.sub("", text))])
+    return rendered(node, title, base, pages=pages)
+
+
+def _leading(found: re.Match[str], base: Path, pages: Mapping[Path, str]) -> str:
+    """A link into the project's files, as one to their page."""
+    page = pages.get((base / found[1]).resolve())
+    return f'href="{page}{found[2] or ""}"' if page else 'title="in the repository"'
+
+
+def anchor(heading: str) -> str:
+    """Where links written for the repository look for a heading.
+
+    >>> anchor("Many-cores,-GPUs,-and-machines")
+    'many-cores-gpus-and-machines'
+    """
+    return re.sub(r"formula-\d+-here|[^\w-]", "", html.unescape(heading)).strip("-").lower()
 
 
 def without_formulas(markdown: str, drawn: list[str]) -> str:
@@ -109,17 +152,27 @@ def _is_bar(output: Any) -> bool:
     return output.get("name") == "stderr" and "%|" in "".join(output.get("text", ""))
 
 
+def _is_widget(output: Any) -> bool:
+    """Whether an output is a view of what lives in a kernel, or the name that is left of one."""
+    data = output.get("data", {})
+    plain = "".join(data.get("text/plain", ""))
+    return any("widget-view" in kind for kind in data) or plain.startswith("VBox(children")
+
+
 def _embedded(picture: Path) -> str:
     if not picture.is_file():
         return ""
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    return f"data:image/{picture.suffix[1:]};base64," + base64.b64encode(picture.read_bytes()).decode()
 
 
-def navigation(before: str, after: str) -> str:
-    links = ['<a href="index.html">all notebooks</a>']
+def navigation(before: str = "", after: str = "", pages: Mapping[Path, str] | None = None, up: str = "") -> str:
+    """The links on top of every page, and those to the pages before and after. ``up`` leads to the site's folder."""
+    named = {path.stem: name for path, name in (pages or {}).items()}
+    links = [f'<a href="{up}index.html">all notebooks</a>']
+    links += [f'<a href="{up}{named[stem]}">{text}</a>' for stem, text in PLACES.items() if stem in named]
     links += [f'<a href="{before}.html">← {before[:2]}</a>'] * bool(before)
     links += [f'<a class="next" href="{after}.html">{after[:2]} →</a>'] * bool(after)
-    return f"<nav>{''.join(links)}</nav>"
+    return f'<nav aria-label="Site">{"".join(links)}</nav>'
 
 
 def colours() -> str:

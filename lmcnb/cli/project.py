@@ -11,8 +11,8 @@ import click
 from lmcnb.cli.text import Refused
 
 # What of a checkout a project is made of, beneath its folder; the wheel installs the same below share/lmcnb.
-PARTS = ("notebooks/*.ipynb", "notebooks/profiles/*.yaml", "figures/predictions.yaml", "figures/*/*.json",
-         "figures/*/*.png")
+PARTS = ("notebooks/*.ipynb", "notebooks/profiles/*.yaml", "figures/predictions.yaml", "figures/*.gif",
+         "figures/*/*.json", "figures/*/*.png")
 PROFILES = ("laptop", "gpu", "paper")  # whose figures are results; what others draw is not the project's
 
 

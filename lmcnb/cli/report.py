@@ -1,107 +1,124 @@
-"""One static site of all executed notebooks, with an index."""
+"""One static site of all notebooks: executed copies, and on demand the committed ones, the pages and the reference."""
 
 from __future__ import annotations
 
-import html
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 
+import click
+
+from lmcnb import places
+from lmcnb.cli.beneath import Files
 from lmcnb.cli.copies import MARKER, RUNNING
-from lmcnb.cli.page import rendered
+from lmcnb.cli.index import Story, index
+from lmcnb.cli.page import navigation, rendered, written
 from lmcnb.cli.text import Refused
 from lmcnb.notebooks import Notebook, ProjectError, find_notebooks
 from lmcnb.places import figures_dir
 from lmcnb.profiles import CUSTOM, load_profile, overrides, values_under
 
-INDEX = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>lmcnb: linear mode connectivity in sparse networks</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 54rem; margin: 2rem auto; padding: 0 1rem;
-  overflow-wrap: break-word; }
-article { display: flex; flex-wrap: wrap; gap: 1.5rem; padding: 1.25rem 0; border-top: 1px solid #8884; }
-article img { width: 14rem; height: 10rem; object-fit: contain; background: #fff; }
-article div { flex: 1 1 18rem; }
-.board { max-width: 100%; background: #fff; }
-h2 { margin: 0; font-size: 1.15rem; }
-small { opacity: 0.7; }
-.failed { color: #d0314a; }
-</style>
-</head>
-<body>
-<h1>Do sparse networks trained twice end in the same minimum?</h1>
-$board
-$entries
-</body>
-</html>
-""")
-
-ENTRY = Template("""<article>
-$thumbnail<div>
-<h2><a href="$page.html">$title</a></h2>
-<p>$summary</p>
-<small>$stem, $settings, executed $when</small>$stopped
-</div>
-</article>""")
-
-STOPPED = Template("""<br>
-<strong class="failed"><a href="$page.html">$which</a>: $stopped</strong>""")
+FOLDER = click.Path(file_okay=False, path_type=Path)
+BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "soak/RESULTS.md")  # pages outside docs/
+NAV = ("nav[aria-label=Site] { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0.75rem 1rem; "
+       "background: var(--color-background-secondary); }")
 
 
-@dataclass(frozen=True)
-class Story:
-    """What the index says of one executed notebook; `stopped` says why it is not complete."""
+@click.command()
+@click.option("--executed", type=FOLDER, help="Folder of executed notebooks.  [default: executed]")
+@click.option("--out", type=FOLDER, help="Folder to write.  [default: report]")
+@click.option("--all", "whole", is_flag=True,
+              help="Take the committed notebook where none was executed, and the pages in docs/.")
+@click.option("--reference", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder of the reference in HTML, to take in.")
+def report(executed: Path | None, out: Path | None, whole: bool, reference: Path | None) -> None:
+    """Make one HTML site of all executed notebooks, with an index.
 
-    page: str
-    title: str
-    summary: str
-    profile: str
-    overrides: Mapping[str, Mapping[str, object]]
-    when: str
-    stopped: str
-
-    @property
-    def stem(self) -> str:
-        return self.page.partition(".")[0]
-
-    @property
-    def settings(self) -> str:
-        changed = ", ".join(f"{name} {value['here']!r}" for name, value in self.overrides.items())
-        return f"profile {self.profile}{' but ' + changed if changed else ''}"
+    With --all, and the reference that `make docs` builds, it is the whole site: `make site`.
+    """
+    try:
+        root = places.project_root()
+    except FileNotFoundError as error:
+        raise Refused(str(error)) from error
+    made = build(executed or root / "executed", out or root / "report", root, whole=whole, reference=reference)
+    click.echo(f"{made}")
 
 
-def build(executed: Path, out: Path, root: Path) -> Path:
+def build(executed: Path, out: Path, root: Path, *, whole: bool = False, reference: Path | None = None) -> Path:
     """Write a page for each notebook in `executed` and the index, which is returned.
 
     Args:
         root: the project, whose profiles say which settings are whose, and where relative links start from.
+        whole: with the project's other notebooks as they are committed, and its pages in Markdown.
+        reference: the reference in HTML, which becomes the site's folder of that name.
 
     Raises:
         Refused: nothing has been executed.
     """
     paths = sorted(executed.glob("*.ipynb"))
+    if whole:
+        committed = {notebook.stem: notebook.path for notebook in find_notebooks(root)}
+        paths = [path for path in paths if path.stem.partition(".")[0] in committed]  # no copy of what is gone
+        done = {path.stem for path in paths}
+        paths = sorted(paths + [p for stem, p in committed.items() if stem not in done], key=lambda p: p.stem)
     if not paths:
         raise Refused(f"{executed} holds no executed notebook: `lmcnb run` makes them")
     out.mkdir(parents=True, exist_ok=True)
+    files, pages = Files(out), _pages(root, whole, reference)
+    pages |= {(root / "notebooks" / f"{path.stem}.ipynb").resolve(): f"{path.stem}.html" for path in paths}
     stories: dict[str, list[Story]] = {}
     for path in paths:
         story = tell(Notebook(path), root)
-        beside = [_beside(paths, path, step) for step in (-1, 1)]
-        page = rendered(Notebook(path).node, story.title, root / "notebooks", *beside)
-        (out / f"{path.stem}.html").write_text(page, encoding="utf-8")
         stories.setdefault(story.stem, []).append(story)
-    entries = [_entry(sorted(copies, key=lambda story: story.page), out) for copies in stories.values()]
-    index = out / "index.html"
-    index.write_text(INDEX.substitute(board=_board(out), entries="\n".join(entries)), encoding="utf-8")
-    return index
+    told = [sorted(copies, key=lambda story: story.page) for copies in stories.values()]
+    first = index(told, files, pages)
+    for path in paths:
+        (out / f"{path.stem}.html").write_text(_page(path, paths, root, files, pages), encoding="utf-8")
+    for source, name in pages.items():
+        if source.suffix == ".md" and source.name != "README.md":
+            text = written(source.read_text(encoding="utf-8"), source.parent, pages)
+            (out / name).write_text(text, encoding="utf-8")
+    if reference:
+        _take_in(reference, out / "reference", pages)
+    (out / "index.html").write_text(first, encoding="utf-8")
+    return out / "index.html"
+
+
+def _pages(root: Path, whole: bool, reference: Path | None) -> dict[Path, str]:
+    """By file of the project, its page in the site: what links between files become links between pages by."""
+    found = {root / "README.md": "index.html"}
+    if whole:
+        texts = [*sorted((root / "docs").glob("*.md")), *(root / name for name in BESIDE)]
+        found |= {path: "-".join(path.relative_to(root).with_suffix(".html").parts) for path in texts
+                  if path.is_file()}
+    if reference:
+        found[root / "docs" / "index.rst"] = "reference/index.html"
+    return {path.resolve(): name for path, name in found.items()}
+
+
+def _page(path: Path, paths: Sequence[Path], root: Path, files: Files, pages: Mapping[Path, str]) -> str:
+    from lmcnb.ipynb import nbformat
+
+    story, node = tell(Notebook(path), root), Notebook(path).node
+    drawn = story.figure()
+    own = figures_dir(CUSTOM if story.overrides else story.profile)
+    if drawn and drawn.parent == own:  # the cell has drawn it just now
+        cells = [cell for cell in node.cells if "figure" in cell.metadata.get("tags", [])]
+        for cell in cells[:1]:
+            cell.outputs.append(nbformat.v4.new_output("display_data", {"text/html": files.beneath(drawn)}))
+    beside = [_beside(paths, path, step) for step in (-1, 1)]
+    return rendered(node, story.title, root / "notebooks", *beside, beneath=files.beneath, pages=pages)
+
+
+def _take_in(reference: Path, target: Path, pages: Mapping[Path, str]) -> None:
+    """The reference, with the site's links on top of its pages, and without what served to build it."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(reference, target, ignore=shutil.ignore_patterns(".doctrees", ".buildinfo", "_sources", "*.inv"))
+    top = f"<style>{NAV}</style>{navigation(pages=pages, up='../')}"
+    for page in target.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(re.sub(r"(<body[^>]*>)", lambda found: found[1] + top, text, count=1), encoding="utf-8")
 
 
 def _beside(paths: Sequence[Path], path: Path, step: int) -> str:
@@ -118,7 +135,10 @@ def tell(copy: Notebook, root: Path) -> Story:
     texts = [cell.source for cell in markdown if MARKER not in cell.metadata.get("tags", [])]
     title, summary = headline("\n\n".join(texts))
     run = node.metadata.get("papermill", {})
-    profile = str(run.get("parameters", {}).get("profile", "unknown"))
+    when = str(run.get("end_time") or run.get("start_time") or "")[:16].replace("T", " ")
+    committed = copy.path.parent == root / "notebooks"
+    parameters = copy.defaults if committed else run.get("parameters", {})
+    profile = str(parameters.get("profile", "unknown"))
     stopped = node.metadata.get("lmcnb", {}).get("stopped", "failed" if run.get("exception") else "")
     if copy.path.stem.endswith(f".{RUNNING}"):
         stopped = "still running, or cut off"
@@ -127,8 +147,8 @@ def tell(copy: Notebook, root: Path) -> Story:
         title=title or copy.path.stem,
         summary=summary,
         profile=profile,
-        overrides=_overrides(copy, profile, run.get("parameters", {}), root),
-        when=str(run.get("end_time") or run.get("start_time") or "")[:16].replace("T", " ") or "at an unknown time",
+        overrides=_overrides(copy, profile, parameters, root),
+        when="" if committed else when or "at an unknown time",
         stopped=stopped,
     )
 
@@ -156,39 +176,3 @@ def headline(markdown: str) -> tuple[str, str]:
 
 def _plain(markdown: str) -> str:
     return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown).translate(str.maketrans("", "", "*`"))
-
-
-def _board(out: Path) -> str:
-    """The picture of all verdicts, where the project has one."""
-    picture = figures_dir("laptop").parent / "board.png"
-    if not picture.is_file():
-        return ""
-    shutil.copyfile(picture, out / picture.name)
-    return f'<p><img class="board" src="{picture.name}" alt="Every headline, its effect and its verdict"></p>'
-
-
-def _thumbnail(story: Story, out: Path) -> str | None:
-    """Copy the notebook's first figure, if it has drawn one, and return its name."""
-    folder = figures_dir(CUSTOM if story.overrides else story.profile)
-    drawn = sorted(folder.glob(f"fig{story.stem[:2]}*.png"))
-    if not drawn:
-        return None
-    shutil.copyfile(drawn[0], out / drawn[0].name)
-    return drawn[0].name
-
-
-def _entry(copies: Sequence[Story], out: Path) -> str:
-    """A notebook's part of the index: its complete copy, or else the first, and how the incomplete ones ended."""
-    first, thumbnail = copies[0], _thumbnail(copies[0], out)
-    alt = f"The figure of {html.escape(first.title)}"
-    image = f'<img src="{html.escape(thumbnail)}" alt="{alt}">\n' if thumbnail else ""
-    return ENTRY.substitute(
-        thumbnail=image,
-        stopped="".join(_stopped(copy, "this run" if copy is first else "a later run") for copy in copies),
-        **{key: html.escape(getattr(first, key)) for key in ("page", "stem", "title", "summary", "settings", "when")},
-    )
-
-
-def _stopped(story: Story, which: str) -> str:
-    values = {"which": which, "page": html.escape(story.page), "stopped": html.escape(story.stopped)}
-    return STOPPED.substitute(values) if story.stopped else ""

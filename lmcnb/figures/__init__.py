@@ -6,6 +6,7 @@ from .batchnorm import batchnorm, batchnorm_claims
 from .compression import compression, compression_claims
 from .dose import dose, dose_claims
 from .emergence import emerged, emergence, emergence_claims
+from .explorer import Explorer, explorer
 from .generalisation import generalisation, generalisation_claims, within_initialisations
 from .heat import surface
 from .hessian import hessian, hessian_claims
@@ -23,13 +24,13 @@ from .tradeoff import beside_imp, ratio, tradeoff, tradeoff_claims
 from .transformers import connectivity, connectivity_claims, peak_ratios, platon, platon_claims
 from .why import bent, why, why_claims
 
-__all__ = ["Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "batchnorm",
+__all__ = ["Explorer", "Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "batchnorm",
            "batchnorm_claims", "bent", "beside_imp", "caption", "colour", "committed", "compression",
            "compression_claims", "connectivity", "connectivity_claims", "curve", "distilled_pruning", "dose",
-           "dose_claims", "dots", "emerged", "emergence", "emergence_claims", "first_round", "generalisation",
-           "generalisation_claims", "hessian", "hessian_claims", "hybrid", "hybrid_claims", "images_grid",
-           "images_seen", "intervals", "label", "landscapes", "landscapes_claims", "methods", "methods_claims",
-           "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse", "pictures", "plain", "platon",
-           "platon_claims", "png", "precision_claims", "ratio", "read", "rounds", "save", "sparsity_claims",
-           "stability", "stability_claims", "style", "subnetwork", "surface", "symmetry", "symmetry_claims",
-           "tradeoff", "tradeoff_claims", "why", "why_claims", "within_initialisations"]
+           "dose_claims", "dots", "emerged", "emergence", "emergence_claims", "explorer", "first_round",
+           "generalisation", "generalisation_claims", "hessian", "hessian_claims", "hybrid", "hybrid_claims",
+           "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims", "methods",
+           "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse", "pictures",
+           "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read", "rounds", "save",
+           "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface", "symmetry",
+           "symmetry_claims", "tradeoff", "tradeoff_claims", "why", "why_claims", "within_initialisations"]

@@ -80,11 +80,16 @@ def landscapes(table: Table, note: str = "", names: Mapping[str, str] | None = N
     return figure
 
 
-def _segment(ax: Axes, paths: Table, strong: str) -> None:
+def rises(paths: Table) -> dict[str, np.ndarray]:
+    """By method how far the train loss rises above the chord, at each α: [A], of the first initialisation."""
     alphas = paths.alphas
-    rises = {m: v - (1 - alphas) * v[0] - alphas * v[-1] for m, (v, *_) in paths.curves(by=["method"]).items()}
-    top = max(float(np.abs(r).max()) for r in rises.values()) or 1.0
-    for method, rise in rises.items():
+    return {m: v - (1 - alphas) * v[0] - alphas * v[-1] for m, (v, *_) in paths.curves(by=["method"]).items()}
+
+
+def _segment(ax: Axes, paths: Table, strong: str) -> None:
+    alphas, above = paths.alphas, rises(paths)
+    top = max(float(np.abs(r).max()) for r in above.values()) or 1.0
+    for method, rise in above.items():
         ax.plot(alphas, rise, color="#1f1f1f" if method == strong else "#c8c8c8",
                 linewidth=1.8 if method == strong else 1, zorder=2 if method == strong else 1)
     ax.axhline(0, color="#999999", linewidth=0.6)
