@@ -5,7 +5,6 @@ import pytest
 from matplotlib import pyplot as plt
 
 from lmcnb import figures
-from lmcnb.figures.saved import png
 from lmcnb.tables import Table
 
 RNG = np.random.default_rng(0)
@@ -94,7 +93,3 @@ def test_weights_of_unlike_length_are_refused():
 def test_a_figure_without_its_pictures_says_so():
     with pytest.raises(ValueError, match="saved without its pictures"):
         figures.distilled_pruning(Table.of(a_round()), {}, [1])
-
-
-def test_the_same_inputs_give_the_same_bytes():
-    assert png(a_figure()) == png(a_figure())

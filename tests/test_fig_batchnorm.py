@@ -6,7 +6,6 @@ from matplotlib import pyplot as plt
 
 from lmcnb import estimate, figures
 from lmcnb.figures.batchnorm import two_dots, two_paths
-from lmcnb.figures.saved import png
 from lmcnb.tables import Table
 
 KEYS = [("dense", 0), ("imp", 4), ("idc", 4)]
@@ -60,8 +59,3 @@ def test_the_figure_has_a_panel_for_each_subnetwork(keys):
 def test_the_banner_is_in_the_picture_and_absent_without_one():
     assert "generated images, not ImageNet" in [t.get_text() for t in a_figure().texts]
     assert "generated images, not ImageNet" not in [t.get_text() for t in a_figure(banner="").texts]
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_the_same_inputs_give_the_same_bytes(n: int):
-    assert png(a_figure(n)) == png(a_figure(n))

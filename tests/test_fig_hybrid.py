@@ -57,10 +57,6 @@ def test_the_axis_reads_98_percent_and_the_switch_is_marked():
     assert any(np.allclose(x.get_xdata(), 8) for x in left.lines)
 
 
-def test_the_same_inputs_give_the_same_bytes():
-    assert figures.png(a_figure(accuracies())) == figures.png(a_figure(accuracies()))
-
-
 def test_one_initialisation_is_drawn_without_an_interval():
     assert figures.png(a_figure(accuracies(n=1)))
 

@@ -73,7 +73,3 @@ def test_unlike_numbers_of_initialisations_are_refused():
 def test_imp_without_the_dense_network_is_refused():
     with pytest.raises(ValueError, match="method = 'dense'"):
         a_figure(imp={1: IMP[1]})
-
-
-def test_the_same_inputs_give_the_same_bytes():
-    assert figures.png(a_figure()) == figures.png(a_figure())

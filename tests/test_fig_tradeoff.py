@@ -57,10 +57,6 @@ def test_a_higher_compression_is_a_larger_marker():
     assert area(np.nan) < area(100) < area(500)
 
 
-def test_the_same_inputs_give_the_same_bytes():
-    assert len({figures.png(figures.tradeoff(a_table(), [4, 9], "a note")) for _ in range(2)}) == 1
-
-
 def test_no_pair_is_an_error_that_says_what_is_needed():
     with pytest.raises(ValueError, match="two inits"):
         figures.tradeoff(a_table(inits=1), [4, 9], "a note")
