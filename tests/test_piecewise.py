@@ -67,6 +67,6 @@ def test_the_key_says_what_is_computed_in_pieces(attention):  # noqa: F811
     def mode(net: Net, diagonal: str) -> str:
         model = Train(net=net, recipe=Recipe(epochs=1))
         return execution(Curvature(net=net, model=model, diagonal=diagonal), cpu)["mode"]
-    assert mode(CASES["instance norm"], "exact") == "eager in pieces"
-    assert mode(CASES["instance norm"], "hutchinson") == "eager"
+    estimated = mode(CASES["instance norm"], "hutchinson")
+    assert "pieces" not in estimated and mode(CASES["instance norm"], "exact") == f"{estimated} in pieces"
     assert mode(Net(name=attention, channels=1, size=8, classes=3), "exact") == "eager"

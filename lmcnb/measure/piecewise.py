@@ -11,6 +11,7 @@ of the diagonal is a sum of two:
 """
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,6 +129,9 @@ class Bends:
         slopes = torch.autograd.grad(loss, list(norms.values())) if norms else ()
         self.norms = {part: Norm.at(part, self.inputs[part], slope) for part, slope in zip(norms, slopes)}
         self.last = max((k for k, part in enumerate(self.parts) if part in norms), default=-1)
+        with warnings.catch_warnings():  # torch loads what its forward mode needs at first use, by its old compiler
+            warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
+            jvp(torch.sin, (torch.zeros(()),), (torch.ones(()),))
 
     def of(self, layer: nn.Module, a: Tensor, kept: Tensor) -> Tensor:
         """float64 [O, F] for a layer of the sequence with unfolded input a [B, F, L], right where ``kept``."""
