@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .figures import TITLES, colour, label, percent_sparse, subnetwork, within_initialisations
-from .figures.generalisation import READINGS
+from .figures.generalisation import READINGS, given_clean
 from .figures.planes import UNITS, plane, rises, shared_levels
 from .figures.quickstart import by_method
 from .measure.path import QUANTITIES
@@ -127,9 +127,11 @@ def reading_explorer(table: Table) -> widgets.Widget:
     Args:
         table: as :func:`lmcnb.figures.generalisation` takes it.
     """
+    table = given_clean(table)
     pruned = table[table["method"].notna() & (table["method"] != "dense")]
     barrier = pruned.barriers().values_of()
-    reading = widgets.Dropdown(options=[(text, name) for name, text in READINGS.items()], description="reading",
+    reading = widgets.Dropdown(options=[(text.replace("\n", " "), name) for name, text in READINGS.items()],
+                               description="reading",
                                layout={"width": "30em"})
     rounds = widgets.SelectionSlider(options=[(percent_sparse(r), r) for r in sorted({r for _, r in barrier})],
                                      description="sparsity")

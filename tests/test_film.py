@@ -1,12 +1,14 @@
 """Two trainings that leave one point: where they are, and that the film and the strip show it."""
 import io
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from lmcnb import Net, Networks, Recipe, load
-from lmcnb.figures.departures import departures, film, gif, strip
+from lmcnb.figures.departures import departures, film, gif, quickstart_setting, strip
 from lmcnb.measure.plane import flat
+from lmcnb.notebooks import find_notebooks
 from lmcnb.tables import Table
 
 RECIPE = Recipe(epochs=2, batch=32, augment="none", cutmix=0)
@@ -47,7 +49,7 @@ def test_the_film_trains_and_then_walks(table: Table):
     frames = film(table, ["dense"], hold=2)
     assert len(frames) == 5 + len(table.alphas) + 2 and frames[0].tobytes() != frames[4].tobytes()
     found = gif(frames)
-    assert found == gif(frames)
+    assert found == gif(film(table, ["dense"], hold=2))
     assert getattr(Image.open(io.BytesIO(found)), "n_frames", 0) > 10
 
 
@@ -55,3 +57,12 @@ def test_the_strip_has_moments_side_by_side(table: Table):
     figure = strip(table, ["dense"], count=3)
     titles = [ax.get_title() for ax in figure.axes]
     assert titles[0] == "step 0" and titles[2].startswith("step 8; between the ends: ")
+
+
+def test_it_is_of_notebook_0():
+    [notebook] = find_notebooks(Path(__file__).parents[1], ["00"])
+    names = dict(notebook.defaults)
+    for cell in notebook.tagged("plan"):
+        exec(notebook.node.cells[cell].source, names)
+    data, net, recipe = quickstart_setting()
+    assert (names["data"].fingerprint, names["net"], names["recipe"]) == (data.fingerprint, net, recipe)

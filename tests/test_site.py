@@ -37,7 +37,7 @@ def page(tmp_path: Path) -> str:
 
 def test_formulas_are_mathml_and_code_stays(page: str):
     assert "<msub><mi>x</mi><mn>1</mn></msub>" in page and "<mfrac>" in page and "<code>$y$</code>" in page
-    assert "formula-" not in page and "$$" not in page
+    assert "formula-" not in page and "$$" not in page and "None" not in page
 
 
 def test_code_is_folded_where_it_is_in_the_notebook_and_what_lived_in_a_kernel_is_gone(page: str):
@@ -126,10 +126,11 @@ def test_no_link_of_the_site_is_dead(site: Path):
 def test_every_figure_of_the_project_has_its_files_on_the_site(site: Path):
     index = (site / "index.html").read_text(encoding="utf-8")
     committed = {path.stem for path in [*ROOT.glob("figures/laptop/*.png"), *ROOT.glob("figures/gpu/*.png")]}
-    assert set(re.findall(r'<img src="(fig\w+).png"', index)) == committed
+    shown = set(re.findall(r'<img src="(fig\w+).png"', index))
+    assert committed <= shown  # and what a run has drawn here
     for name in committed:
         assert f'href="{name}.json"' in index and f'href="{name}.pdf"' in index
-    assert index.count('class="beneath"') == len(committed) == index.count("</svg> record")
+    assert index.count('class="beneath"') == len(shown) == index.count("</svg> record")
     assert index.count("lmcnb-x") > 1 and 'id="the-board"' in index
 
 

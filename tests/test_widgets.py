@@ -72,7 +72,8 @@ def test_reading_explorer_names_the_method_and_the_correlation(titles):
         for i in (0, 1):
             where = {"method": method, "round": 4, "init": i}
             rows += [{**where, "quantity": "train_loss barrier, midpoint", "value": k + i / 10}]
-            rows += [{**where, "quantity": name, "value": 0.9 - k / 10} for name in ("corrupted", "kept", "probe")]
+            rows += [{**where, "quantity": name, "value": 0.9 - k / 10 + i / 50 * (name == "clean")}
+                     for name in ("clean", "corrupted", "kept", "probe")]
     box = widgets.reading_explorer(Table.of(rows))
     reading, (rounds, method) = box.children[0], box.children[1].children
     method.value = "dm"

@@ -94,7 +94,7 @@ def rendered(node: Any, title: str, base: Path, before: str = "", after: str = "
     body, _ = HTMLExporter(raw_template=CELL).from_notebook_node(node, resources={"metadata": {"name": title}})
     body = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)  # pages link each other, not the sources
     body = SOURCES.sub(lambda found: _leading(found, base, pages or {}), body)
-    body = PICTURE.sub(lambda found: f'{found[1]}src="{_embedded(base / found[2])}"{found[3]}{found[4]}'
+    body = PICTURE.sub(lambda found: f'{found[1]}src="{_embedded(base / found[2])}"{found[3]}{found[4] or ""}'
                        + beneath(base / found[2]), body)
     body = re.sub(r'<a class="anchor-link"[^>]*>.*?</a>', "", body)
     body = re.sub(r'(<h\d id=)"([^"]+)"', lambda found: f'{found[1]}"{anchor(found[2])}"', body)

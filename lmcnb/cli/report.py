@@ -113,6 +113,8 @@ def _page(path: Path, paths: Sequence[Path], root: Path, files: Files, pages: Ma
 
 def _take_in(reference: Path, target: Path, pages: Mapping[Path, str]) -> None:
     """The reference, with the site's links on top of its pages, and without what served to build it."""
+    if reference.resolve().is_relative_to(target.resolve()) or target.resolve().is_relative_to(reference.resolve()):
+        raise Refused(f"{reference} would be copied into itself: build the reference outside {target}")
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(reference, target, ignore=shutil.ignore_patterns(".doctrees", ".buildinfo", "_sources", "*.inv"))
     top = f"<style>{NAV}</style>{navigation(pages=pages, up='../')}"

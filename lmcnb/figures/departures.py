@@ -211,14 +211,20 @@ def gif(pictures: Sequence[Image.Image], milliseconds: int = 160) -> bytes:
     return file.getvalue()
 
 
+def quickstart_setting() -> tuple[Dataset, Net, Recipe]:
+    """Notebook 0's data, network and recipe."""
+    data = load("shapes")
+    recipe = Recipe(epochs=12, batch=16, lr=0.2, schedule="one_cycle", augment="none", cutmix=0)
+    return data, Net.of(data.train, "convnet2", 8), recipe
+
+
 def quickstart() -> tuple[Table, list[str]]:
     """The film's own trainings, and titles: notebook 0's dense network, and its IMP ticket after six rounds.
 
     The round was chosen because it shows one basin at the dense network's loss: it illustrates, and is no evidence.
     """
-    data, rounds = load("shapes"), 6
-    recipe = Recipe(epochs=12, batch=16, lr=0.2, schedule="one_cycle", augment="none", cutmix=0)
-    found = prune_iteratively(Networks.initialise(Net.of(data.train, "convnet2", 8), [0]), data, recipe, rounds)
+    (data, net, recipe), rounds = quickstart_setting(), 6
+    found = prune_iteratively(Networks.initialise(net, [0]), data, recipe, rounds)
     table = departures(Networks.join([found[0], found[rounds]]), data, recipe,
                        [{"method": "dense", "round": 0, "init": 0}, {"method": "imp", "round": rounds, "init": 0}])
     return table, ["dense: two basins", f"IMP, {percent_sparse(rounds)} sparse: one basin"]

@@ -54,10 +54,13 @@ def explorer(shown: Table | Saved | str, planes: Table | Saved | str | None = No
         ValueError: there is no path, paths differ in more than their method, round and initialisation, or they were
             not measured at the same α from 0 to 1.
     """
-    try:
-        table, other = (_table(each, profile) for each in (shown, shown if planes is None else planes))
-    except FileNotFoundError:
-        return f"{shown} of profile {profile} is not here"
+    found = []
+    for each in (shown, shown if planes is None else planes):
+        try:
+            found.append(_table(each, profile))
+        except FileNotFoundError:
+            return f"{each} of profile {profile} is not here"
+    table, other = found
     paths, landscapes = _joined(_paths(table), other)
     return _written(paths, landscapes, other)
 
@@ -77,6 +80,11 @@ def _paths(table: Table) -> tuple[np.ndarray, dict[Key, tuple[float, np.ndarray]
         rows = table[table["alpha"].notna() & table["quantity"].isin(QUANTITIES)]
     if rows.empty:
         raise ValueError("an explorer needs a table with at least one path")
+    if not np.isfinite(rows["value"]).all():  # of a training that diverged: it has no place on a scale
+        rows = Table(rows.groupby(["method", "round", "init", "quantity"], sort=False).filter(
+            lambda path: np.isfinite(path["value"]).all()))
+        if rows.empty:
+            raise ValueError("no path is finite all along, so there is nothing to explore")
     found, alphas = {}, rows.alphas
     for (method, round, init, quantity), path in rows.groupby(["method", "round", "init", "quantity"], sort=False):
         path = path.sort_values("alpha")
@@ -95,12 +103,12 @@ def _joined(own: tuple[np.ndarray, dict], other: Table) -> tuple[tuple[np.ndarra
     through = other[other["kind"] == "through"] if "kind" in other else other.iloc[:0]
     if through.empty:
         return own, {}
-    landscapes, (_, segments) = {}, _paths(other)
+    landscapes, (segment_alphas, segments) = {}, _paths(other)
     for (method, round, init), plane in through.groupby(["method", "round", "init"], sort=False):
         key = method, int(round), int(init)
         segment = segments.get((*key, "train_loss"))
         here = paths.get((*key, "train_loss"))
-        if segment is None or len(segment[1]) != len(alphas):
+        if segment is None or segment_alphas.tolist() != alphas.tolist():
             continue
         if here is None or not np.allclose(here[1], segment[1], rtol=1e-3):
             key = f"{method}*", *key[1:]
@@ -123,13 +131,13 @@ def _written(own: tuple[np.ndarray, dict[Key, tuple[float, np.ndarray]]], landsc
             "planes": [{"m": m, "r": r, "i": i, **contours(plane, levels)}
                        for (m, r, i), plane in landscapes.items()]}
     data["first"] = _first(paths, list(landscapes), names, len(alphas))
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     id = "lmcnb-" + hashlib.sha256(text.encode()).hexdigest()[:8]
     template = Template(Path(__file__).with_name("explorer.html").read_text(encoding="utf-8"))
     path, reading = drawn(data)
     count = len({key[:3] for key in paths})
     summary = f"an explorer of {count} paths of {len(names)} methods, with {len(landscapes)} landscapes"
-    caption = (f"{count} measured paths at {len(alphas)} positions each; nothing is interpolated. Solid: the choice, "
+    caption = (f"{count} paths, measured at {len(alphas)} positions each; straight lines join them. Solid: the choice, "
                "faint its other initialisations, dashed what stands beside it, dotted the chord between the ends. The "
                "barrier is half way, above the mean of the ends.")
     return Explorer(template.substitute(id=id, path=path, land=landscape(data, levels, id), data=text, caption=caption,

@@ -35,7 +35,7 @@ $bar<text y="296">$low</text><text x="260" y="296" text-anchor="end">≥ $high n
 
 def hue(method: str) -> str:
     """What is black on paper takes the page's ink."""
-    return "currentColor" if method == "dense" else colour(method.rstrip("*"))
+    return "currentColor" if method.rstrip("*") == "dense" else colour(method.rstrip("*"))
 
 
 def drawn(data: Mapping[str, Any]) -> tuple[str, str]:
