@@ -13,6 +13,7 @@ from lmcnb.kernel import masks
 from lmcnb.kernel.optimise import rule
 from lmcnb.kernel.recipe import order
 from lmcnb.kernel.training import fit
+from lmcnb.params import laid_out
 
 RECIPE = Recipe(epochs=8, batch=32, lr=3e-3, momentum=0.9, weight_decay=0.05, schedule="cosine", warmup=0.1,
                 optimiser="adamw", augment="none", cutmix=0)
@@ -74,8 +75,10 @@ def test_a_network_in_a_stack_ends_as_alone_under_adamw(start: Networks, few: Im
     assert apart(vmapped.params, together.params) < 1e-6
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_both_forms_of_a_rule_are_one(start: Networks, optimiser: str) -> None:
+def test_both_forms_of_a_rule_are_one(start: Networks, optimiser: str, layout: torch.memory_format) -> None:
+    """However a weight and its memory are laid out: a mask may leave them unlike."""
     update = rule(RECIPE.but(optimiser=optimiser))
     params, grads = ({n: p[k] for n, p in start.params.items()} for k in (0, 1))
     kept = {n: m[0] for n, m in masks.prune(start.params, masks.ones(start.params, start.net.prunable), 0.5).items()}
@@ -83,7 +86,9 @@ def test_both_forms_of_a_rule_are_one(start: Networks, optimiser: str) -> None:
     one = other = (params, memory)
     for _ in range(3):
         one = update.each(one[0], grads, one[1], kept, torch.tensor(0.01))
-        other = update.together(other[0], [g.clone() for g in grads.values()], other[1], kept, torch.tensor(0.01))
+        mine = {n: g.clone() for n, g in laid_out(grads, layout).items()}
+        other = update.together(other[0], [*mine.values()], laid_out(other[1], layout), kept, torch.tensor(0.01))
+        other = ({n: p.contiguous() for n, p in other[0].items()}, other[1])
     for a, b in zip(one, other):
         for n, t in a.items():
             torch.testing.assert_close(t, b[n], rtol=1e-6, atol=1e-10)

@@ -16,7 +16,7 @@ SHORT = QUICK.but(epochs=0.5)
 
 
 def trained(start: Networks, data: Images, recipe=QUICK, seeds=(0,), **options) -> State:
-    return fit(start.net, start.params, start.buffers, data, recipe, seeds, start.masks, strategy="loop", **options)
+    return fit(start.net, start.params, start.buffers, data, recipe, seeds, start.masks, **options)
 
 
 def trained_bn() -> tuple[Networks, State, dict]:

@@ -133,7 +133,7 @@ def test_what_does_not_need_a_second_derivative_gets_none():
 def test_the_rule_asks_for_device_and_network_and_is_in_the_key_of_what_is_distilled():
     cpu, wide = torch.device("cpu"), Net(name="convnet3", width=16)
     assert differentiated(wide, cpu, False) == differentiated(wide, cpu, True) == "fused"
-    assert differentiated(THREE, cpu, True) == "loop" and mode(THREE, cpu, True) == "eager"
+    assert differentiated(THREE, cpu, True) == "fused" and mode(THREE, cpu, True) == "fused twice", "tiny, too"
     assert mode(wide, cpu) == mode(wide, cpu, True).replace("fused twice", "fused blocks") != mode(wide, cpu, True)
     learned, chosen = (Distill(net=wide, dataset="digits", method=method) for method in (IDC(), RandomReal()))
     for what, distilled in ((Train(net=wide, recipe=QUICK), False), (learned, True), (chosen, False)):

@@ -110,8 +110,11 @@ class AdamW:
     def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: float | Tensor
                  ) -> tuple[Params, Params]:
         _mask(params, grads, masks)
-        new, first, second = ([t.clone() for t in kind] for kind in (
-            params.values(), (memory[f"first/{n}"] for n in params), (memory[f"second/{n}"] for n in params)))
+        new = [p.clone() for p in params.values()]
+        # The kernel walks through memory, whatever the strides: all of a weight's tensors must be laid out alike.
+        first, second = ([torch.empty_like(p).copy_(memory[f"{kind}/{n}"]) for n, p in params.items()]
+                         for kind in ("first", "second"))
+        grads = [g if g.stride() == p.stride() else torch.empty_like(p).copy_(g) for p, g in zip(new, grads)]
         counts = [memory["count"] + 1 for _ in new]
         _fused_adamw_(new, grads, first, second, [], counts, amsgrad=False, lr=lr, beta1=self.beta1,
                       beta2=self.beta2, weight_decay=self.decay, eps=self.eps, maximize=False)
