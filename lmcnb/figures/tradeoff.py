@@ -117,7 +117,7 @@ def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float 
     _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds, margin)
     _denominators(figure.add_subplot(grid[0, 1]), records, settings, rate)
     _legend(figure.add_subplot(grid[1, 1]), records, settings, rounds, rate)
-    caption(figure, note)
+    caption(figure, note, kept=True)
     return figure
 
 
