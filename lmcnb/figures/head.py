@@ -17,6 +17,7 @@ from .effects import times
 from .sparsity import WORDS
 
 LINE, MOST = 0.155, 4  # inches from line to line; statements that are answered
+INDENT = "    "
 ASIDE = re.compile(r" \((?:[\d.]+% sparse|real data|test error rises [^()]*)\)|^at [\d.]+% sparsity, ")  # left out
 # Of statements that else are one: what is told beside their words instead.
 VARIANT = re.compile(r" \([\d.]+% sparse, [^()]*\)|with \S+ statistics, |, (?:stored|decoded)\b.*$")
@@ -36,7 +37,7 @@ def head(figure: Figure, question: str, note: str, parameters: Mapping[str, Any]
     for text in [t for t in figure.texts if t.get_gid() == "head" or regime and "caption" in (t.get_gid() or "")]:
         text.remove()  # a figure that is saved twice has one head
     width, height = figure.get_size_inches()
-    lines = [line for text in found for line in _balanced(text, int(132 * width / WIDTH))]
+    lines = [line for text in found for line in _wrapped(text, int(132 * width / WIDTH))]
     base = 1 + 0.12 / height
     figure.text(0, base, "\n".join(lines), va="bottom", fontweight="bold", linespacing=1.35, gid="head")
     above = base + (len(lines) * LINE + 0.06 * bool(lines)) / height
@@ -45,12 +46,13 @@ def head(figure: Figure, question: str, note: str, parameters: Mapping[str, Any]
     figure.text(1, above, regime, va="bottom", ha="right", color="#444444", gid="head")
 
 
-def _balanced(text: str, width: int) -> list[str]:
-    """As few lines as its width asks for, of lengths as alike as they can be; all but the first are indented."""
-    def wrapped(w: int) -> list[str]:
-        return textwrap.wrap(text, w, subsequent_indent="    ")
-    count = len(wrapped(width))
-    return next(lines for w in range(width // count, width + 1) if len(lines := wrapped(w)) == count)
+def _wrapped(text: str, width: int) -> list[str]:
+    """On one line, or its statement and, indented, what became of it."""
+    if len(text) <= width:
+        return [text]
+    statement, colon, answer = text.partition(": ")
+    return textwrap.wrap(statement + colon, width) + textwrap.wrap(answer, width, initial_indent=INDENT,
+                                                                   subsequent_indent=INDENT)
 
 
 def badge(parameters: Mapping[str, Any], note: str = "", bars: bool = True) -> str:
