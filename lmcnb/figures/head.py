@@ -47,12 +47,16 @@ def head(figure: Figure, question: str, note: str, parameters: Mapping[str, Any]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """On one line, or its statement and, indented, what became of it."""
+    """On one line, or its statement and, indented, what became of it, in lines as alike as they can be."""
     if len(text) <= width:
         return [text]
     statement, colon, answer = text.partition(": ")
-    return textwrap.wrap(statement + colon, width) + textwrap.wrap(answer, width, initial_indent=INDENT,
-                                                                   subsequent_indent=INDENT)
+
+    def below(w: int) -> list[str]:
+        return textwrap.wrap(answer, w, initial_indent=INDENT, subsequent_indent=INDENT)
+    count = len(below(width))
+    return textwrap.wrap(statement + colon, width) + next(
+        lines for w in range(width // max(1, count), width + 1) if len(lines := below(w)) == count)
 
 
 def badge(parameters: Mapping[str, Any], note: str = "", bars: bool = True) -> str:
