@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from lmcnb import estimate, figures
+from lmcnb import figures
 from lmcnb.figures.hybrid import HUES
 from lmcnb.tables import Table
 
@@ -21,10 +21,13 @@ def accuracies(n: int = 3, methods=FIRST) -> dict:
     return {(m, r): 60 - r + rng.random(n) for m in methods for r in range(FIRST[m], 19)}
 
 
+def a_table(given: dict) -> Table:
+    return Table.of({"method": m, "round": r, "init": i, "quantity": "test_accuracy", "step": 7.0, "value": v / 100}
+                    for (m, r), values in given.items() for i, v in enumerate(values))
+
+
 def a_figure(given: dict) -> plt.Figure:
-    table = Table.of({"method": m, "round": r, "init": i, "quantity": "test_accuracy", "value": v / 100}
-                     for (m, r), values in given.items() for i, v in enumerate(values))
-    return figures.hybrid(table, NAMES, 8, "a note")
+    return figures.hybrid(a_table(given), NAMES, 8, "a note")
 
 
 def line(ax: plt.Axes, method: str) -> np.ndarray:
@@ -40,14 +43,14 @@ def test_the_left_panel_draws_the_means_at_their_rounds():
         np.testing.assert_allclose(line(left, method), expected)
 
 
-def test_the_right_panel_draws_paired_differences():
+def test_the_right_panel_draws_the_differences_that_are_judged():
     given = accuracies()
     right = a_figure(given).axes[1]
     drawn, differences = line(right, "hybrid"), [given["hybrid", r] - given["k>0", r] for r in range(8, 19)]
     np.testing.assert_allclose(drawn[:, 1], np.mean(differences, 1))
     bars = next(c for c in right.collections if c.get_label().startswith("_") and len(c.get_segments()) == 11)
-    e = estimate(differences[0])
-    np.testing.assert_allclose(bars.get_segments()[0][:, 1], [e.low, e.high])
+    [claim] = [c for c in figures.hybrid_claims(a_table(given), 18, 8) if c.id == "B7h-98%"]
+    np.testing.assert_allclose(-bars.get_segments()[-1][::-1, 1], claim.interval)
 
 
 def test_the_axis_reads_98_percent_and_the_switch_is_marked():

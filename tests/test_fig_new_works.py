@@ -83,7 +83,8 @@ def why_table() -> Table:
     """The loss is a parabola along every segment, so that the barrier is an eighth of what it bends."""
     rows = []
     for i in range(3):
-        for k, method in enumerate(("dense", "imp", "idc", "random images 1", "random images 10", "random mask")):
+        for k, method in enumerate(("dense", "imp", "idc", "random images 1", "random images 10", "dm", "dsa",
+                                    "random mask")):
             height, length = 0.5 / (1 + k), 10.0 - 0.1 * k
             of = {"method": method, "round": 9 * (k > 0), "init": i, "set": i}
             rows += [{**of, "seeds": "0–1", "quantity": "train_loss", "alpha": a, "value": 4 * height * a * (1 - a)}
@@ -153,3 +154,10 @@ def test_a_parabola_is_the_barrier_that_its_curvature_and_length_make() -> None:
         np.testing.assert_allclose(found["curvature"][method] * found["distance"][method] ** 2, -8 * values)
     assert words(figures.why_claims(why_table(), 9)) == dict.fromkeys(
         (f"W-87% ({name})" for name in ("distance", "curvature", "untrained", "bent")), "reproduced")
+
+
+def test_a_correlation_of_masks_is_without_the_dense_network() -> None:
+    found, claims = figures.bent(why_table(), 9), figures.why_claims(why_table(), 9)
+    assert "dense" in found["barrier"] and {c.n for c in claims} == {len(found["barrier"]) - 1}
+    [check] = [c for c in claims if c.id.endswith("(bent)")]
+    assert check.statement.startswith("a check: ")

@@ -16,10 +16,14 @@ SEEN = [{"method": m, "round": r, "quantity": "data_points", "value": n}
 SET = [{"method": "idc", "set": 0, "quantity": q, "value": v} for q, v in (("data_points", 500.0), ("factor", 2.0))]
 
 
-def a_figure(imp=IMP, idc=IDC) -> plt.Figure:
+def a_table(imp=IMP, idc=IDC) -> Table:
     rows = [{"method": m if r else "dense", "round": r, "init": i, "quantity": "test_accuracy", "value": v / 100}
             for m, rounds in (("imp", imp), ("idc", idc)) for r, values in rounds.items() for i, v in enumerate(values)]
-    return figures.accuracy_against_sparsity(Table.of(rows + SEEN + SET), "a note")
+    return Table.of(rows + SEEN + SET)
+
+
+def a_figure(**options) -> plt.Figure:
+    return figures.accuracy_against_sparsity(a_table(**options), "a note")
 
 
 def bars(ax: plt.Axes, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -43,11 +47,11 @@ def test_the_dense_line_is_imps_round_zero():
     assert [list(line.get_ydata()) for line in lines] == [[71.0, 71.0]]
 
 
-def test_differences_are_paired_and_only_where_both_were_measured():
+def test_differences_are_those_that_are_judged_and_only_where_both_were_measured():
     means, ends = bars(a_figure().axes[1], "IMP")
-    paired = [estimate(np.subtract(IMP[r], IDC[r])) for r in (1, 2)]
-    np.testing.assert_allclose(means, [e.mean for e in paired])
-    np.testing.assert_allclose(ends, [[e.low, e.high] for e in paired])
+    claims = {c.id: c for c in figures.sparsity_claims(a_table())}
+    np.testing.assert_allclose(means, [claims[f"A3-{p}%"].estimate for p in (20, 36)])
+    np.testing.assert_allclose(ends, [claims[f"A3-{p}%"].interval for p in (20, 36)])
 
 
 def test_data_points_are_drawn_on_a_log_scale():

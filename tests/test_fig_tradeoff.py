@@ -1,6 +1,7 @@
 """Figure 6: differences and ratios are those of the given values, and a ratio without meaning is none."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lmcnb import figures
@@ -44,6 +45,16 @@ def test_the_scatter_draws_the_mean_differences():
     drawn = sorted(map(tuple, np.concatenate([c.get_offsets() for c in ax.collections])))
     expected = sorted((r.stability.mean(), r.performance.mean()) for r in figures.beside_imp(given, [4, 9]))
     np.testing.assert_allclose(drawn, expected)
+
+
+def test_the_intervals_drawn_are_those_of_the_claims():
+    rows = a_table()
+    control = rows.select(method="idc").assign(method="random mask", value=lambda r: r["value"] ** 2)
+    given = Table(pd.concat([rows, control], ignore_index=True))
+    drawn = [r.less_barrier for r in figures.beside_imp(given, [4, 9]) if r.method == "idc"]
+    claims = [c for c in figures.tradeoff_claims(given, [4, 9]) if c.id.startswith("A2-")]
+    for e, claim in zip(drawn, claims, strict=True):
+        np.testing.assert_allclose((e.mean, e.low, e.high), (claim.estimate, *claim.interval))
 
 
 def test_several_settings_have_numbers():

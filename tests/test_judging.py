@@ -5,6 +5,7 @@ import pytest
 
 from lmcnb import figures
 from lmcnb.figures import judging
+from lmcnb.figures.generalisation import given_clean
 from lmcnb.statistics import Layout
 from lmcnb.tables import Table
 
@@ -90,9 +91,12 @@ def test_a_correlation_is_among_methods_within_initialisations():
     moved = {0: 0.0, 1: 5.0, 2: -3.0}  # what an initialisation adds to all is no correlation
     table = Table.of({"method": m, "round": 4, "init": i, "quantity": q, "value": v + shift}
                      for q, values in {"train_loss barrier, midpoint": barrier, "kept": accuracy, "corrupted": accuracy,
+                                       "clean": dict(zip(barrier, (0.9, 0.7, 0.8, 0.4, 0.6))),
                                        "probe": accuracy}.items()
                      for m, v in values.items() for i, shift in moved.items())
     found, inits = figures.within_initialisations(table, "kept")
     assert found.rho == pytest.approx(-1) and (found.units, found.n, inits) == (5, 15, 3)
-    assert {c.id for c in figures.generalisation_claims(table, "digits")} == {
-        f"Q4-59% ({name})" for name in ("corrupted", "kept", "probe")}
+    claims = figures.generalisation_claims(table, "digits")
+    assert [c.id for c in claims] == [f"Q4-59% ({name})" for name in ("given clean", "corrupted", "kept", "probe")]
+    assert claims[0].estimate == figures.within_initialisations(given_clean(table), "given clean")[0].rho
+    assert "(clean accuracy not taken out)" in claims[1].statement

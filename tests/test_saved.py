@@ -17,6 +17,7 @@ from traitlets.config import Config
 
 import lmcnb
 from lmcnb import claim, figures
+from lmcnb.cli.board import judged, number
 from lmcnb.figures.saved import as_json, plain, png, rejudge, write
 from lmcnb.profiles import profile_files
 from lmcnb.tables import Table
@@ -190,6 +191,33 @@ def test_claims_are_judged_again_and_nothing_else_is_touched(drawn: Path, projec
     after["claims"][0] = {"id": "B", "verdict": "supported", "interval": [0, 1]}
     write(path, after)
     assert figures.read("fig03_x").claims == [], "an older form is not read"
+
+
+def test_a_claim_with_an_unknown_number_is_read_drawn_and_judged_again(drawn: Path, project: Path):
+    notebook, path = project / "notebooks" / "03_stability.ipynb", drawn.with_suffix(".json")
+    node = nbformat.read(notebook, as_version=4)
+    node.cells.append(new_code_cell('claims = [lmcnb.claim("Q", "a rank", lmcnb.statistics.rank_correlation(range(5), '
+                                    '[1.0] * 5), margin=0.3)]', metadata={"tags": ["claims"]}))
+    nbformat.write(node, notebook)
+    before = plt.get_fignums()
+    rejudge(path)
+    assert plt.get_fignums() == before, "what was drawn is closed"
+    [found] = figures.read("fig03_x").claims
+    assert np.isnan([found.estimate, found.error]).all() and found.word == "too close to call"
+    assert png(figures.read("fig03_x").draw()) == drawn.read_bytes()
+    [whole] = judged(path.parent)
+    assert number(whole.claim) == "unknown"
+
+
+def test_a_figure_that_cannot_be_drawn_keeps_its_claims(drawn: Path, project: Path):
+    notebook, path = project / "notebooks" / "03_stability.ipynb", drawn.with_suffix(".json")
+    node, before = nbformat.read(notebook, as_version=4), path.read_bytes()
+    node.cells[-1].source = "raise KeyError('x')"
+    node.cells.append(new_code_cell('claims = [lmcnb.claim("B", "x", [1.0, 2.0])]', metadata={"tags": ["claims"]}))
+    nbformat.write(node, notebook)
+    with pytest.raises(KeyError):
+        rejudge(path)
+    assert path.read_bytes() == before
 
 
 def test_a_smoke_run_judges_nothing(figures_folder: Path):

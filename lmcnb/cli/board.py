@@ -28,7 +28,8 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
     "B7": ("distilled rounds first extend IMP to higher sparsity", ("B7", "B7h")),
     "Q1": ("(open) stability depends on the method that made the data", ("Q1", "Q1c", "Q1a")),
     "Q2": ("(open) the more compressed, the more stable", ("Q2", "Q2d")),
-    "W": ("(open) a low barrier is a short segment, or one that bends little", ("W",)),
+    "W": ("(open) a low barrier goes with a short segment, one that bends little, or accuracy before training; bent: "
+          "a check", ("W",)),
     "Q4": ("(open) more stable subnetworks generalise better", ("Q4",)),
     "C1": ("a pretrained ViT, fine-tuned twice, has no barrier", ("C1",)),
     "C2": ("a randomly initialised one has", ("C2",)),
@@ -93,15 +94,10 @@ def _claims(record: Mapping[str, Any], path: Path) -> list[Claim]:
     from lmcnb.statistics import Claim
 
     try:
-        return [Claim(**{**claim, "interval": tuple(_number(v) for v in claim["interval"])})
-                for claim in record.get("claims", [])]
+        return [Claim.of(claim) for claim in record.get("claims", [])]
     except TypeError:
         raise Refused(f"{path} has claims of an older form: judge them again with "
                       f"lmcnb claims --rejudge --profile {path.parent.name}") from None
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def regime(record: Mapping[str, Any]) -> str:
@@ -155,6 +151,8 @@ def number(claim: Claim) -> str:
     """An estimate with its interval; of a count, how many times."""
     if claim.family == "count":
         return f"{10 ** claim.estimate:.3g} times fewer"
+    if claim.estimate != claim.estimate:
+        return "unknown"
     low, high = ("?" if bound != bound else f"{bound:.3g}" for bound in claim.interval)
     return f"{claim.estimate:.3g} [{low}, {high}] {claim.unit}".rstrip()
 

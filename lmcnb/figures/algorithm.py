@@ -97,7 +97,7 @@ def picture(ax: Axes, pixels: np.ndarray) -> None:
 def learning(ax: Axes, table: Table) -> None:
     losses = table.select(quantity="train_loss")
     ax.plot(losses["step"], losses["value"], color=KEPT, linewidth=0.9)
-    ax.set(xlabel="SGD step", ylabel="loss (nats)", ylim=(0, None))
+    ax.set(xlabel="SGD step", ylabel="train loss\non distilled\nimages (nats)", ylim=(0, None))
 
 
 def prune(ax: Axes, table: Table) -> None:
@@ -145,7 +145,7 @@ def matrices(figure: Figure, place: tuple[float, float, float, float], masks: Ma
                 ax.set_title(f"{name}\n{mask.shape[0]} × {mask.shape[1]}", fontweight="normal")
             if column == 0:
                 ax.set_ylabel(f"round {r}\n{percent_sparse(r, rate)}")
-    figure.text(left, bottom + height + 0.06, "what the rounds leave: outputs × (inputs · kernel), % pruned (white)",
+    figure.text(left, bottom + height + 0.06, "masks: blue kept, white pruned; outputs × (inputs · kernel), % pruned",
                 fontweight="bold")
 
 
@@ -158,7 +158,7 @@ def densities(ax: Axes, table: Table, rate: float = 0.2) -> None:
         ax.plot(rounds, [100, *100 * left], "o-", markersize=3, linewidth=1.2, label=name.removeprefix("density, "),
                 color=plt.cm.viridis(0.85 * k / max(1, len(layers) - 1)))
     ax.plot(rounds, 100 * (1 - rate) ** rounds, color="black", linestyle="--", linewidth=1, label="all layers")
-    ax.set(yscale="log", xlabel="pruning round", ylabel="weights left (%)")
+    ax.set(yscale="log", xlabel="pruning round", ylabel="weights left (%, log scale)")
     ticks = [t for t in (100, 50, 20, 10, 5, 2, 1) if t >= ax.get_ylim()[0]]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()

@@ -106,6 +106,9 @@ def audit(table: Table, varied: Mapping[str, str], note: str = "") -> Figure:
         ax.set_title(title)
         ax.set_xlabel(xlabel)
     panels[0].set_ylabel("train-loss barrier (nats)")
+    n = barriers["init"].nunique()
+    inits = "one initialisation" if n == 1 else f"{n} initialisations"
+    below.suptitle(f"recipes: {inits}, width and length as the caption says", fontsize=8)
     below.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=6)
-    caption(figure, note)
+    caption(figure, note, kept=True)
     return figure

@@ -85,12 +85,17 @@ def label(method: str) -> str:
     return LABELS.get(method, method)
 
 
-def caption(figure: Figure, text: str) -> None:
-    """A line below the finished figure that says what it was run on. Its panels stay where they are from here on."""
+def caption(figure: Figure, text: str, *, kept: bool = False, bars: bool = True) -> None:
+    """A line below the finished figure that says what it was run on. Its panels stay where they are from here on.
+
+    A saved figure has a badge in its place. ``kept``: it stays, as a panel departs from what the badge would say.
+    ``bars``: whether the figure has intervals.
+    """
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()  # a second drawing moves panels, so a shown figure would be saved otherwise
         figure.set_layout_engine("none")
-    figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 135)), ha="center", va="top", color="#444444", gid="caption")
+    figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 135)), ha="center", va="top", color="#444444",
+                gid="kept" if kept else "caption" if bars else "caption, no bars")
 
 
 def images_grid(sets: Mapping[str, np.ndarray], columns: int = 10) -> Figure:

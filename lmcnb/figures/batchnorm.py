@@ -13,7 +13,7 @@ from ..tables import Table
 from .base import WIDTH, caption, colour, label, percent_sparse
 from .heat import paths_over_rounds
 from .judging import NATS, RISE, barrier_margin, more_stable, named, stable
-from .parts import band, differences, dots, less_than_others, subnetwork
+from .parts import band, differences, directions, dots, less_than_others, subnetwork
 
 # By convention: what it is called, its line, its markers' face, and how far its dots stand above the row.
 BY_BN = {"lerp": ("interpolated statistics", "-", None, 0.18),
@@ -81,6 +81,7 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
     left, between, right = below.subplots(sharey=True, squeeze=False)[0]
     two_dots(left, losses, "train-loss barrier (nats)\nat the midpoint", rate=rate)
     two_differences(between, losses)
+    directions(between)
     two_dots(right, judged.barriers("test_error", "frankle", scale=100),
              "rise of the test error (points)\ndotted: stable below 2", RISE, rate)
     right.tick_params(labelleft=False)

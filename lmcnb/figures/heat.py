@@ -45,6 +45,7 @@ def paths_over_rounds(figure: Figure, table: Table, overlaid: Table, methods: Se
         shown = heat(ax, table.alphas, rise, top, label(method).split(" (")[0])
         ticks = [0, *compared] if left == edges[0] else []
         ax.set_yticks(ticks, [percent_sparse(r, rate) if r else "dense" for r in ticks])
+        ax.set_ylabel("pruning round" if ticks else "", labelpad=-1)
     figure.colorbar(shown, cax=panel(0.712, 0.722))
     figure.text(0.55, high + 0.24 / figure.get_figheight(), "rise above the chord (nats)", ha="center",
                 fontweight="bold")

@@ -12,7 +12,7 @@ from ..statistics import Claim, Estimate, claim, estimate
 from ..tables import Table
 from .base import WIDTH, caption, marker, percent_sparse
 from .judging import ACCURACY
-from .parts import SHADE
+from .parts import SHADE, judged_difference
 
 HUES = {"k=0": "#d55e00", "k>0": "#ea9c00", "hybrid": "#0072b2"}
 MARKS = {"k=0": marker("imp"), "k>0": marker("imp"), "hybrid": marker("idc")}
@@ -43,8 +43,8 @@ def hybrid(table: Table, names: Mapping[str, str], switch: int, note: str = "", 
     left.set(ylabel="test accuracy (%)", title="accuracy of the trained subnetworks")
     for shift, method in ((-0.13, "k=0"), (0.13, "hybrid")):
         rounds = accuracy.select(method=method)["round"].unique()
-        differences = {r + shift: estimate(accuracy.contrast((method, r), ("k>0", r))) for r in rounds}
-        _bars(right, method, differences)
+        _bars(right, method, {r + shift: judged_difference(accuracy.select(round=r).layout(), method, "k>0")
+                              for r in rounds})
     right.axhline(0, color=HUES["k>0"], linewidth=1.4)
     right.axhspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
     right.set(ylabel="points of test accuracy", title=f"difference from {names['k>0']} (shaded: does not matter)")

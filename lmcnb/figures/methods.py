@@ -13,7 +13,7 @@ from ..statistics import Claim
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker, percent_sparse
 from .judging import as_accurate, barrier_margin, because_distilled, depends, more_stable
-from .parts import curve, differences, dots, intervals, less_than_others
+from .parts import curve, differences, directions, dots, intervals, less_than_others
 
 
 def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note: str = "", rate: float = 0.2) -> Figure:
@@ -38,6 +38,7 @@ def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note:
     dots(left, barriers, "train-loss barrier (nats)\nat the midpoint  ← more stable", rate=rate)
     differences(middle, rows, less_than_others(barriers), barrier_margin(barriers.select(round=0).layout()),
                 f"{label('idc')} minus this (nats)\nshaded: does not matter")
+    directions(middle)
     dots(right, accuracy, "test accuracy of the trained\nsubnetwork (%)  better →", zero=False, rate=rate)
     right.tick_params(labelleft=False)
     values = np.concatenate([*accuracy.values()])

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from ..statistics import Contrast, Estimate, estimate
+from ..statistics import Contrast, Estimate, Layout, estimate
 from ..tables import Table
 from .base import colour, label, marker, percent_sparse
 
@@ -78,6 +78,12 @@ def row_of_dots(ax: Axes, y: float, points: Numbers, hue: str, shape: str, line:
     ax.plot(e.mean, y, shape, color=hue, markersize=5.5, markerfacecolor=face)
 
 
+def judged_difference(layout: Layout, one: str, other: str) -> Estimate:
+    """The difference of two methods' means with the interval by which it is judged."""
+    found = layout.difference(one, other)
+    return Estimate(found.estimate, *found.interval(), found.n)
+
+
 def less_than_others(barriers: Table, base: str = "idc") -> dict[Key, Contrast]:
     """By method and round, what the ``base``'s barriers of that round are less the method's: what is judged."""
     rounds = sorted(set(barriers["round"]) - {0})
@@ -102,6 +108,12 @@ def differences(ax: Axes, rows: Sequence[Key], found: Mapping[Key, Contrast], ma
     ax.axvline(0, color="#999999", linewidth=0.8)
     ax.set_xlabel(xlabel)
     ax.tick_params(labelleft=False)
+
+
+def directions(ax: Axes) -> None:
+    """Above the differences of barriers, whose side is whose."""
+    ax.set_title("← distilled more stable", loc="left", fontweight="normal")
+    ax.set_title("this one →", loc="right", fontweight="normal")
 
 
 def intervals(table: Table, quantity: str, by: Sequence[str], scale: float = 1.0) -> dict[Any, Estimate]:

@@ -76,7 +76,7 @@ def landscapes(table: Table, note: str = "", names: Mapping[str, str] | None = N
     axes[-1, -1].set_xlabel("α")
     figure.colorbar(shown, ax=axes[:, :-1], location="bottom", shrink=0.5, aspect=45, format="%.2f",
                     label="train loss (nats), one scale for all panels")
-    caption(figure, note)
+    caption(figure, note, kept=True)
     return figure
 
 

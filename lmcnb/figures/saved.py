@@ -7,7 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,23 +153,25 @@ def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
 def rejudge(path: Path) -> list[Claim]:
     """Judges the claims of a saved figure again, from its own table, and writes them, and nothing else, into its JSON.
 
-    Where they changed, the figure is drawn again, as they stand above it.
+    Where they changed, the figure is drawn again, as they stand above it; one that cannot be drawn keeps its JSON.
 
     Raises:
         ValueError: its notebook has no cell tagged ``claims``.
     """
-    claims, before = read(path.stem, path.parent.name).judge(), json.loads(path.read_text(encoding="utf-8"))
-    write(path, {**before, "claims": as_json(claims)})
+    found, before = read(path.stem, path.parent.name), json.loads(path.read_text(encoding="utf-8"))
+    claims = found.judge()
     if before["claims"] != as_json(claims):
-        redraw(path)
+        redraw(path, replace(found, claims=claims))
+    write(path, {**before, "claims": as_json(claims)})
     return claims
 
 
-def redraw(path: Path) -> None:
-    """Draws a saved figure again from its JSON, and writes PNG and PDF beside it."""
-    figure = read(path.stem, path.parent.name).draw()
+def redraw(path: Path, found: Saved | None = None) -> None:
+    """Draws a saved figure again, from its JSON or as it was ``found``, and writes PNG and PDF beside it."""
+    figure = (found or read(path.stem, path.parent.name)).draw()
     path.with_suffix(".png").write_bytes(png(figure))
     path.with_suffix(".pdf").write_bytes(pdf(figure))
+    plt.close(figure)
 
 
 def write(path: Path, values: Mapping[str, Any]) -> None:
@@ -201,8 +203,7 @@ def read(name: str, profile: str = "laptop") -> Saved:
         raise FileNotFoundError(f"{folder} has no figure {name}; it has: {there}")
     found = json.loads(path.read_text(encoding="utf-8"))
     known = {f.name for f in fields(Claim)}
-    claims = [Claim(**{**c, "interval": tuple(np.nan if v is None else v for v in c["interval"])})
-              for c in found["claims"] if c.keys() == known]  # of an older form: judge them again
+    claims = [Claim.of(c) for c in found["claims"] if c.keys() == known]  # of an older form: judge them again
     images = {n: np.stack([_unpacked(p) for p in ps]) for n, ps in found.get("images", {}).items()}
     return Saved(name, profile, found["note"], Table.from_columns(found["table"]), claims,
                  found["record"].get("parameters", {}), found["record"], images)

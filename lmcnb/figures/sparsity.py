@@ -9,11 +9,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..statistics import Claim, Student, claim, estimate
+from ..statistics import Claim, Layout, Student, claim, estimate
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker, percent_sparse
 from .judging import ACCURACY, as_accurate, named
-from .parts import SHADE, curve
+from .parts import SHADE, curve, judged_difference
 
 ByRound = dict[int, np.ndarray]
 WORDS = {"trained": "decoded", "stored": "stored (the paper's count)", "with distillation": "decoded + distillation"}
@@ -22,7 +22,7 @@ STYLES = {"trained": "-", "stored": "--", "with distillation": ":"}
 
 
 def accuracy_against_sparsity(table: Table, note: str = "", tolerance: float = 1.0, rate: float = 0.2) -> Figure:
-    """Figure 2 of McDermott & Parhi (2025) with two controls and the paired differences between them.
+    """Figure 2 of McDermott & Parhi (2025) with two controls and the differences between them, as judged.
 
     Args:
         table: test_accuracy by method, round and init, of "dense", "imp", "idc" and others; and what
@@ -44,7 +44,7 @@ def accuracy_against_sparsity(table: Table, note: str = "", tolerance: float = 1
     right = figure.add_gridspec(2, 1, left=0.61, right=0.99, top=0.95, bottom=0.1, hspace=0.42)
     axes = [figure.add_subplot(g) for g in (left[0], right[0], right[1])]
     _curves(axes[0], accuracy)
-    _differences(axes[1], accuracy, tolerance)
+    _differences(axes[1], accuracy, _layouts(table), tolerance)
     _cost(axes[2], images_seen(table))
     for ax in axes:
         _sparsity_axis(ax, range(max(accuracy["imp"]) + 1), rate)
@@ -83,8 +83,14 @@ def _curves(ax: Axes, accuracy: Mapping[str, ByRound]) -> None:
     ax.legend(loc="lower left")
 
 
-def _differences(ax: Axes, accuracy: Mapping[str, ByRound], tolerance: float) -> None:
-    """Accuracy of every other method minus that of the distilled subnetwork, initialisation by initialisation."""
+def _layouts(table: Table) -> dict[int, Layout]:
+    """By round, all methods' test accuracies (%): what is drawn and judged."""
+    points = table.select(quantity="test_accuracy").assign(value=lambda rows: 100 * rows["value"])
+    return {r: points.select(round=r).layout() for r in sorted(points["round"].unique())}
+
+
+def _differences(ax: Axes, accuracy: Mapping[str, ByRound], layouts: Mapping[int, Layout], tolerance: float) -> None:
+    """Accuracy of every other method minus the distilled subnetwork's; a dot: of one initialisation."""
     base = accuracy["idc"]
     others = {m: {r: v - base[r] for r, v in rounds.items() if r in base}
               for m, rounds in accuracy.items() if m != "idc"}
@@ -93,7 +99,8 @@ def _differences(ax: Axes, accuracy: Mapping[str, ByRound], tolerance: float) ->
             values = others[method][r]
             ax.plot([r + shift] * len(values), values, "o", color=colour(method), alpha=0.35, markersize=3,
                     markeredgewidth=0)
-        curve(ax, {r + shift: estimate(others[method][r]) for r in rounds}, color=colour(method), linestyle="none",
+        judged = {r + shift: judged_difference(layouts[r], method, "idc") for r in rounds}
+        curve(ax, judged, color=colour(method), linestyle="none",
               marker=marker(method), label=label(method).split(" (")[0], **BARS)
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.axhspan(-tolerance, tolerance, color=SHADE, linewidth=0, zorder=0)
@@ -133,14 +140,15 @@ def sparsity_claims(table: Table) -> list[Claim]:
     Args:
         table: as for the figure.
     """
-    points = table.select(quantity="test_accuracy").assign(value=lambda rows: 100 * rows["value"])
-    claims, tried = [], points.groupby("round")["method"].unique()
-    for r in sorted(points.select(method="idc")["round"].unique()):
-        sparse, layout = percent_sparse(r), points.select(round=r).layout()
+    claims = []
+    for r, layout in _layouts(table).items():
+        if "idc" not in layout.cells:
+            continue
+        sparse = percent_sparse(r)
         who = named("idc", sparse)
         claims.append(as_accurate(f"A3-{sparse}", layout, "idc", f"{who} loses", family="primary"))
         for other in ("random mask", "random images"):
-            if other in tried[r]:
+            if other in layout.cells:
                 claims.append(claim(f"A3c-{sparse} ({other})", f"{who} is more accurate than {label(other)}",
                                     layout.difference("idc", other), claimed="above", margin=ACCURACY, unit="points",
                                     note="its test accuracy minus the other's."))

@@ -11,7 +11,7 @@ from ..tables import Table
 from .base import WIDTH, caption, label, percent_sparse
 from .heat import paths_over_rounds
 from .judging import RISE, barrier_margin, because_distilled, more_stable, named, stable
-from .parts import differences, dots, less_than_others
+from .parts import differences, directions, dots, less_than_others
 
 
 def stability(table: Table, compared: Sequence[int], note: str = "", methods: Sequence[str] = ("idc", "imp"),
@@ -35,6 +35,7 @@ def stability(table: Table, compared: Sequence[int], note: str = "", methods: Se
     dots(left, losses, "train-loss barrier (nats)\nat the midpoint", rate=rate)
     differences(middle, rows, less_than_others(losses), barrier_margin(losses.select(round=0).layout()),
                 f"{label('idc')} minus this (nats)\nshaded: does not matter")
+    directions(middle)
     dots(right, errors, "rise of the test error (points)\ndotted: stable below 2", RISE, rate=rate)
     right.tick_params(labelleft=False)
     caption(figure, note)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..statistics import Claim, Estimate, estimate
+from ..statistics import Claim, Estimate, Layout, estimate
 from ..tables import Table
 from .base import WIDTH, caption, colour, marker, percent_sparse
 from .judging import ACCURACY, barrier_margin, because_distilled, more_stable, named
-from .parts import SHADE, dots
+from .parts import SHADE, dots, judged_difference
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95) -> Estimate | None:
@@ -44,6 +44,8 @@ class Beside:
         setting, method, name, mask: of the table's row; of "dense" too, which is beside IMP's of any sparsity.
         round: IMP's. compression: images per class for each stored one, or NaN.
         barrier, imp_barrier: nats, midpoint. accuracy, imp_accuracy: %.
+        less_barrier, more_accuracy: the mean differences from IMP's, nats and points, with the intervals by which they
+            are judged: of all methods of the setting.
     """
 
     setting: str
@@ -56,6 +58,8 @@ class Beside:
     imp_barrier: np.ndarray
     accuracy: np.ndarray
     imp_accuracy: np.ndarray
+    less_barrier: Estimate
+    more_accuracy: Estimate
 
     @property
     def stability(self) -> np.ndarray:
@@ -91,9 +95,21 @@ def beside_imp(table: Table, compared: Sequence[int]) -> list[Beside]:
             shared = sorted(own.keys() & barriers[partner].keys())
             if len(shared) > 1 and method != "imp" and own_round in (0, round):
                 values = [np.array([of[k][i] for i in shared]) for of in (barriers, accuracies) for k in (key, partner)]
-                found.append(Beside(setting, method, name, mask, round, float(compression[key]), *values))
+                less, more = (judged_difference(_layout(of, key, partner), method, "imp")
+                              for of in (barriers, accuracies))
+                found.append(Beside(setting, method, name, mask, round, float(compression[key]), *values,
+                                    less_barrier=less, more_accuracy=more))
     order = {"dense": 0, "idc": 1, "random mask": 9}
     return sorted(found, key=lambda r: (r.setting != home, r.setting, order.get(r.method, 5), r.name, r.mask, r.round))
+
+
+def _layout(cells: Mapping[tuple, Mapping[int, float]], own: tuple, imp: tuple) -> Layout:
+    """A subnetwork, IMP's, and the first of every other method, all of one setting and round; dense, too."""
+    found = {own[1]: cells[own], "imp": cells[imp]}
+    for key, cell in cells.items():
+        if key[0] == own[0] and key[-1] in (0, imp[-1]):
+            found.setdefault(key[1], cell)
+    return Layout(found)
 
 
 def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float = 0.2) -> Figure:
@@ -117,7 +133,7 @@ def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float 
     _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds, margin)
     _denominators(figure.add_subplot(grid[0, 1]), records, settings, rate)
     _legend(figure.add_subplot(grid[1, 1]), records, settings, rounds, rate)
-    caption(figure, note)
+    caption(figure, note, kept=True)
     return figure
 
 
@@ -134,7 +150,7 @@ def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: l
         span(-half, half, color=SHADE, alpha=0.6, linewidth=0, zorder=-1)
     joined: dict[tuple, list] = {}
     for record in sorted(records, key=lambda r: r.round):
-        x, y = estimate(record.stability), estimate(record.performance)
+        x, y = record.less_barrier, record.more_accuracy
         hue = colour(record.method)
         ax.plot([x.low, x.high], [y.mean, y.mean], color=hue, linewidth=1, alpha=0.6)
         ax.plot([x.mean, x.mean], [y.low, y.high], color=hue, linewidth=1, alpha=0.6)
@@ -149,8 +165,8 @@ def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: l
         ax.plot(xs, ys, color=hues[0], linestyle=":", linewidth=1.2, zorder=4)
     ax.plot(0, 0, marker("imp"), color=colour("imp"), markersize=7, zorder=6)
     ax.annotate("IMP", (0, 0), xytext=(7, 7), textcoords="offset points", color=colour("imp"), fontweight="bold")
-    _frame([r.stability.mean() for r in records], ax.set_xlim)
-    _frame([r.performance.mean() for r in records], ax.set_ylim)
+    _frame([r.less_barrier.mean for r in records], ax.set_xlim)
+    _frame([r.more_accuracy.mean for r in records], ax.set_ylim)
     ax.set(xlabel="train-loss barrier minus IMP's (nats, midpoint)   ← more stable",
            ylabel="test accuracy minus IMP's (points)  more accurate →",
            title="shaded: does not matter; bars end at the frame")

@@ -35,7 +35,7 @@ def bent(table: Table, round: int) -> dict[str, dict[str, np.ndarray]]:
 
 
 def why(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
-    """The barrier against each reading: a point a kind of masks, and the dense network.
+    """The barrier against each reading: a point a kind of masks, and, to compare, the dense network.
 
     Args:
         table: as of :func:`bent`. note: the caption. rate: share of the weights left that a round removes.
@@ -49,8 +49,8 @@ def why(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
         ax.set_ylabel("train-loss barrier (nats), midpoint")
     ends = [f([v.mean() for v in found["barrier"].values()]) for f in (min, max)]
     axes[1, 1].plot(ends, ends, color="#999999", linewidth=1, linestyle="--", zorder=0)
-    axes[1, 1].set_title("dashed: the two are equal")
-    axes[0, 0].set_title(f"dense, and masks {percent_sparse(round, rate)} sparse")
+    axes[1, 1].set_title("a check; dashed: the two are equal")
+    axes[0, 0].set_title(f"masks {percent_sparse(round, rate)} sparse, and dense (not in ρ)")
     there = {family(m) for m in found["barrier"]}
     kinds = [Line2D([], [], linestyle="", marker=shape, color="#555555", label=name) for name, shape in MARKERS.items()
              if name in there]
@@ -60,11 +60,16 @@ def why(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
 
 
 def why_claims(table: Table, round: int) -> list[Claim]:
-    """W: which of the readings the barrier goes with, over kinds of masks and the dense network."""
+    """W: which of the readings the barrier goes with, over kinds of masks.
+
+    The last reading explains nothing: it is the barrier itself where the loss is a parabola along the segment.
+    """
     found, sparse, claims = bent(table, round), percent_sparse(round), []
     for name, text in READINGS.items():
-        goes = "rises" if name in RISES else "falls"
-        claims.append(claim(f"W-{sparse} ({name})", f"the barrier {goes} with the {text.split(' (')[0]}",
+        says = f"the barrier {'rises' if name in RISES else 'falls'} with the {text.split(' (')[0]}"
+        if name == "bent":
+            says = f"a check: the barrier rises with {text.split(' (')[0]}, which it is on a parabola"
+        claims.append(claim(f"W-{sparse} ({name})", says,
                             correlation(found[name], found["barrier"]), claimed="above" if name in RISES else "below",
                             margin=CORRELATION, unit="rank correlation",
                             note="means over initialisations; every kind of masks is a point."))

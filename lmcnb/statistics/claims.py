@@ -72,6 +72,19 @@ class Claim:
     def as_dict(self) -> dict:
         return asdict(self)
 
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Claim:
+        """A claim from its JSON, in which a number that is unknown (NaN) is null.
+
+        Raises:
+            TypeError: it is of an older form.
+        """
+        def known(value: float | None) -> float:
+            return float("nan") if value is None else value
+        numbers = {n: known(found[n]) for n in ("estimate", "margin", "error", "freedom") if n in found}
+        interval = tuple(map(known, found.get("interval", ())))
+        return cls(**{**found, **numbers, "interval": interval})
+
 
 def claim(id: str, statement: str, statistic: Statistic | Values, *, claimed: Claimed = "below", margin: float = 0.0,
           unit: str = "", family: Family = "secondary", premise: tuple[str, bool] = ("", True),
