@@ -94,6 +94,10 @@ def caption(figure: Figure, text: str, *, kept: bool = False, bars: bool = True)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()  # a second drawing moves panels, so a shown figure would be saved otherwise
         figure.set_layout_engine("none")
+    for part in [figure, *figure.subfigs]:
+        for legend in part.legends:  # cropping moves a figure's bbox, and would move the legend below onto the caption
+            if legend.get_bbox_to_anchor() is part.bbox:
+                legend.set_bbox_to_anchor((0, 0, 1, 1), part.transSubfigure)
     figure.text(0.5, -0.01, "\n".join(textwrap.wrap(text, 135)), ha="center", va="top", color="#444444",
                 gid="kept" if kept else "caption" if bars else "caption, no bars")
 
