@@ -53,7 +53,7 @@ def _wrapped(text: str, width: int) -> list[str]:
     statement, colon, answer = text.partition(": ")
 
     def below(w: int) -> list[str]:
-        return textwrap.wrap(answer, w, initial_indent=INDENT, subsequent_indent=INDENT)
+        return textwrap.wrap(answer, w, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)
     count = len(below(width))
     return textwrap.wrap(statement + colon, width) + next(
         lines for w in range(width // max(1, count), width + 1) if len(lines := below(w)) == count)
