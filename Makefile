@@ -66,6 +66,7 @@ clean:
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # By uv, which takes a quarter of pip's time; by pip where uv, which does not read pip's settings, finds no packages.
+# Compiled: where PYTHONDONTWRITEBYTECODE is set, each of a hundred processes would compile torch again, for ten seconds.
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || { \
 	  for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
@@ -75,6 +76,6 @@ $(READY): pyproject.toml
 	  echo 'No Python >= 3.11 with venv found. Install one (Debian: python3 and python3-venv), or name it:' >&2; \
 	  echo '  make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)' >&2; \
 	  exit 1; }
-	{ $(BIN)/python -m pip install -q uv && $(BIN)/python -m uv pip install --python $(BIN)/python -e '.[test]'; } \
-	  || $(BIN)/python -m pip install --no-compile -e '.[test]'
+	{ $(BIN)/python -m pip install -q uv && $(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python \
+	  -e '.[test]'; } || $(BIN)/python -m pip install -e '.[test]'
 	@touch $@
