@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -78,3 +80,16 @@ def shelf(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path / "figures"))
     return Lab("cpu", tmp_path / "store", progress=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, where Playwright and one are installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'lmcnb[browser]'")
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if not found:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -76,18 +76,6 @@ def _wait_for(server: subprocess.Popen, url: str, log: Path) -> None:
     pytest.fail(f"JupyterLab did not start: {log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'lmcnb[browser]'")
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if not found:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture(params=NOTEBOOKS)
 def notebook(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The page of a notebook in JupyterLab after all of its cells have run."""

@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -138,18 +136,6 @@ def test_the_pages_are_one_site(site: Path):
     for name in ("index.html", "03_stability_cifar10.html", "docs-limits.html", "reference/index.html"):
         links = re.findall(r'href="([^"]+)"', re.findall(r"<nav.*?</nav>", (site / name).read_text(), re.DOTALL)[0])
         assert len(links) >= 6 and all((site / name).parent.joinpath(link).is_file() for link in links)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'lmcnb[browser]'")
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if not found:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [1280, 400])

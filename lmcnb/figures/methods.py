@@ -12,8 +12,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from ..statistics import Claim
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker, percent_sparse
-from .judging import as_accurate, barrier_margin, because_distilled, depends, more_stable
-from .parts import curve, differences, directions, dots, intervals, less_than_others
+from .judging import as_accurate, because_distilled, depends, more_stable
+from .parts import curve, dots, intervals, judged
 
 
 def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note: str = "", rate: float = 0.2) -> Figure:
@@ -26,21 +26,15 @@ def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note:
         protocol: whose accuracies are drawn. note: the caption. rate: share of the weights left that a round removes.
     """
     barriers, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds").values_of(scale=100)
-    rows = list(barriers.values_of())
-    height = 4.0 + 0.17 * len(rows)
+    height = 4.0 + 0.17 * len(barriers.values_of())
     figure = plt.figure(figsize=(WIDTH, height))
     top = figure.add_gridspec(1, 2, left=0.165, right=0.995, top=1 - 0.2 / height, bottom=1 - 2.6 / height,
                               width_ratios=(1.25, 1), wspace=0.22)
     mosaic(figure.add_subplot(top[0]), images)
     accuracy_against_time(figure.add_subplot(top[1]), table, protocol)
-    low = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 3.4 / height, bottom=0.5 / height, wspace=0.07)
-    left, middle, right = low.subplots(sharey=True, squeeze=False)[0]
-    dots(left, barriers, "train-loss barrier (nats)\nat the midpoint  ← more stable", rate=rate)
-    differences(middle, rows, less_than_others(barriers), barrier_margin(barriers.select(round=0).layout()),
-                f"{label('idc')} minus this (nats)\nshaded: does not matter")
-    directions(middle)
+    right = judged(figure, barriers, 1 - 3.4 / height, 0.5 / height,
+                   "train-loss barrier (nats)\nat the midpoint  ← more stable", rate)
     dots(right, accuracy, "test accuracy of the trained\nsubnetwork (%)  better →", zero=False, rate=rate)
-    right.tick_params(labelleft=False)
     values = np.concatenate([*accuracy.values()])
     room = 0.08 * max(np.ptp(values), 1e-3)
     right.set_xlim(values.min() - room, values.max() + room)

@@ -1,4 +1,4 @@
-"""What figures are made of: each part draws one panel from a table."""
+"""What figures are made of: each part draws a panel, or a row of them, from a table."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..statistics import Contrast, Estimate, Layout, estimate
 from ..tables import Table
 from .base import colour, label, marker, percent_sparse
+from .judging import barrier_margin
 
 Numbers = Sequence[float] | np.ndarray
 Key = tuple[str, int]  # a method and its pruning round
@@ -114,6 +116,26 @@ def directions(ax: Axes) -> None:
     """Above the differences of barriers, whose side is whose."""
     ax.set_title("← distilled more stable", loc="left", fontweight="normal")
     ax.set_title("this one →", loc="right", fontweight="normal")
+
+
+def judged(figure: Figure, barriers: Table, top: float, bottom: float, xlabel: str, rate: float = 0.2) -> Axes:
+    """The row of panels that a claim of stability is read from: barriers, and what IDC's are less the others'.
+
+    Args:
+        barriers: by method, round and init (nats), the dense network's of round 0. xlabel: of them.
+        top, bottom: of the row, as shares of the figure's height.
+    Returns:
+        The empty third panel, of the same rows.
+    """
+    grid = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=top, bottom=bottom, wspace=0.07)
+    left, middle, right = grid.subplots(sharey=True, squeeze=False)[0]
+    dots(left, barriers, xlabel, rate=rate)
+    differences(middle, list(barriers.values_of()), less_than_others(barriers),
+                barrier_margin(barriers.select(round=0).layout()),
+                f"{label('idc')} minus this (nats)\nshaded: does not matter")
+    directions(middle)
+    right.tick_params(labelleft=False)
+    return right
 
 
 def intervals(table: Table, quantity: str, by: Sequence[str], scale: float = 1.0) -> dict[Any, Estimate]:

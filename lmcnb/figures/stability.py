@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from ..statistics import Claim
 from ..tables import Table
-from .base import WIDTH, caption, label, percent_sparse
+from .base import WIDTH, caption, percent_sparse
 from .heat import paths_over_rounds
-from .judging import RISE, barrier_margin, because_distilled, more_stable, named, stable
-from .parts import differences, directions, dots, less_than_others
+from .judging import RISE, because_distilled, more_stable, named, stable
+from .parts import dots, judged
 
 
 def stability(table: Table, compared: Sequence[int], note: str = "", methods: Sequence[str] = ("idc", "imp"),
@@ -23,21 +23,14 @@ def stability(table: Table, compared: Sequence[int], note: str = "", methods: Se
             initialisations. methods: those whose train loss is drawn over all rounds, of the first initialisation.
         note: the caption. rate: share of the weights left that a round removes.
     """
-    judged = table.select(round=[0, *compared])
-    losses, errors = judged.barriers("train_loss"), judged.barriers("test_error", "frankle", scale=100)
-    rows = list(losses.values_of())
-    height = 3.75 + 0.19 * len(rows)
+    shown = table.select(round=[0, *compared])
+    losses, errors = shown.barriers("train_loss"), shown.barriers("test_error", "frankle", scale=100)
+    height = 3.75 + 0.19 * len(losses.values_of())
     figure = plt.figure(figsize=(WIDTH, height))
-    paths_over_rounds(figure, table, judged.select(method=["dense", "imp", "idc"]), methods, compared,
+    paths_over_rounds(figure, table, shown.select(method=["dense", "imp", "idc"]), methods, compared,
                       1 - 2.7 / height, 1 - 0.37 / height, rate)
-    grid = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 3.25 / height, bottom=0.5 / height, wspace=0.07)
-    left, middle, right = grid.subplots(sharey=True, squeeze=False)[0]
-    dots(left, losses, "train-loss barrier (nats)\nat the midpoint", rate=rate)
-    differences(middle, rows, less_than_others(losses), barrier_margin(losses.select(round=0).layout()),
-                f"{label('idc')} minus this (nats)\nshaded: does not matter")
-    directions(middle)
+    right = judged(figure, losses, 1 - 3.25 / height, 0.5 / height, "train-loss barrier (nats)\nat the midpoint", rate)
     dots(right, errors, "rise of the test error (points)\ndotted: stable below 2", RISE, rate=rate)
-    right.tick_params(labelleft=False)
     caption(figure, note)
     return figure
 
