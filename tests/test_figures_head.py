@@ -130,11 +130,6 @@ def test_a_long_answer_stands_below_its_statement():
     assert statement.endswith("smaller:") and said.startswith("    reproduced at 59% (−3) (claimed")
 
 
-def test_panels_stay_where_they_are():
-    figure = drawn([a_claim("A1-59%", "it is", -3.0)])
-    assert figure.axes[0].get_position().bounds == plt.subplots(figsize=(WIDTH, 3))[1].get_position().bounds
-
-
 def test_no_text_is_smaller_than_eight_points():
     rng = np.random.default_rng(0)
     rows = [{"method": m, "round": r, "init": i, "quantity": q, "alpha": a, "value": rng.random()}

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..data import Dataset, load
+from ..kernel.exact import exact
 from ..kernel.recipe import Recipe
 from ..kernel.step import State
 from ..kernel.training import fit
@@ -224,7 +225,8 @@ def quickstart() -> tuple[Table, list[str]]:
     The round was chosen because it shows one basin at the dense network's loss: it illustrates, and is no evidence.
     """
     (data, net, recipe), rounds = quickstart_setting(), 6
-    found = prune_iteratively(Networks.initialise(net, [0]), data, recipe, rounds)
-    table = departures(Networks.join([found[0], found[rounds]]), data, recipe,
-                       [{"method": "dense", "round": 0, "init": 0}, {"method": "imp", "round": rounds, "init": 0}])
+    with exact():
+        found = prune_iteratively(Networks.initialise(net, [0]), data, recipe, rounds)
+        table = departures(Networks.join([found[0], found[rounds]]), data, recipe,
+                           [{"method": "dense", "round": 0, "init": 0}, {"method": "imp", "round": rounds, "init": 0}])
     return table, ["dense: two basins", f"IMP, {percent_sparse(rounds)} sparse: one basin"]
