@@ -31,6 +31,7 @@ from .distill import protocol as protocol
 from .kernel.recipe import Recipe as Recipe
 from .measure.path import instability as instability
 from .measure.path import path as path
+from .measure.sanity import sanity as sanity
 from .models import Net as Net
 from .models import ViT as ViT
 from .models import register_model as register_model

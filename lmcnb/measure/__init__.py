@@ -29,11 +29,12 @@ from .plane import (
     plane_through,
 )
 from .probe import fitted, probe
+from .sanity import Sanity, overlap
 from .spectrum import Spectrum, lanczos
 
 __all__ = ["CONVENTIONS", "CORRUPTIONS", "Diagonal", "HessianOperator", "LayerPaths", "LinearPath", "Plane",
-           "QUANTITIES", "SEVERITIES", "Spectrum", "aligned", "alpha_grid", "barrier", "carried", "corrupt",
+           "QUANTITIES", "SEVERITIES", "Sanity", "Spectrum", "aligned", "alpha_grid", "barrier", "carried", "corrupt",
            "curvature_along", "estimate_diagonal", "exact_diagonal", "fitted", "fraction_within", "grid", "instability",
-           "interpolate", "lanczos", "layers_of", "loss_on_plane", "path", "permuted", "plane_as_released",
+           "interpolate", "lanczos", "layers_of", "loss_on_plane", "overlap", "path", "permuted", "plane_as_released",
            "plane_random", "plane_through", "probe", "recalibrated", "residual", "summary", "weight_matching",
            "with_residuals"]

@@ -225,8 +225,7 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
     >>> trained = start.train(data, recipe, seed=1)
     >>> assert found.test_loss[0, -1] == trained.evaluate(data.test).loss[0], "it ends in the second training"
     """
-    if str(seeds[0]) == str(seeds[1]):
-        raise ValueError(f"seeds must be two different ones, or the two trainings are one; got {seeds}")
+    refuse_one(seeds)
     last = recipe.steps(len(data.train))
     if step is not None:
         if not networks.step <= step <= last:
@@ -236,6 +235,12 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
         return path(networks, networks, measured_on or data, **options)
     a, b = (networks.train(data, recipe, seed) for seed in seeds)
     return path(a, b, measured_on or data, **options)
+
+
+def refuse_one(seeds: tuple[int | str, int | str]) -> None:
+    """Raises ValueError where the seeds of the two trainings are one."""
+    if str(seeds[0]) == str(seeds[1]):
+        raise ValueError(f"seeds must be two different ones, or the two trainings are one; got {seeds}")
 
 
 def with_residuals(trained: Networks, init: Networks, recipe: Recipe, images: int) -> Networks:
