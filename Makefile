@@ -45,7 +45,7 @@ site: docs
 	$(BIN)/lmcnb report --all --reference docs/_build/html
 
 $(DOCS): pyproject.toml | $(READY)
-	$(BIN)/python -m pip install -e '.[docs]'
+	$(BIN)/python -m pip install -q -e '.[docs]'
 	@touch $@
 
 lab: $(READY)

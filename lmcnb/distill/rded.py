@@ -20,7 +20,7 @@ from .soft import taught
 
 
 class RDED(Method):
-    """The patches of each class on which a teacher's loss is lowest, ``factor``² of them tiled in each stored image.
+    """The patches of each class on which a teacher's loss is lowest, factor² of them tiled in each stored image.
 
     From each of ``candidates`` random images of a class the surest of ``crops`` random square crops, of these the
     surest ipc · factor² (*On the Diversity and Realism of Distilled Dataset*, CVPR 2024, section 3.3). A patch is

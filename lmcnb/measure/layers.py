@@ -101,7 +101,7 @@ def layerwise(a: Networks, b: Networks, data: Dataset, layers: Which = "each",
 
     Args:
         alphas: [A] in [0, 1], from 0 on; by default 0, ½ and 1.
-        Others as in :func:`lmcnb.path`. BatchNorm's statistics move with their layer, or are re-estimated.
+        bn: BatchNorm's statistics move with their layer, or are re-estimated. align: as in :func:`lmcnb.path`.
     Raises:
         ValueError: as :func:`lmcnb.path`, unknown ``layers``, or alphas that do not begin at 0 and go on.
 

@@ -45,7 +45,7 @@ def is_piecewise(module: nn.Module) -> bool:
 
 
 def in_sequence(module: nn.Module) -> list[nn.Module]:
-    """The parts of nested ``nn.Sequential``s in the order in which they run."""
+    """The parts of nested ``nn.Sequential`` in the order in which they run."""
     return [part for m in module for part in in_sequence(m)] if type(module) is nn.Sequential else [module]
 
 
