@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from lmcnb import figures
 from lmcnb.figures.base import family
 from lmcnb.figures.dose import readings
+from lmcnb.figures.parts import apart
 from lmcnb.figures.symmetry import OWN
 from lmcnb.tables import Table
 
@@ -161,3 +162,22 @@ def test_a_correlation_of_masks_is_without_the_dense_network() -> None:
     assert "dense" in found["barrier"] and {c.n for c in claims} == {len(found["barrier"]) - 1}
     [check] = [c for c in claims if c.id.endswith("(bent)")]
     assert check.statement.startswith("a check: ")
+
+
+def test_numbers_beside_points_hide_neither_each_other_nor_a_point():
+    from matplotlib import pyplot as plt
+    from matplotlib.transforms import Bbox
+
+    figure, ax = plt.subplots()
+    crowd = [(0.5, 0.5), (0.501, 0.5), (0.5, 0.502), (0.503, 0.498), (0.1, 0.9)]
+    for k, point in enumerate(crowd):
+        ax.plot(*point, "o")
+        ax.annotate(f"{k}000", point, (0, 0), textcoords="offset points", ha="center", va="center")
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    apart(figure)
+    boxes = [text.get_window_extent() for text in ax.texts]
+    points = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in ax.transData.transform(crowd)]
+    for k, box in enumerate(boxes):
+        assert not box.count_overlaps([*boxes[:k], *boxes[k + 1:], *points])
+        assert max(abs(v) for v in ax.texts[k].get_position()) <= 27
+    plt.close(figure)

@@ -70,6 +70,9 @@ def test_the_line_adds_up_what_several_do(tmp_path: Path, monkeypatch):
     (tmp_path / "c.json").write_text('{"stage')  # half written
     say(tmp_path, "d", host=socket.gethostname(), pid=gone(), stage="Train", entries=20, cost=1000.0, within=900.0)
     assert line.words() == "03_stability: 30%, 6 of 20 results, Train × 4, waiting; 0 s passed"
+    now[0] = 50.0
+    say(tmp_path, "a", stage="Train", networks=4, entries=20, stored=8, cost=1000.0, finished=200.0, within=51.0)
+    assert line.words().endswith("30%, 8 of 20 results, Train × 4, waiting; 50 s passed"), "too early to say more"
     now[0] = 100.0
     say(tmp_path, "a", stage="Train", networks=4, entries=20, stored=9, cost=1000.0, finished=400.0, within=100.0)
     assert line.words().endswith("50%, 9 of 20 results, Train × 4, waiting; 1 min 40 s passed, 4 min 10 s left")

@@ -103,7 +103,7 @@ class Live:
         done = min(cost, max(each.finished for each in found) + sum(each.within for each in found))
         first, since = self._first = self._first or (done, now)
         left = ""
-        if done > first and now - since > 5:
+        if done - first > cost / 200 and now - since > 5:  # of the first moments nothing can be said
             left = f", {duration((now - since) * (cost - done) / (done - first))} left"
         stored, entries = max((each.stored, each.entries) for each in found)
         names = ", ".join(f"{each.stage} × {each.networks}" if each.stage else "waiting" for each in found)

@@ -47,15 +47,15 @@ def stable(id: str, layout: Layout, who: str, how: str = "largest rise over the 
                           f"[{low:.2f}, {high:.2f}] points", 2 * dense.above(RISE) <= 0.05), note=how, **options)
 
 
-def more_stable(id: str, layout: Layout, one: str, other: str, who: str, **options: Any) -> Claim:
+def more_stable(id: str, layout: Layout, one: str, other: str, who: str, whose: str = "", **options: Any) -> Claim:
     """That one method's subnetworks are more stable than another's.
 
     Args:
-        layout: midpoint barriers of the train loss, nats, with the dense network's.
+        layout: midpoint barriers of the train loss, nats, with the dense network's. whose: the other's name.
     """
     found, dense = layout.difference(one, other), float(layout.values("dense").mean())
     note = f"difference of midpoint barriers of the train loss; {found.estimate / dense:+.0%} of the dense network's."
-    return claim(id, f"{who} more stable than {label(other)}", found, margin=barrier_margin(layout), unit=NATS,
+    return claim(id, f"{who} more stable than {whose or label(other)}", found, margin=barrier_margin(layout), unit=NATS,
                  note=note, **options)
 
 
@@ -66,13 +66,14 @@ def because_distilled(layout: Layout, r: int, controls: tuple[str, ...]) -> list
             for control in controls]
 
 
-def as_accurate(id: str, layout: Layout, method: str, who: str, other: str = "imp", **options: Any) -> Claim:
+def as_accurate(id: str, layout: Layout, method: str, who: str, other: str = "imp", whose: str = "", **options: Any
+                ) -> Claim:
     """That a method's subnetworks lose at most a point against IMP's, or another method's.
 
     Args:
-        layout: test accuracies, %.
+        layout: test accuracies, %. whose: the other's name.
     """
-    whose = "IMP's" if other == "imp" else f"{label(other)}'s"
+    whose = whose or ("IMP's" if other == "imp" else f"{label(other)}'s")
     return claim(id, f"{who} at most {ACCURACY:g} point of test accuracy against {whose}",
                  layout.difference(other, method), claimed="at most", margin=ACCURACY, unit="points",
                  note=f"{whose} test accuracy minus this one's.", **options)

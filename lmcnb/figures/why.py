@@ -11,6 +11,7 @@ from ..tables import Table, percent_sparse
 from .base import MARKERS, WIDTH, caption, family
 from .dose import correlation, points
 from .judging import CORRELATION
+from .parts import apart
 
 READINGS = {"distance": "distance between the two trainings",
             "curvature": "curvature along the segment, at its middle (nats per squared distance)",
@@ -55,6 +56,7 @@ def why(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
     kinds = [Line2D([], [], linestyle="", marker=shape, color="#555555", label=name) for name, shape in MARKERS.items()
              if name in there]
     figure.legend(handles=kinds, loc="outside lower center", ncol=len(kinds))
+    apart(figure)
     caption(figure, note)
     return figure
 
