@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from filled_store import ALL, PATH, PLAN
-from helpers import IMP, TRAIN
+from helpers import IMP, NET, RECIPE, TRAIN
 
-from lmcnb import Lab, places
+from lmcnb import DM, Distill, Lab, RandomReal, SoftLabels, places
 from lmcnb.cli import main, results, runner
 from lmcnb.lab.entry import META, TENSORS
 from lmcnb.lab.shipped import Archive, ship
@@ -68,6 +68,23 @@ def test_weights_are_trained_when_they_are_asked_for(archive: Path, filled: Path
     longer = PATH.but(points=5)
     assert lab.missing([longer]) == [PATH.b, longer], "what it is made from must be whole, a is by now"
     assert lab.get(longer).result and lab.get(PATH.b).whole
+
+
+def test_real_images_stay_and_learnt_ones_travel(tmp_path: Path, monkeypatch):
+    """A chosen set is others' images: it is chosen again where it is asked for, to the same bytes."""
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    first = Lab("cpu", tmp_path / "first", progress=False)
+    chosen, soft, learnt = (Distill(net=NET, method=method) for method in (
+        RandomReal(ipc=2), SoftLabels(of=RandomReal(ipc=2), teacher=RECIPE), DM(ipc=1, iterations=2)))
+    sets = {spec: first.get(spec).tensors for spec in (chosen, soft, learnt)}
+    ship(tmp_path / "results" / "laptop" / "fig11.zip", [(s.stored, first.key(s)) for s in sets], first.store,
+         Archive(tmp_path / "nothing"))
+    here = fresh(tmp_path)
+    assert [here.get(s).whole for s in sets] == [False, False, True] and not here.store.keys("Distil")
+    for spec in (chosen, learnt):
+        found = here.get(spec).tensors
+        assert all(found[n].equal(t) for n, t in sets[spec].items()) and found.keys() == sets[spec].keys()
+    assert here.store.keys("Distil") == [here.key(chosen)]
 
 
 @pytest.mark.parametrize("how", ["a changed number", "cut off", "without its tensors", "under another key"])
@@ -128,6 +145,19 @@ def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: 
     before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.zip")}
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
     assert call("publish")[0] == 0 and {p: p.read_bytes() for p in before} == before, "from what was shipped"
+
+
+def test_publish_ships_no_more_than_a_clone_should_carry(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(IMP.at(1))])
+    assert call("publish")[0] == 0
+    archive = tmp_path / "results" / "laptop" / "fig03.zip"
+    before = archive.read_bytes()
+    figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(s) for s in closure([PATH])])
+    monkeypatch.setattr(results, "MOST", len(before) + 1)
+    code, said = call("publish")
+    assert code == 1 and "fig03.zip would have" in said and "left as it was" in said
+    assert archive.read_bytes() == before and list(archive.parent.iterdir()) == [archive]
 
 
 def test_verify_computes_a_sample_again(archive: Path, tmp_path: Path, monkeypatch):

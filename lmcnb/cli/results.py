@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,8 +100,8 @@ def draw(again: Sequence[Redraw], profile: str) -> None:
 def publish(profile: str) -> None:
     """Ship the results behind the committed figures: figures/results/PROFILE/.
 
-    Everything but the weights of trained networks goes there, from the store or from what was shipped before.
-    A figure whose results are not all there keeps what it had.
+    Everything but the weights of trained networks and sets of real images goes there, from the store or from what
+    was shipped before. A figure whose results are not all there keeps what it had.
     """
     import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab
@@ -117,19 +118,35 @@ def publish(profile: str) -> None:
     for path in figures:
         keys = [key for key in _keys(path) if key not in taken]
         absent = len([key for key in keys if key not in known])
-        archive = folder / f"{path.stem}.zip"
+        archive, new = folder / f"{path.stem}.zip", folder / f"{path.stem}.new"
         if not absent:
-            absent = len(ship(archive, [known[key] for key in keys], lab.store, lab.shipped))
+            absent = len(ship(new, [known[key] for key in keys], lab.store, lab.shipped))
         if absent:
             click.echo(f"{path.stem}: {absent} of {len(keys)} results are not in the store: left as it was")
             continue
+        _put(new, archive)
         taken |= set(keys)
         size = human(archive.stat().st_size) if archive.exists() else "nothing to ship"
         click.echo(f"{path.stem}: {len(keys)} results, {size}")
-    size = sum(path.stat().st_size for path in folder.parent.glob("*/*.zip"))
-    click.echo(f"{human(size)} in {folder.parent}")
-    if size > MOST:
-        raise Failed(f"that is more than a clone should carry, {human(MOST)}: leave a figure's results out")
+    click.echo(f"{human(_carried(folder))} in {folder.parent}")
+
+
+def _carried(folder: Path) -> int:
+    """Bytes of all archives of all profiles."""
+    return sum(path.stat().st_size for path in folder.parent.glob("*/*.zip"))
+
+
+def _put(new: Path, archive: Path) -> None:
+    """In the place of the old one. Raises Failed, and leaves the old one, where all together would be too large."""
+    if not new.exists():
+        archive.unlink(missing_ok=True)
+        return
+    old, size = archive.stat().st_size if archive.exists() else 0, new.stat().st_size
+    if _carried(archive.parent) - old + size > MOST:
+        new.unlink()
+        raise Failed(f"{archive.name} would have {human(size)}, and all archives more than a clone should carry, "
+                     f"{human(MOST)}: it is left as it was; leave another's results out")
+    os.replace(new, archive)
 
 
 def _keys(path: Path) -> list[str]:

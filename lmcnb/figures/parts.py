@@ -19,7 +19,7 @@ from .judging import barrier_margin
 Numbers = Sequence[float] | np.ndarray
 Key = tuple[str, int]  # a method and its pruning round
 # Points of 1/72 inch from a point to its annotation, the nearest first.
-NEAR = [(round(r * np.cos(a), 1), round(0.75 * r * np.sin(a), 1)) for far in ((9, 12), (16, 21, 27))
+NEAR = [(round(r * np.cos(a), 1), round(0.75 * r * np.sin(a), 1)) for far in ((9, 12), (16, 21, 27), (35, 44))
         for angles in ((0.25, -0.25, 0.75, -0.75), (0, 1, 0.5, -0.5)) for r in far for a in np.pi * np.array(angles)]
 SHADE = "#dcdcdc"  # where a difference does not matter, on the board too
 

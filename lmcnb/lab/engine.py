@@ -137,7 +137,7 @@ class Lab:
     def has(self, spec: Stage, asked: bool = True) -> bool:
         """Whether a result is there, without reading it; where nobody ``asked`` for it, with its tensors."""
         key = self.key(spec)
-        there = self.shipped is not None and (asked or not spec.large) and self.shipped.has(spec.stored, key)
+        there = self.shipped is not None and self.shipped.has(spec.stored, key, whole=not asked)
         return there or self.store.has(spec.stored, key)
 
     def _find(self, spec: Stage) -> Entry | None:

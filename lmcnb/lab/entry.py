@@ -39,7 +39,7 @@ class Entry:
 
     @property
     def whole(self) -> bool:
-        """Whether its tensors are at hand; those of trained networks do not travel with a project."""
+        """Whether its tensors are at hand; those of :meth:`.stage.Stage.stays` do not travel."""
         return True
 
     @property

@@ -1,8 +1,9 @@
 """Results that travel with a project: a second store, which is only read.
 
-A zip archive a figure, with the entries behind it: settings, results, provenance; and their tensors but for the
-weights of trained networks, which are large and can be trained again. ``figures/results/laptop/fig03….zip`` holds
-``<stage>/<key>/{meta.json, spec.json, result.json, tensors.safetensors}``, the bytes that the store held.
+A zip archive a figure, with the entries behind it: settings, results, provenance; and their tensors, but for the
+weights of trained networks, which are large and can be trained again, and sets of real images, which are others' and
+can be chosen again. ``figures/results/laptop/fig03….zip`` holds ``<stage>/<key>/{meta.json, spec.json, result.json,
+tensors.safetensors}``, the bytes that the store held.
 """
 from __future__ import annotations
 
@@ -76,9 +77,10 @@ class Archive:
             found |= {(stage, key): path for stage, key, name in names if name == META}
         return found
 
-    def has(self, stage: str, key: str) -> bool:
-        """Whether an entry is there, without reading it."""
-        return (stage, key) in self.places
+    def has(self, stage: str, key: str, whole: bool = False) -> bool:
+        """Whether an entry is there, without reading it; ``whole``: with its tensors."""
+        path = self.places.get((stage, key))
+        return path is not None and (not whole or f"{stage}/{key}/{TENSORS}" in self._open[path].NameToInfo)
 
     def get(self, stage: str, key: str) -> Shipped | None:
         """The entry, every byte of it checked, or None."""
@@ -98,9 +100,10 @@ class Archive:
             with suppress(KeyError):
                 files[name] = archive.read(f"{stage}/{key}/{name}")
         absent = {TENSORS} - files.keys()
-        if absent and not travels_without_tensors(stage):
+        found = Shipped(path / stage / key, *contents(files.__getitem__, stage, key, absent), files)
+        if absent and not _stay(found):
             raise Damaged(f"{TENSORS} is missing")
-        return Shipped(path / stage / key, *contents(files.__getitem__, stage, key, absent), files)
+        return found
 
     def _report(self, what: Path | Place, text: str) -> None:
         if what not in self._reported:
@@ -121,7 +124,7 @@ def ship(path: Path, places: Iterable[Place], store: Store, archive: Archive) ->
         if entry is None:
             absent.append((stage, key))
             continue
-        kept = (META, *PARTS[:2], *(() if travels_without_tensors(stage) else (TENSORS,)))
+        kept = (META, *PARTS[:2], *(() if _stay(entry) else (TENSORS,)))
         files = entry.files if isinstance(entry, Shipped) else {n: (entry.folder / n).read_bytes() for n in kept}
         found |= {f"{stage}/{key}/{name}": files[name] for name in kept}
     if not absent:
@@ -129,9 +132,9 @@ def ship(path: Path, places: Iterable[Place], store: Store, archive: Archive) ->
     return absent
 
 
-def travels_without_tensors(stage: str) -> bool:
-    """Whether a stage's tensors are the weights of trained networks."""
-    return stage in STAGES and STAGES[stage].large
+def _stay(entry: Entry) -> bool:
+    """Whether an entry's tensors do not travel."""
+    return entry.stage in STAGES and STAGES[entry.stage].stays(entry.spec)
 
 
 def write(path: Path, files: Mapping[str, bytes]) -> None:

@@ -41,7 +41,6 @@ class Stage(Spec):
     version: ClassVar[int] = 1
     stacked: ClassVar[tuple[str, ...]] = ()  # fields along the model axis: specs that differ only there are one stack
 
-    large: ClassVar[bool] = False  # whether its tensors are trained weights, which do not travel with a project
 
     dataset: str = "digits"
     net: Net
@@ -49,6 +48,12 @@ class Stage(Spec):
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         STAGES[cls.stored] = cls
+
+    @classmethod
+    def stays(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether the tensors of an entry with these settings stay behind where results travel with a project: trained
+        weights, which are large, and images of others."""
+        return False
 
     @classmethod
     def compute(cls, job: Job, specs: Sequence[Any]) -> list[Result]:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 
 from ..data import Images
-from ..distill import AnyMethod, Distilled, EvalProtocol, course
+from ..distill import METHODS, AnyMethod, Distilled, EvalProtocol, course
 from ..kernel.recipe import Recipe
 from ..kernel.step import State
 from ..kernel.training import evaluate
@@ -30,12 +30,15 @@ class Expert(Stage):
         init: seed of the initialisation and of the SGD noise. zca: ε of the whitening of the images it sees.
     """
 
-    large: ClassVar[bool] = True
     stacked: ClassVar[tuple[str, ...]] = ("init",)
 
     recipe: Recipe
     init: Seed = 0
     zca: float | None = Field(default=None, gt=0)
+
+    @classmethod
+    def stays(cls, settings: Mapping[str, Any]) -> bool:
+        return True
 
     def blank(self) -> dict[str, Any]:
         return {"init": 0}
@@ -73,6 +76,14 @@ class Distill(Stage):
 
     method: AnyMethod
     seed: Seed = 0
+
+    @classmethod
+    def stays(cls, settings: Mapping[str, Any]) -> bool:
+        """Sets that are chosen, not learnt: real images, or a published set."""
+        method = settings["method"]
+        while method["kind"] == "soft":
+            method = method["of"]
+        return not METHODS[method["kind"]].length
 
     def check(self, data: Data) -> None:
         super().check(data)

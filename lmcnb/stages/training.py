@@ -40,7 +40,6 @@ class Train(Stage):
         nudge: added to a single weight, the first that is kept, before the first step: the smallest noise there is.
     """
 
-    large: ClassVar[bool] = True
     stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed", "pretrained", "nudge")
 
     recipe: Recipe
@@ -51,6 +50,10 @@ class Train(Stage):
     start: Train | None = late(None)
     pretrained: Train | None = late(None)
     nudge: float = late(0.0)
+
+    @classmethod
+    def stays(cls, settings: Mapping[str, Any]) -> bool:
+        return True
 
     def upstream(self) -> list[Stage]:
         before: list[Stage] = [self.mask] if self.mask is not None and not self.mask.dense else []
