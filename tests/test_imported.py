@@ -1,5 +1,6 @@
 """A file in the place of a method: known by its content, wherever it lies."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,16 @@ def test_an_imported_set_is_pruned_with_and_assessed(tmp_path: Path, lab: Lab):
         assert later.recall(stage) == []
     with pytest.raises(SettingError, match="Imported.path is missing"):
         Distill(**{n: v for n, v in lab.get(study.distill("theirs")).spec.items() if n != "kind"})
+
+
+def test_what_a_store_holds_of_it_is_rebuilt_where_the_file_lies_among_the_data(tmp_path: Path, monkeypatch):
+    from lmcnb.lab.inventory import rebuilt
+
+    path = export_set(a_set(), tmp_path / "theirs.pt")
+    spec = Distill(net=NET, method=SoftLabels(of=Imported(path=path)))
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path / "data"))
+    with pytest.raises(ValueError, match="path is missing"):
+        rebuilt("Distil", json.loads(spec.canonical()))
+    (tmp_path / "data").mkdir()
+    path.rename(tmp_path / "data" / "renamed.pt")
+    assert rebuilt("Distil", json.loads(spec.canonical())).key == spec.key

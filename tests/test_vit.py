@@ -1,5 +1,6 @@
 """Vision transformers: networks like any other, and what timm would make of the same weights."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from lmcnb import Dataset, Images, Net, Networks, Recipe, prune_iteratively
+from lmcnb import Dataset, Images, Net, Networks, Recipe, Train, prune_iteratively
 from lmcnb.kernel.capturable import capturable
 from lmcnb.kernel.training import evaluate, fit
 from lmcnb.measure.hessian import HessianOperator
@@ -175,3 +176,23 @@ def test_plain_attention_trains_a_stack_in_bfloat16(images: Images, monkeypatch:
     monkeypatch.setattr("lmcnb.kernel.step.rounded_attention", nullcontext)
     with pytest.raises(RuntimeError, match="expected scalar type"):
         losses("vmap")
+
+
+def test_what_a_store_holds_of_it_is_rebuilt_where_the_weights_lie_among_the_data(tmp_path: Path, monkeypatch) -> None:
+    """A store knows weights by their digest alone; the network, by its settings."""
+    from lmcnb.lab.inventory import rebuilt
+
+    net = TINY
+    file = tmp_path / "mine.safetensors"
+    save_file({n: t.contiguous() for n, t in net.module().state_dict().items()}, file)
+    train = Train(net=net.but(weights=str(file)), recipe=RECIPE, seed=1)
+    settings = json.loads(train.canonical())
+    assert rebuilt("Train", json.loads(train.but(net=net).canonical())) == train.but(net=net), "without weights"
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path / "data"))
+    with pytest.raises(ValueError, match="digest is of weights, and no file in LMCNB_DATA is of"):
+        rebuilt("Train", settings)
+    (tmp_path / "data").mkdir()
+    file.rename(tmp_path / "data" / "renamed.safetensors")
+    found = rebuilt("Train", settings)
+    assert found.key == train.key and type(found.net) is ViT
+    assert torch.equal(found.net.module().cls_token, Networks.initialise(found.net).params["cls_token"][0])

@@ -6,6 +6,7 @@ import logging
 import os
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ def sha256_of(file: Path) -> str:
     """Of a file's content, hexadecimal."""
     with open(file, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def of_digest(sha256: str) -> Path | None:
+    """The file of this content in LMCNB_DATA, or None."""
+    files = sorted(data_root().glob("*")) if sha256 else []
+    return next((f for f in files if f.is_file() and known_sha256(f, f.stat().st_mtime_ns) == sha256), None)
+
+
+@cache
+def known_sha256(file: Path, _: int) -> str:
+    """Of a file as it was at that time, in nanoseconds."""
+    return sha256_of(file)
 
 
 def entries(folder: Path) -> list[Path]:

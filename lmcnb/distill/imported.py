@@ -1,12 +1,14 @@
 """A published set in the place of a method, so that a study can prune with it and assess it."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..data import Dataset
+from ..data.folders import of_digest
 from ..models import Net
 from .base import Distilled, Method
 from .files import agreed, import_set
@@ -37,6 +39,14 @@ class Imported(Method):
     lr: float | None = Field(default=None, gt=0)
     classes: tuple[str, ...] | None = None
     which: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _found(cls, given: Any) -> Any:
+        """A file that is known by its digest alone, as a store knows it, may lie in LMCNB_DATA."""
+        if isinstance(given, Mapping) and "path" not in given and (path := of_digest(str(given.get("digest", "")))):
+            return {**given, "path": path}
+        return given
 
     def model_post_init(self, _) -> None:
         object.__setattr__(self, "digest", self._verified())

@@ -53,7 +53,7 @@ def obstacle(lab: Lab, item: Item) -> str:
     try:
         key = lab.key(item.spec or rebuilt(item.stage, item.settings))
     except (ValueError, OSError) as error:  # a method of another session, or its data are not at hand
-        return str(error)
+        return str(error).partition(";")[0]  # of what a union takes, the first
     if item.device != lab.device.type:
         return f"computed on {item.device}, and this is {lab.device.type}"
     return "" if key == item.key else "of another version of its stage, its code or its data"

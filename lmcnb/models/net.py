@@ -1,7 +1,7 @@
 """The networks of the papers, for any input size and channel count, and their initialisation without a global seed."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -38,6 +38,16 @@ class Net(Spec):
         if height != size:
             raise ValueError(f"images must be square; got {height} × {size}: crop or resize them")
         return cls(name=name, channels=channels, size=size, classes=images.classes, width=width)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_kind(cls, given: Any, made: Callable[[Any], Net]) -> Net:
+        """Settings as a store has them say by their names which kind of network they are of."""
+        if cls is Net and isinstance(given, Mapping) and (more := given.keys() - Net.model_fields.keys()):
+            for kind in Net.__subclasses__():
+                if more <= kind.model_fields.keys():
+                    return kind(**given)
+        return made(given)
 
     @model_validator(mode="after")
     def _can_be_built(self):

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..data import Images, located
-from ..data.folders import sha256_of
+from ..data.folders import known_sha256, of_digest
 from ..data.untrusted import Damaged, read_pt, read_safetensors
 from ..spec import SettingError
 from .net import MODELS, Net
@@ -66,7 +65,10 @@ class ViT(Net):
                                    f"file is another one, or was changed. Leave digest out to take it as it is")
             object.__setattr__(self, "digest", now)
         elif self.digest:
-            raise SettingError("digest is of weights: say where they are")
+            if (found := _found(self.digest)) is None:
+                raise SettingError(f"digest is of weights, and no file in LMCNB_DATA is of {self.digest[:12]}…: say "
+                                   f"where they are")
+            object.__setattr__(self, "weights", found)
 
     @property
     def prunable(self) -> tuple[str, ...]:
@@ -166,13 +168,13 @@ def _digest(weights: str) -> str:
     if not path.is_file():
         raise SettingError(f"weights: no file {path}; a relative path begins here, in LMCNB_DATA or at the project, "
                            f"and 'timm' downloads them")
-    return _sha256(path, path.stat().st_mtime_ns)
+    return known_sha256(path, path.stat().st_mtime_ns)
 
 
-@cache
-def _sha256(path: Path, _: int) -> str:
-    """Of a file as it was at that time."""
-    return sha256_of(path)
+def _found(digest: str) -> str | None:
+    """Weights that are known by their digest alone, as a store knows them."""
+    path = of_digest(digest)
+    return "timm" if digest == _digest("timm") else str(path) if path else None
 
 
 MODELS["vit"] = _vit
