@@ -7,7 +7,7 @@ from .compression import compression, compression_claims
 from .dose import dose, dose_claims
 from .emergence import emerged, emergence, emergence_claims
 from .explorer import Explorer, explorer
-from .generalisation import generalisation, generalisation_claims, within_initialisations
+from .generalisation import generalisation, generalisation_claims, given_clean, within_initialisations
 from .heat import surface
 from .hessian import hessian, hessian_claims
 from .hybrid import hybrid, hybrid_claims
@@ -28,8 +28,8 @@ __all__ = ["Explorer", "Saved", "TITLES", "accuracy_against_sparsity", "accuracy
            "batchnorm_claims", "bent", "beside_imp", "caption", "colour", "committed", "compression",
            "compression_claims", "connectivity", "connectivity_claims", "curve", "distilled_pruning", "dose",
            "dose_claims", "dots", "emerged", "emergence", "emergence_claims", "explorer", "first_round",
-           "generalisation", "generalisation_claims", "hessian", "hessian_claims", "hybrid", "hybrid_claims",
-           "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims", "methods",
+           "generalisation", "generalisation_claims", "given_clean", "hessian", "hessian_claims", "hybrid",
+           "hybrid_claims", "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims", "methods",
            "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse", "pictures",
            "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read", "rounds", "save",
            "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface", "symmetry",
