@@ -29,8 +29,8 @@ __all__ = ["Explorer", "Saved", "TITLES", "accuracy_against_sparsity", "accuracy
            "compression_claims", "connectivity", "connectivity_claims", "curve", "distilled_pruning", "dose",
            "dose_claims", "dots", "emerged", "emergence", "emergence_claims", "explorer", "first_round",
            "generalisation", "generalisation_claims", "given_clean", "hessian", "hessian_claims", "hybrid",
-           "hybrid_claims", "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims", "methods",
-           "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse", "pictures",
-           "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read", "rounds", "save",
-           "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface", "symmetry",
+           "hybrid_claims", "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims",
+           "methods", "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse",
+           "pictures", "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read", "rounds",
+           "save", "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface", "symmetry",
            "symmetry_claims", "tradeoff", "tradeoff_claims", "why", "why_claims", "within_initialisations"]
