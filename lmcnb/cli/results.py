@@ -100,8 +100,8 @@ def draw(again: Sequence[Redraw], profile: str) -> None:
 def publish(profile: str) -> None:
     """Ship the results behind the committed figures: figures/results/PROFILE/.
 
-    Everything but the weights of trained networks and sets of real images goes there, from the store or from what
-    was shipped before. A figure whose results are not all there keeps what it had.
+    Everything but the weights of trained networks, sets of real images and random masks goes there, from the store
+    or from what was shipped before. A figure whose results are not all there keeps what it had.
     """
     import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab

@@ -1,9 +1,9 @@
 """Results that travel with a project: a second store, which is only read.
 
 A zip archive a figure, with the entries behind it: settings, results, provenance; and their tensors, but for the
-weights of trained networks, which are large and can be trained again, and sets of real images, which are others' and
-can be chosen again. ``figures/results/laptop/fig03….zip`` holds ``<stage>/<key>/{meta.json, spec.json, result.json,
-tensors.safetensors}``, the bytes that the store held.
+weights of trained networks, which are large and can be trained again, sets of real images, which are others', and masks
+that are drawn or copied in a moment. ``figures/results/laptop/fig03….zip`` holds ``<stage>/<key>/{meta.json, spec.json,
+result.json, tensors.safetensors}``, the bytes that the store held.
 """
 from __future__ import annotations
 

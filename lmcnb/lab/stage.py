@@ -52,7 +52,7 @@ class Stage(Spec):
     @classmethod
     def stays(cls, settings: Mapping[str, Any]) -> bool:
         """Whether the tensors of an entry with these settings stay behind where results travel with a project: trained
-        weights, which are large, and images of others."""
+        weights, which are large, images of others, and what is made again in a moment."""
         return False
 
     @classmethod

@@ -36,6 +36,11 @@ class RandomMask(Stage):
     kind: Literal["layerwise", "global", "magnitude"] = "layerwise"
     seed: Seed = 0
 
+    @classmethod
+    def stays(cls, settings: Mapping[str, Any]) -> bool:
+        """It is drawn again in a moment."""
+        return True
+
     @model_validator(mode="after")
     def _same_network(self):
         if (self.like.net, self.like.dataset) != (self.net, self.dataset):
@@ -111,6 +116,11 @@ class BorrowedMask(Stage):
     of: Ticket | GradualTicket
     init: Seed
     matched: tuple[Train, Train] | None = late(None)
+
+    @classmethod
+    def stays(cls, settings: Mapping[str, Any]) -> bool:
+        """Unless it was matched, it is a copy of another's."""
+        return settings.get("matched") is None
 
     @model_validator(mode="after")
     def _is_anothers(self):
