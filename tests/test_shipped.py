@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from filled_store import ALL, PATH, PLAN
 from helpers import IMP, NET, RECIPE, TRAIN
 
-from lmcnb import DM, Distill, Lab, RandomReal, SoftLabels, places
+from lmcnb import DM, Distill, Lab, RandomReal, SoftLabels, cli, places
 from lmcnb.cli import main, results, runner
 from lmcnb.lab.entry import META, TENSORS
 from lmcnb.lab.shipped import Archive, ship
@@ -217,3 +217,20 @@ def test_a_parameter_that_a_notebook_no_longer_has_does_not_make_its_figure_anot
     [name] = results.saved("laptop", job)
     recorded = json.loads((places.figures_dir("laptop") / f"{name}.json").read_text())["record"]["parameters"]
     assert "margin" in recorded and "margin" not in job.namespace
+
+
+def test_what_is_at_hand_comes_before_what_takes_hours(tmp_path: Path, monkeypatch):
+    """On a fresh clone: first figures from their tables, then notebooks whose results are there, then the others."""
+    root = places.project_root()
+    jobs = {n: runner.prepare(root, [n], "laptop", [])[0] for n in ("01", "02", "03")}
+    done: list[str] = []
+    monkeypatch.setattr(results, "redraws", lambda root, jobs, profile: [
+        results.Redraw(j, ("fig",), "why") for j in jobs if j.notebook.stem.startswith("02")])
+    monkeypatch.setattr(results, "_lacking", lambda job: "much" if job.notebook.stem.startswith("01") else "")
+    monkeypatch.setattr(results, "draw", lambda again, profile: done.extend(e.job.notebook.stem[:2] for e in again))
+    monkeypatch.setattr(cli, "_one_by_one", lambda jobs, *_: done.extend(j.notebook.stem[:2] for j in jobs))
+    monkeypatch.setattr(runner, "plans", lambda jobs: [[] for _ in jobs])
+    assert len(jobs) == 3 and call("run", "01", "02", "03", "--profile", "laptop")[0] == 0
+    assert done == ["02", "03", "01"]
+    both = [jobs["01"], jobs["03"]]
+    assert results.soonest(both, "smoke") == [both] and not results.soonest([], "smoke")

@@ -101,7 +101,7 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
     With -j the processes first divide what is missing among them, then execute notebooks side by side.
 
     Results and figures that came with the project are used: where the results of a committed figure are not at
-    hand, it is drawn again from its JSON file. --recompute computes them.
+    hand, it is drawn again from its JSON file. --recompute computes them. What needs no computing comes first.
     """
     root = _root()
     folder = (executed or root / "executed").absolute()
@@ -109,13 +109,15 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
     with places.pinned(root, shipped=not recompute), execution.stoppable():
         again = [] if recompute else results.redraws(root, jobs, profile)
         left = [job for job in jobs if job not in [each.job for each in again]]
-        plans = runner.plans(left)
-        if workers > 1 and left:
-            many.divided(root, left, plans, profile, settings, many.Workers(workers))
-            many.side_by_side(left, folder, workers, lambda job: _named(profile, job))
-        else:
-            _one_by_one(left, folder, profile)
+        plans = runner.plans(left)  # all are checked before the first cell runs
         results.draw(again, profile)
+        for part in results.soonest(left, profile):
+            if workers > 1:
+                mine = [plans[left.index(job)] for job in part]
+                many.divided(root, part, mine, profile, settings, many.Workers(workers))
+                many.side_by_side(part, folder, workers, lambda job: _named(profile, job))
+            else:
+                _one_by_one(part, folder, profile)
 
 
 def _one_by_one(jobs: Sequence[runner.Job], folder: Path, profile: str) -> None:

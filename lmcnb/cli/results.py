@@ -42,6 +42,14 @@ def redraws(root: Path, jobs: Sequence[runner.Job], profile: str) -> list[Redraw
     return found
 
 
+def soonest(jobs: Sequence[runner.Job], profile: str) -> list[list[runner.Job]]:
+    """Those whose results are all at hand, then the others, which may take hours; of the smoke profile all at once."""
+    if profile == "smoke" or len(jobs) < 2:
+        return [list(jobs)] if jobs else []
+    ready = [job for job in jobs if not _lacking(job)]
+    return [part for part in (ready, [job for job in jobs if job not in ready]) if part]
+
+
 def saved(profile: str, job: runner.Job) -> tuple[str, ...]:
     """The committed figures of a job that were made with the same values."""
     number = job.notebook.stem.partition("_")[0]
