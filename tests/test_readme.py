@@ -51,7 +51,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/claims.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/claims.md", "docs/summary.md"])
 def test_the_tables_of_claims_are_those_of_the_figures(page: str):
     from lmcnb.cli import board
     from lmcnb.cli.claims import folders, updated

@@ -226,11 +226,12 @@ def test_what_is_at_hand_comes_before_what_takes_hours(tmp_path: Path, monkeypat
     done: list[str] = []
     monkeypatch.setattr(results, "redraws", lambda root, jobs, profile: [
         results.Redraw(j, ("fig",), "why") for j in jobs if j.notebook.stem.startswith("02")])
-    monkeypatch.setattr(results, "_lacking", lambda job: "much" if job.notebook.stem.startswith("01") else "")
     monkeypatch.setattr(results, "draw", lambda again, profile: done.extend(e.job.notebook.stem[:2] for e in again))
     monkeypatch.setattr(cli, "_one_by_one", lambda jobs, *_: done.extend(j.notebook.stem[:2] for j in jobs))
-    monkeypatch.setattr(runner, "plans", lambda jobs: [[] for _ in jobs])
-    assert len(jobs) == 3 and call("run", "01", "02", "03", "--profile", "laptop")[0] == 0
+    monkeypatch.setattr(runner, "plans", lambda jobs: [[TRAIN] if j.notebook.stem < "02" else [] for j in jobs])
+    monkeypatch.setattr(Lab, "missing", lambda lab, specs: specs)
+    assert call("run", "01", "02", "03", "--profile", "laptop")[0] == 0
     assert done == ["02", "03", "01"]
     both = [jobs["01"], jobs["03"]]
-    assert results.soonest(both, "smoke") == [both] and not results.soonest([], "smoke")
+    assert results.soonest(both, [[TRAIN], []], "smoke") == [(both, [[TRAIN], []])]
+    assert not results.soonest([], [], "laptop")

@@ -111,9 +111,8 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
         left = [job for job in jobs if job not in [each.job for each in again]]
         plans = runner.plans(left)  # all are checked before the first cell runs
         results.draw(again, profile)
-        for part in results.soonest(left, profile):
+        for part, mine in results.soonest(left, plans, profile):
             if workers > 1:
-                mine = [plans[left.index(job)] for job in part]
                 many.divided(root, part, mine, profile, settings, many.Workers(workers))
                 many.side_by_side(part, folder, workers, lambda job: _named(profile, job))
             else:

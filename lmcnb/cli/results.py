@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,12 +43,18 @@ def redraws(root: Path, jobs: Sequence[runner.Job], profile: str) -> list[Redraw
     return found
 
 
-def soonest(jobs: Sequence[runner.Job], profile: str) -> list[list[runner.Job]]:
-    """Those whose results are all at hand, then the others, which may take hours; of the smoke profile all at once."""
-    if profile == "smoke" or len(jobs) < 2:
-        return [list(jobs)] if jobs else []
-    ready = [job for job in jobs if not _lacking(job)]
-    return [part for part in (ready, [job for job in jobs if job not in ready]) if part]
+def soonest(jobs: Sequence[runner.Job], plans: Sequence[list[Any]], profile: str
+            ) -> list[tuple[list[runner.Job], list[list[Any]]]]:
+    """Jobs and plans whose results are all at hand, then the others, which may take hours; of the smoke profile all."""
+    from lmcnb.cli.workers import stages
+    from lmcnb.lab import Lab
+
+    ready, later = [], list(zip(jobs, plans))
+    if profile != "smoke" and len(jobs) > 1:
+        lab = Lab(progress=False)
+        ready = [pair for pair in later if not lab.missing(stages([pair[1]]))]
+        later = [pair for pair in later if pair not in ready]
+    return [([job for job, _ in part], [plan for _, plan in part]) for part in (ready, later) if part]
 
 
 def saved(profile: str, job: runner.Job) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def dose(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
             ax.axhspan(dense.low, dense.high, color="#999999", alpha=0.15, linewidth=0)
             ax.axhline(dense.mean, color="#666666", linewidth=1, linestyle="--", label="dense network")
             ax.axhline(0, color="#999999", linewidth=0.6)
-    axes[0].set_title(f"{percent_sparse(round, rate)} sparse, masks of equal steps; numbers: images per class")
+    axes[0].set_title(f"{percent_sparse(round, rate)} sparse, equal steps but for IMP; numbers: images per class")
     pairs = figure.add_subplot(grid[2, :])
     differences(pairs, order, less, barrier_margin(own.select(round=0).layout()),
                 f"train-loss barrier of {label('idc')} minus this (nats); shaded: does not matter")
