@@ -50,13 +50,19 @@ def lab(tmp_path: Path) -> Lab:
     return Lab("cpu", tmp_path / "store", progress=False)
 
 
+@pytest.fixture(autouse=True)
+def no_figure_is_left() -> Iterator[None]:
+    """What one test draws is not the current axes of another."""
+    yield
+    plt.close("all")
+
+
 @pytest.fixture
 def figures_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where figures go, in the package's style; every figure is closed afterwards."""
+    """Where figures go, in the package's style."""
     monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
     figures.style()
     yield tmp_path
-    plt.close("all")
 
 
 @pytest.fixture(scope="session")

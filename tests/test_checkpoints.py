@@ -137,4 +137,3 @@ def test_a_path_gives_its_verdict_and_its_picture():
     assert ax.get_ylabel() == "test loss"
     with pytest.raises(ValueError, match="unknown quantity 'accuracy'"):
         found.plot("accuracy")
-    plt.close("all")

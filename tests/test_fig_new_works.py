@@ -1,4 +1,4 @@
-"""Figures 9, 10, 16, 17 and 19: what they read off their tables, and that equal tables are equal pictures."""
+"""Figures 9, 10, 16, 17, 19 and 20: what they read off their tables, and that equal tables are equal pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -97,12 +97,29 @@ def why_table() -> Table:
     return Table.of(rows)
 
 
+def length_table() -> Table:
+    """The dense barrier grows with the length; IMP's and the mosaics' are none."""
+    rows = []
+    methods = ("dense", "imp", "idc", "random mosaics", "random images 10", "random images 40", "random mask")
+    for recipe, lengths in (("papers", (2.0, 30.0)), ("one cycle", (2.0,))):
+        for length, method, i in ((e, m, i) for e in lengths for m in methods for i in range(3)):
+            top = {"dense": 0.02 * length, "random mask": 0.015 * length, "random images 10": 0.3}.get(method, 0.0)
+            of = {"recipe": recipe, "length": length, "method": method, "round": 4 * (method != "dense"), "init": i}
+            for quantity, scale in (("train_loss", 1.0), ("test_error", 0.1)):
+                rows += [{**of, "seeds": "0–1", "quantity": quantity, "alpha": a,
+                          "value": scale * (1.0 + top * (a == 0.5) * (recipe == "papers") + 1e-4 * i)} for a in ALPHAS]
+            rows += [{**of, "seeds": str(s), "quantity": "test_accuracy",
+                      "value": 0.7 - 0.05 * (method == "idc") + 1e-3 * (i + s)} for s in (0, 1)]
+    return Table.of(rows)
+
+
 DRAWN: dict[str, Callable[[], plt.Figure]] = {
     "connectivity": lambda: figures.connectivity(connectivity_table(), "note"),
     "platon": lambda: figures.platon(platon_table(), ["dense", "platon", "random mask"], 3, "note"),
     "symmetry": lambda: figures.symmetry(symmetry_table(), "note"),
     "dose": lambda: figures.dose(dose_table(), 9, "note"),
-    "why": lambda: figures.why(why_table(), 9, "note")}
+    "why": lambda: figures.why(why_table(), 9, "note"),
+    "length": lambda: figures.length(length_table(), 30.0, [4], "note")}
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -146,6 +163,18 @@ def test_a_barrier_that_follows_images_alone_is_seen_to() -> None:
     assert same.estimate == pytest.approx(0, abs=1e-9) and same.word == "no difference that matters"
     assert [family(m) for m in ("rded", "mtt, published", "imp")] == [
         "unmatched real images", "distilled", "real data"]
+
+
+def test_the_papers_recipe_is_judged_at_its_length_alone() -> None:
+    claims = {c.id: c for c in figures.length_claims(length_table(), 30.0, [4])}
+    assert words([*claims.values()]) == {
+        "A1-59%": "reproduced", "A2-59%": "no difference that matters", "A3-59%": "contradicted",
+        "B5-dense": "reproduced",
+        "A2c-59% (random mosaics)": "no difference that matters", "A2c-59% (random images)": "reproduced",
+        "A2c-59% (as many images)": "no difference that matters", "A2c-59% (random mask)": "reproduced"}
+    assert claims["B5-dense"].estimate == pytest.approx(6) and claims["A3-59%"].estimate == pytest.approx(5)
+    short = {c.id: c for c in figures.length_claims(length_table(), 2.0, [4])}
+    assert short["A1-59%"].word == "not tested", "the dense network is stable after two epochs"
 
 
 def test_a_parabola_is_the_barrier_that_its_curvature_and_length_make() -> None:

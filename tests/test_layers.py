@@ -82,7 +82,6 @@ def test_barriers_by_hand():
     ax = found.plot()
     assert [t.get_text() for t in ax.get_xticklabels()] == ["one", "two"]
     assert ax.lines[0].get_ydata().tolist() == [3.5, 2.0]
-    plt.close("all")
 
 
 def test_a_permuted_copy_has_no_layer_apart_when_aligned():

@@ -11,6 +11,7 @@ from .generalisation import generalisation, generalisation_claims, given_clean, 
 from .heat import surface
 from .hessian import hessian, hessian_claims
 from .hybrid import hybrid, hybrid_claims
+from .length import length, length_claims
 from .methods import accuracy_against_time, methods, methods_claims, mosaic
 from .parts import curve, dots, intervals, overlay, subnetwork
 from .planes import TITLES, landscapes, landscapes_claims
@@ -30,7 +31,7 @@ __all__ = ["Explorer", "Saved", "TITLES", "accuracy_against_sparsity", "accuracy
            "dose_claims", "dots", "emerged", "emergence", "emergence_claims", "explorer", "first_round",
            "generalisation", "generalisation_claims", "given_clean", "hessian", "hessian_claims", "hybrid",
            "hybrid_claims", "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims",
-           "methods", "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios", "percent_sparse",
-           "pictures", "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read", "rounds",
-           "save", "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface", "symmetry",
-           "symmetry_claims", "tradeoff", "tradeoff_claims", "why", "why_claims", "within_initialisations"]
+           "length", "length_claims", "methods", "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios",
+           "percent_sparse", "pictures", "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read",
+           "rounds", "save", "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface",
+           "symmetry", "symmetry_claims", "tradeoff", "tradeoff_claims", "why", "why_claims", "within_initialisations"]
