@@ -1,6 +1,5 @@
 """Layers one at a time: paths by hand, the whole path as the last of them, and the stage that keeps them."""
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from helpers import BATCHNORM, NET, TRAIN, identical, made_up, networks
