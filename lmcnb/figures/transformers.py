@@ -8,11 +8,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..statistics import Claim, claim
+from ..statistics import Claim, claim, estimate
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker
 from .judging import ACCURACY, RISE
-from .parts import SHADE, band, row_of_dots
+from .parts import SHADE, band, curve, row_of_dots
 from .planes import plane, shared_levels
 
 STARTS = {"pretrained": "pretrained", "random": "random initialisation"}
@@ -113,7 +113,7 @@ def platon(table: Table, compared: Sequence[str], window: int, note: str = "") -
     for ax, ratio in zip(axes[0], ratios):
         _course(ax, table.select(ratio=ratio), f"PLATON to {100 * ratio:g}% of the weights")
     _accuracies(axes[1, 0], table, compared, ratios)
-    _phases(axes[1, 1], table, ratios, window)
+    _phases(axes[1, 1], table, window)
     caption(figure, note)
     return figure
 
@@ -136,19 +136,25 @@ def _accuracies(ax: Axes, table: Table, compared: Sequence[str], ratios: Sequenc
     rows = [(m, r) for r in (1.0, *ratios) for m in compared if (m, r) in found]
     for k, key in enumerate(reversed(rows)):
         row_of_dots(ax, k, found[key], colour(key[0]), marker(key[0]))
-    names = [m if r == 1 else f"{m}, {100 * r:g}%" for m, r in rows]
+    names = [label(m).replace("platon", "PLATON") + ("" if r == 1 else f", {100 * r:g}%") for m, r in rows]
     ax.set_yticks(range(len(rows)), names[::-1])
     ax.set(xlabel="test accuracy (%)    better →", title="what is left, and what a mask is worth",
            ylim=(-0.6, len(rows) - 0.4))
 
 
-def _phases(ax: Axes, table: Table, ratios: Sequence[float], window: int) -> None:
+def _phases(ax: Axes, table: Table, window: int) -> None:
+    """What the loss of a step is less the mean of its window, for the dense network too, which nothing masks."""
     rows = table.select(quantity="loss at phase")
-    for ratio, hue in zip(ratios, ("#0072b2", "#d55e00", "#009e73")):
-        part = rows.select(ratio=ratio).groupby("phase")["value"].mean()
-        ax.plot(part.index, part.to_numpy(), "o-", color=hue, markersize=4, label=f"to {100 * ratio:g}% of the weights")
-    ax.set(xlabel="steps since the last mask (1: the masked network itself)", ylabel="mean train loss (nats)",
-           title=f"the oscillation: one window of {window} steps", xticks=range(1, window + 1))
+    for k, ratio in enumerate(sorted(rows["ratio"].unique(), reverse=True)):
+        of = rows.select(ratio=ratio).pivot(index="init", columns="phase", values="value")
+        less = of.sub(of.mean(axis=1), axis=0)
+        curve(ax, {p + 0.15 * (k - 1): estimate(less[p]) for p in less}, color=("#111111", "#0072b2", "#d55e00")[k % 3],
+              marker="so^"[k % 3], markersize=4, linewidth=1,
+              label="dense, no mask" if ratio == 1 else f"to {100 * ratio:g}% of the weights")
+    ax.axhline(0, color="#999999", linewidth=0.6)
+    ax.set(xlabel="steps since the last mask (1: the masked network itself)",
+           ylabel="train loss less its window's mean (nats)", xticks=range(1, window + 1),
+           title=f"do masks make the oscillation? windows of {window} steps")
     ax.legend()
 
 
