@@ -18,15 +18,14 @@ def say_checks(
 
     `recomputed` is one of the two functions of :mod:`lmcnb.lab.verify`: from a store, or from what came with a project.
     """
-    from lmcnb.lab.verify import obstacle
+    from lmcnb.lab.verify import drawn, obstacle
 
     reasons = {i.key: obstacle(lab, i) for i in items}
     for reason, times in Counter(filter(None, reasons.values())).most_common():
         click.echo(f"{count(times)} cannot be computed again here: {reason}")
     able = [i for i in items if not reasons[i.key]]
-    few = min(number, len(able))
-    about = duration(seconds(able) * few / max(1, len(able)))
-    click.echo(f"computing {few} of {count(len(able))} again, in about {about}")
+    few = drawn(able, seed)[:number]
+    click.echo(f"computing {len(few)} of {count(len(able))} again, in about {duration(seconds(few))}")
     wrong = done = 0
     for check in recomputed(lab, able, number, seed):
         click.echo(f"  {check.item.key[:12]}  {check.item.stage}: {_outcome(check)}")
