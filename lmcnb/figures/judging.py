@@ -18,6 +18,17 @@ CORRELATION = 0.3  # of ranks: below it less than a tenth of the variance is sha
 NATS = "nats"
 
 
+def two_minima(layout: Layout, method: str, who: str) -> Claim:
+    """B5: that two trainings of such networks do not end in one minimum.
+
+    Args:
+        layout: rises of the test error, points.
+    """
+    return claim(f"B5-{method}", f"two trainings of {who} lie in two minima", layout.contrast({method: 1.0}, sets=0),
+                 claimed="above", margin=RISE, unit="points of test error",
+                 note="largest rise over the mean of the ends.")
+
+
 def barrier_margin(layout: Layout) -> float:
     """A tenth of the dense network's barrier in the same regime, .01 nats at least."""
     return max(0.01, 0.1 * float(layout.values("dense").mean()))

@@ -9,10 +9,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..statistics import Claim, Layout, claim, estimate
+from ..statistics import Claim, Layout, estimate
 from ..tables import Table
 from .base import WIDTH, caption, colour, kind, label, marker, percent_sparse
-from .judging import RISE, as_accurate, more_stable, named, stable
+from .judging import RISE, as_accurate, more_stable, named, stable, two_minima
 from .parts import Numbers, curve, dots, judged
 
 PAPERS = "papers"  # the recipe that is judged
@@ -98,10 +98,8 @@ def length_claims(table: Table, at: float, compared: Sequence[int]) -> list[Clai
                    *(more_stable(f"A2c-{sparse} ({aside})", loss, "idc", other, f"{who} is")
                      for other, aside in controls(loss).items()),
                    as_accurate(f"A3-{sparse}", percent, "idc", f"{who} loses", family="primary")]
-    dense = mine.select(round=0).barriers("test_error", "frankle", scale=100).layout().contrast({"dense": 1.0}, sets=0)
-    claims.append(claim("B5-dense", "two trainings of the dense network lie in two minima", dense, claimed="above",
-                        margin=RISE, unit="points of test error", note="largest rise over the mean of the ends."))
-    return claims
+    dense = mine.select(round=0).barriers("test_error", "frankle", scale=100).layout()
+    return [*claims, two_minima(dense, "dense", "the dense network")]
 
 
 def _own(rows: Table) -> Layout:

@@ -8,10 +8,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..statistics import Claim, claim
+from ..statistics import Claim
 from ..tables import Table
 from .base import WIDTH, caption, label, percent_sparse
-from .judging import RISE, named, stable
+from .judging import named, stable, two_minima
 from .parts import Numbers, subnetwork
 
 TITLES = {"through": "through three trainings", "released": "as in the released code", "random": "random directions"}
@@ -106,7 +106,5 @@ def landscapes_claims(table: Table, round: int) -> list[Claim]:
     rows = table.select(quantity=kept) if (table["quantity"] == kept).any() else \
         table[table["alpha"].notna()].barriers("test_error", "frankle", scale=100)
     layout, sparse = rows.layout(), percent_sparse(round)
-    apart = [claim(f"B5-{m}", f"two trainings of {subnetwork(m, round, short=True)} lie in two minima",
-                   layout.contrast({m: 1.0}, sets=0), claimed="above", margin=RISE, unit="points of test error",
-                   note="largest rise over the mean of the ends.") for m in ("dense", "imp")]
+    apart = [two_minima(layout, m, subnetwork(m, round, short=True)) for m in ("dense", "imp")]
     return [stable(f"A1-{sparse}", layout, named("idc", sparse), family="primary"), *apart]
