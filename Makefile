@@ -32,7 +32,8 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 ifneq ($(NOTEBOOKS),)
 	OMP_NUM_THREADS=1 $(BIN)/lmcnb compute -j $(WORKERS)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 JUPYTER_DEFAULT_PROVISIONER_NAME=lmcnb-forked \
+	  $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 $(NOTEBOOKS)
 endif
 
 # The reference, from the docstrings: open docs/_build/html/index.html, with or without a network.

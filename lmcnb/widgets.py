@@ -1,11 +1,11 @@
 """ipywidgets explorers. Each follows a static figure that shows the same, and only indexes what has been computed."""
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 import numpy as np
-from IPython.display import display
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -160,17 +160,24 @@ def _alpha_slider(alphas: np.ndarray) -> widgets.SelectionSlider:
     return widgets.SelectionSlider(options=[(f"{a:.2f}", k) for k, a in enumerate(alphas)], description="α")
 
 
-def _following(controls: Sequence[widgets.Widget], draw: Callable[[], Figure]) -> widgets.Output:
-    """Where what ``draw`` draws is shown, now and whenever a control moves."""
-    area = widgets.Output()
+def _following(controls: Sequence[widgets.Widget], draw: Callable[[], Figure]) -> widgets.Image:
+    """Where what ``draw`` draws is shown, now and whenever a control moves.
+
+    A picture, no widgets.Output: a program that executes notebooks answers those, and may then miss that a cell ended.
+    """
+    area = widgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
 
     def show(_=None) -> None:
-        with area:
-            area.clear_output(wait=True)
-            figure = draw()
-            display(figure)
-            plt.close(figure)
+        area.value = png(draw())
     for control in controls:
         control.observe(show, names="value")
     show()
     return area
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG, and closed."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", bbox_inches="tight")
+    plt.close(figure)
+    return picture.getvalue()

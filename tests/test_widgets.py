@@ -16,8 +16,14 @@ ALPHAS = np.linspace(0, 1, 3)
 def titles(monkeypatch):
     """The title of every figure that an explorer shows."""
     seen = []
-    monkeypatch.setattr(widgets, "display", lambda figure: seen.append(figure.axes[0].get_title()))
+    _shown(monkeypatch, lambda figure: seen.append(figure.axes[0].get_title()))
     return seen
+
+
+def _shown(monkeypatch, look):
+    """Has every figure that an explorer shows looked at."""
+    png = widgets.png
+    monkeypatch.setattr(widgets, "png", lambda figure: (look(figure), png(figure))[1])
 
 
 def test_path_explorer_shows_the_value_at_the_chosen_alpha(titles):
@@ -44,13 +50,15 @@ def test_round_explorer_has_a_step_for_every_round(titles):
     box = widgets.round_explorer(table)
     which = box.children[0]
     assert (which.min, which.max) == (0, 4)
+    before = bytes(box.children[-1].value)
     which.value = 4
+    assert before.startswith(b"\x89PNG") and bytes(box.children[-1].value) != before
     assert titles == ["round 0: 0% sparse, α = 0.00", "round 4: 59% sparse, α = 0.00"]
 
 
 def test_landscape_explorer_walks_from_training_0_to_training_1(monkeypatch):
     seen = []
-    monkeypatch.setattr(widgets, "display", lambda figure: seen.append(
+    _shown(monkeypatch, lambda figure: seen.append(
         (figure.axes[0].lines[-1].get_xydata().tolist(), [ax.get_title() for ax in figure.axes[:2]])))
     where = {"method": "imp", "round": 4, "init": 0}
     rows = [{**where, "kind": "through", "quantity": "train_loss", "x": x, "y": y, "value": x + y}

@@ -19,7 +19,9 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 RESTARTS = 3  # of one worker that was killed
-PRELOADED = ["lmcnb.ipynb", "papermill", "lmcnb.stages", "torch._dynamo"]  # what the workers import, in this order
+# What workers and kernels import, in this order; not pyplot, which asks, when it is imported, who shows its figures.
+PRELOADED = ["lmcnb.ipynb", "papermill", "lmcnb.stages", "torch._dynamo", "ipykernel.ipkernel", "ipykernel.kernelapp",
+             "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_agg"]
 POLL_SECONDS = 0.2
 Work = Callable[..., object]  # importable, so that another machine knows it by name
 
@@ -84,24 +86,24 @@ class Processes(Executor):
         return _Process({"CUDA_VISIBLE_DEVICES": one} if self.gpus else {}, work, args)
 
 
-def _context(gpu: bool) -> Any:
+def context(gpu: bool = False) -> Any:
     """How a process is started: as a fork of one that has imported what all need, which takes seconds, and no more.
 
     A fork of this one, which has threads, may hang. Neither CUDA nor Apple's libraries are made to be forked.
     """
     if gpu or sys.platform == "darwin" or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(PRELOADED)
+    return server
 
 
 class _Process:
     def __init__(self, environment: Mapping[str, str], work: Work, args: tuple):
-        context = _context(gpu="CUDA_VISIBLE_DEVICES" in environment)
-        self.outcome, end = context.Pipe(duplex=False)
+        how = context(gpu="CUDA_VISIBLE_DEVICES" in environment)
+        self.outcome, end = how.Pipe(duplex=False)
         now = {**os.environ, **environment}  # a server keeps the environment that it began with
-        self.process = context.Process(target=_reported, args=(end, now, work, args))
+        self.process = how.Process(target=_reported, args=(end, now, work, args))
         self.process.start()
         end.close()
 
@@ -133,7 +135,7 @@ def _reported(end: Any, environment: Mapping[str, str], work: Work, args: tuple)
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started us, and who then ends us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    threading.Thread(target=_follow, daemon=True).start()
+    threading.Thread(target=follow, daemon=True).start()
     try:
         work(*args)
         error = None
@@ -142,7 +144,7 @@ def _reported(end: Any, environment: Mapping[str, str], work: Work, args: tuple)
     end.send(error)
 
 
-def _follow() -> None:
+def follow() -> None:
     """Ends this process in order when the one that started it is gone."""
     parent = multiprocessing.parent_process()
     if parent is not None:

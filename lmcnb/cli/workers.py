@@ -233,7 +233,9 @@ def _say_lost(shown: Live, number: int, why: Exception) -> None:
 
 def executed(job: runner.Job, folder: Path) -> None:
     """One of several notebooks, in a process of its own."""
-    with execution.stoppable():
+    from lmcnb.cli import kernels
+
+    with kernels.waiting(), execution.stoppable():
         execution.execute(job, folder)
 
 
