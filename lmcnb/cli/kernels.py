@@ -61,7 +61,7 @@ def waiting() -> Iterator[None]:
 
     For a process that is itself a fork of a server, which only the process that started the server can ask for more.
     """
-    if not (forkable() and entry_points(group=GROUP, name=NAME)):  # nothing of it is known where an old one is installed
+    if not (forkable() and entry_points(group=GROUP, name=NAME)):  # an old installation has none
         yield
         return
     its, ours = Pipe(duplex=False)
