@@ -6,9 +6,10 @@ import sys
 import time
 
 import pytest
+import torch
 from jupyter_client.manager import KernelManager
 
-from lmcnb.cli import kernels, workers
+from lmcnb.cli import kernels
 from lmcnb.cli.executors import Processes, context
 
 pytestmark = pytest.mark.skipif(context().get_start_method() != "forkserver", reason="processes are not forked here")
@@ -85,7 +86,7 @@ def test_it_is_interrupted_and_killed_as_any_kernel(started):
 def test_what_cannot_be_forked_is_started_as_ever(started, monkeypatch):
     asked = []
     monkeypatch.setattr(kernels, "context", lambda: asked.append("context") or context())
-    monkeypatch.setattr(workers, "device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     manager, client = started()
     assert ran(client, "import sys; print('torch' in sys.modules)") == "False" and manager.is_alive()
     assert asked == ["context"]  # whether it could be, and no process of it

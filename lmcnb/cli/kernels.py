@@ -50,9 +50,9 @@ class Forked(LocalProvisioner):
 
 def forkable() -> bool:
     """Whether a kernel may be a fork here: CUDA would not work in it."""
-    from lmcnb.cli.workers import device
+    import torch
 
-    return context().get_start_method() == "forkserver" and device() == "cpu"
+    return context().get_start_method() == "forkserver" and not torch.cuda.is_available()
 
 
 @contextmanager
