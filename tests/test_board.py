@@ -65,6 +65,14 @@ def test_claims_judge_real_profiles_only(project: Path, profile: str, words: str
     refused(call("claims", "--profile", profile), words)
 
 
+def test_a_headline_says_which_claim_is_of_another_training(project: Path):
+    draw(project, "fig02_a", a_claim("A1-59%"), a_claim("A2c-59% (mosaics)", family="secondary"))
+    draw(project, "fig20_b", a_claim("A1-59%"), a_claim("A2c-59% (mosaics)", family="secondary"), parameters=LONG)
+    said = call("claims").output
+    assert "59%: " in row(said, "A1")[2] and "59% (papers, 30 epochs): " in row(said, "A1")[2]
+    assert "59% (mosaics): " in row(said, "A2c")[2] and "59% (mosaics; papers, 30 epochs): " in row(said, "A2c")[2]
+
+
 def test_a_row_a_headline_by_word_and_the_rest_below(project: Path):
     others = [a_claim(id, family="secondary") for id in ("B4-A2", "Q4-59% (kept)", "T1")]
     draw(project, "fig01_a", a_claim("A2-59%"), a_claim("A2-87%", (0.1, 2.0, -2.0)), *others)

@@ -130,7 +130,7 @@ def headlines(found: Sequence[Judged]) -> str:
         words: dict[str, list[str]] = {}
         for each in leading:
             effect = f": {number(each.claim)}" * (len(leading) <= FEW)
-            words.setdefault(each.claim.word, []).append(_short(each.claim) + effect)
+            words.setdefault(each.claim.word, []).append(_named(each, leading[0]) + effect)
         here = "; ".join(f"**{word}** {', '.join(texts)}" for word, texts in words.items()) or "not run"
         n = " or ".join(dict.fromkeys(each.claim.units for each in leading)) or "–"
         rows.append(f"| {name} | {sentence} | {here} | {n} |")
@@ -142,6 +142,14 @@ def leaders(headline: str, found: Sequence[Judged]) -> list[Judged]:
     mine = [j for j in found if j.headline == headline]
     primary = [j for j in mine if j.claim.family == "primary"]
     return primary or [j for j in mine if headline in (OTHERS, j.claim.id.split("-")[0])]
+
+
+def _named(each: Judged, first: Judged) -> str:
+    """A claim's sparsity and detail, and its training where that is not the one of the headline's first claim."""
+    short, trained = _short(each.claim), _trained(each)
+    if trained == _trained(first):
+        return short
+    return f"{short[:-1]}; {trained})" if short.endswith(")") else f"{short} ({trained})"
 
 
 def _short(claim: Claim) -> str:
