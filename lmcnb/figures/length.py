@@ -58,7 +58,7 @@ def length(table: Table, at: float, compared: Sequence[int], note: str = "", rat
 
 
 def over_lengths(ax: Axes, found: Mapping[tuple[str, float], Numbers]) -> None:
-    """By method a quantity against the epochs of training, with 95% intervals; dashed: the larger of two sets.
+    """By method a quantity against the epochs of training, with 95% intervals; dashed, open: the larger of two sets.
 
     Methods stand side by side, so that no interval hides another.
     """
@@ -68,7 +68,7 @@ def over_lengths(ax: Axes, found: Mapping[tuple[str, float], Numbers]) -> None:
         points = {epochs * beside: estimate(found[method, epochs]) for epochs in lengths if (method, epochs) in found}
         larger = _per_class(method) > min(_per_class(m) for m in methods if kind(m) == kind(method))
         curve(ax, points, color=colour(method), marker=marker(method), linestyle="--" if larger else "-",
-              markersize=4.5, linewidth=1.2, label=label(method))
+              markerfacecolor="white" if larger else None, markersize=4.5, linewidth=1.2, label=label(method))
     ax.set_xscale("log")
     ax.set_xticks(lengths, [f"{e:g}" for e in lengths])
     ax.set_xlim(0.85 * lengths[0], lengths[-1] / 0.85)
