@@ -141,7 +141,8 @@ def _reported(end: Any, environment: Mapping[str, str], work: Work, args: tuple)
         error = None
     except Exception as raised:
         error = _portable(raised)
-    end.send(error)
+    with suppress(BrokenPipeError):  # who started us is gone
+        end.send(error)
 
 
 def follow() -> None:
