@@ -67,6 +67,7 @@ def test_a_cell_finds_torch_there_and_shows_its_figures(started, tmp_path):
     assert ran(client, "print(os.getpid() == os.getsid(0), os.getpid())") == f"True {manager.provisioner.pid}"
     assert ran(client, "1 / 0") == "ZeroDivisionError"
     ran(client, "os.write(2, b'straight to the stream')")
+    assert "straight to the stream" in (tmp_path / "log").read_text()
     client.shutdown()
     assert gone(manager.provisioner.pid)
     assert not manager.is_alive()
