@@ -124,9 +124,9 @@ def call(*words: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def figure(folder: Path, name: str, keys: list[str]) -> None:
+def figure(folder: Path, name: str, keys: list[str], weights: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps({"record": {"keys": keys}}))
+    (folder / f"{name}.json").write_text(json.dumps({"record": {"keys": keys, "weights": weights or []}}))
 
 
 def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: Lab, tmp_path: Path, monkeypatch):
@@ -145,6 +145,37 @@ def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: 
     before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.zip")}
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
     assert call("publish")[0] == 0 and {p: p.read_bytes() for p in before} == before, "from what was shipped"
+
+
+def test_weights_that_a_notebook_looks_at_travel(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, record = tmp_path / "figures" / "laptop", shelf.record([PATH], weights=[PATH.a])
+    assert record["weights"] == [shelf.key(PATH.a)] and "weights" not in shelf.record([PATH])
+    figure(folder, "fig03", record["keys"])  # lists the same trainings, and looks at none
+    figure(folder, "fig19", record["keys"], record["weights"])
+    assert call("publish")[0] == 0
+    lab = fresh(tmp_path)
+    assert lab.get(PATH.a).whole and not lab.get(PATH.b).whole
+    theirs, ours = lab.load(PATH.a).params, shelf.load(PATH.a).params
+    assert all(theirs[n].equal(p) for n, p in ours.items()) and not (tmp_path / "empty").exists(), "nothing is trained"
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
+    figure(folder, "fig03", record["keys"], [shelf.key(PATH.b)])
+    code, said = call("publish")
+    assert code == 0 and "fig03: 1 of" in said, "weights that are neither stored nor shipped"
+
+
+def test_results_of_a_notebook_travel_before_its_figure_stands(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
+    monkeypatch.setattr(results, "_so_far", lambda notebooks, *_: dict.fromkeys(notebooks, keys[:2]))
+    assert call("publish", "16_layers")[0] == 0
+    early = tmp_path / "results" / "laptop" / "16_layers.zip"
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys[:2]} and early.exists()
+    figure(folder, "fig16_layers_x", ["0" * 64])
+    assert call("publish")[0] == 0 and early.exists(), "the figure's results are not there yet"
+    figure(folder, "fig16_layers_x", keys)
+    assert call("publish")[0] == 0 and not early.exists()
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}
 
 
 def test_publish_ships_no_more_than_a_clone_should_carry(shelf: Lab, tmp_path: Path, monkeypatch):

@@ -111,12 +111,14 @@ def draw(again: Sequence[Redraw], profile: str) -> None:
 
 
 @click.command()
+@click.argument("notebooks", nargs=-1)
 @click.option("--profile", default="laptop", show_default=True, metavar="NAME", help="Whose figures' results.")
-def publish(profile: str) -> None:
+def publish(notebooks: Sequence[str], profile: str) -> None:
     """Ship the results behind the committed figures: figures/results/PROFILE/.
 
     Everything but the weights of trained networks, sets of real images and random masks goes there, from the store
-    or from what was shipped before. A figure whose results are not all there keeps what it had.
+    or from what was shipped before. A figure whose results are not all there keeps what it had. Of NOTEBOOKS, whose
+    figures do not stand yet, what there is goes there, too, until they do.
     """
     import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab
@@ -126,24 +128,41 @@ def publish(profile: str) -> None:
     assert lab.shipped is not None
     known = {key: (stage, key) for stage in lab.store.stages() for key in lab.store.keys(stage)}
     known |= {key: (stage, key) for stage, key in lab.shipped.places}
-    taken: set[str] = set()
     figures = sorted(places.figures_dir(profile).glob("*.json"))
-    if not figures:
+    if not figures and not notebooks:
         raise Refused(f"{places.figures_dir(profile)} holds no figures: `lmcnb run --profile {profile}` makes them")
-    for path in figures:
-        keys = [key for key in _keys(path) if key not in taken]
+    weights = {key for path in figures for key in _keys(path, "weights")}
+    wanted = {path.stem: _keys(path) for path in figures} | _so_far(notebooks, profile, lab)
+    taken: set[str] = set()
+    for name, every in wanted.items():
+        keys = [key for key in every if key not in taken]
         absent = len([key for key in keys if key not in known])
-        archive, new = folder / f"{path.stem}.zip", folder / f"{path.stem}.new"
+        archive, new = folder / f"{name}.zip", folder / f"{name}.new"
         if not absent:
-            absent = len(ship(new, [known[key] for key in keys], lab.store, lab.shipped))
+            absent = len(ship(new, [known[key] for key in keys], lab.store, lab.shipped, weights))
         if absent:
-            click.echo(f"{path.stem}: {absent} of {len(keys)} results are not in the store: left as it was")
+            click.echo(f"{name}: {absent} of {len(keys)} results are not in the store: left as it was")
             continue
         _put(new, archive)
         taken |= set(keys)
         size = human(archive.stat().st_size) if archive.exists() else "nothing to ship"
-        click.echo(f"{path.stem}: {len(keys)} results, {size}")
+        click.echo(f"{name}: {len(keys)} results, {size}")
+        if name.startswith("fig"):  # it stands, and its archive has all that its notebook had shipped before
+            for early in folder.glob(f"{name[3:].partition('_')[0]}_*.zip"):
+                early.unlink()
     click.echo(f"{human(_carried(folder))} in {folder.parent}")
+
+
+def _so_far(notebooks: Sequence[str], profile: str, lab: Any) -> dict[str, list[str]]:
+    """Of each notebook's plan the results that there are, under the notebook's name."""
+    from lmcnb.cli.workers import stages
+    from lmcnb.lab.stage import closure
+
+    found = {}
+    for job in runner.prepare(places.project_root(), notebooks, profile) if notebooks else ():
+        specs = closure(stages(runner.plans([job])))
+        found[job.notebook.stem] = [lab.key(spec) for spec in specs if lab.has(spec)]
+    return found
 
 
 def _carried(folder: Path) -> int:
@@ -164,9 +183,9 @@ def _put(new: Path, archive: Path) -> None:
     os.replace(new, archive)
 
 
-def _keys(path: Path) -> list[str]:
+def _keys(path: Path, of: str = "keys") -> list[str]:
     record = json.loads(path.read_text(encoding="utf-8")).get("record", {})
-    return list(record.get("keys") or [])
+    return list(record.get(of) or [])
 
 
 @click.command()

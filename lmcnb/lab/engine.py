@@ -276,15 +276,19 @@ class Lab:
         """
         return inventory.table(self, what)
 
-    def record(self, specs: Iterable[Stage]) -> dict:
-        """How the artifacts behind ``specs`` came about: keys, data, devices, versions, date, seconds in all."""
+    def record(self, specs: Iterable[Stage], weights: Iterable[Stage] = ()) -> dict:
+        """How the artifacts behind ``specs`` came about: keys, data, devices, versions, date, seconds in all.
+
+        ``weights`` are those trainings among them whose weights a notebook itself looks at: `lmcnb publish` ships them.
+        """
         needed = closure(specs)
         entries = [e for s in needed if (e := self._find(s)) is not None]
         seen = {n: sorted({str(e.meta[n]) for e in entries}) for n in ("device", "torch", "python", "commit", "lmcnb")}
         data = {name: self.dataset(name).fingerprint for s in needed for name in (s.dataset, *s.other_data())}
         return {**seen, "entries": len(entries), "seconds": round(sum(e.meta["seconds"] for e in entries), 1),
                 "date": max((e.meta["date"] for e in entries), default=None), "data": data,
-                "keys": sorted(e.key for e in entries)}
+                "keys": sorted(e.key for e in entries),
+                **({"weights": opened} if (opened := sorted({self.key(s) for s in weights})) else {})}
 
     def status(self, specs: Iterable[Stage]) -> list[Row]:
         """For every stage that ``specs`` need, upstream included: how much is done, what remains, its likely cost."""

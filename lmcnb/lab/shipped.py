@@ -1,9 +1,10 @@
 """Results that travel with a project: a second store, which is only read.
 
 A zip archive a figure, with the entries behind it: settings, results, provenance; and their tensors, but for the
-weights of trained networks, which are large and can be trained again, sets of real images, which are others', and masks
-that are drawn or copied in a moment. ``figures/results/laptop/fig03….zip`` holds ``<stage>/<key>/{meta.json, spec.json,
-result.json, tensors.safetensors}``, the bytes that the store held.
+weights of trained networks, which are large and can be trained again (those few that a notebook itself looks at do
+travel), sets of real images, which are others', and masks that are drawn or copied in a moment.
+``figures/results/laptop/fig03….zip`` holds ``<stage>/<key>/{meta.json, spec.json, result.json, tensors.safetensors}``,
+the bytes that the store held.
 """
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -111,20 +112,25 @@ class Archive:
             log.warning("%s: it counts as absent, and is computed where it is needed", text)
 
 
-def ship(path: Path, places: Iterable[Place], store: Store, archive: Archive) -> list[Place]:
+def ship(path: Path, places: Iterable[Place], store: Store, archive: Archive, whole: Container[str] = ()
+         ) -> list[Place]:
     """Writes an archive of these entries, from the store or else from archives that there are.
 
+    Args:
+        whole: keys of entries whose tensors travel although those of their stage do not.
+
     Returns:
-        Those that are in neither: nothing is written then.
+        Those that are in neither, as they should travel: nothing is written then.
     """
     found: dict[str, bytes] = {}
     absent = []
     for stage, key in sorted(places):
         entry = store.get(stage, key) or archive.get(stage, key)
-        if entry is None:
+        all_of_it = key in whole
+        if entry is None or (all_of_it and isinstance(entry, Shipped) and not entry.whole):
             absent.append((stage, key))
             continue
-        kept = (META, *PARTS[:2], *(() if _stay(entry) else (TENSORS,)))
+        kept = (META, *PARTS[:2], *((TENSORS,) if all_of_it or not _stay(entry) else ()))
         files = entry.files if isinstance(entry, Shipped) else {n: (entry.folder / n).read_bytes() for n in kept}
         found |= {f"{stage}/{key}/{name}": files[name] for name in kept}
     if not absent:
