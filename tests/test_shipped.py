@@ -126,7 +126,7 @@ def call(*words: str) -> tuple[int, str]:
 
 def figure(folder: Path, name: str, keys: list[str], weights: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps({"record": {"keys": keys, "weights": weights or []}}))
+    (folder / f"{name}.json").write_text(json.dumps({"record": {"keys": keys}, "run": {"weights": weights or []}}))
 
 
 def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: Lab, tmp_path: Path, monkeypatch):

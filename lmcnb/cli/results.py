@@ -131,8 +131,10 @@ def publish(notebooks: Sequence[str], profile: str) -> None:
     figures = sorted(places.figures_dir(profile).glob("*.json"))
     if not figures and not notebooks:
         raise Refused(f"{places.figures_dir(profile)} holds no figures: `lmcnb run --profile {profile}` makes them")
-    weights = {key for path in figures for key in _keys(path, "weights")}
-    wanted = {path.stem: _keys(path) for path in figures} | _so_far(notebooks, profile, lab)
+    drawn = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in figures}
+    weights = {key for figure in drawn.values() for key in figure.get("run", {}).get("weights", ())}
+    wanted = {name: list(figure.get("record", {}).get("keys") or ()) for name, figure in drawn.items()}
+    wanted |= _so_far(notebooks, profile, lab)
     taken: set[str] = set()
     for name, every in wanted.items():
         keys = [key for key in every if key not in taken]
@@ -181,11 +183,6 @@ def _put(new: Path, archive: Path) -> None:
         raise Failed(f"{archive.name} would have {human(size)}, and all archives more than a clone should carry, "
                      f"{human(MOST)}: it is left as it was; leave another's results out")
     os.replace(new, archive)
-
-
-def _keys(path: Path, of: str = "keys") -> list[str]:
-    record = json.loads(path.read_text(encoding="utf-8")).get("record", {})
-    return list(record.get(of) or [])
 
 
 @click.command()
