@@ -257,7 +257,7 @@ def test_what_is_at_hand_comes_before_what_takes_hours(tmp_path: Path, monkeypat
     done: list[str] = []
     monkeypatch.setattr(results, "redraws", lambda root, jobs, profile: [
         results.Redraw(j, ("fig",), "why") for j in jobs if j.notebook.stem.startswith("02")])
-    monkeypatch.setattr(results, "draw", lambda again, profile: done.extend(e.job.notebook.stem[:2] for e in again))
+    monkeypatch.setattr(results, "draw", lambda again, *_: done.extend(e.job.notebook.stem[:2] for e in again))
     monkeypatch.setattr(cli, "_one_by_one", lambda jobs, *_: done.extend(j.notebook.stem[:2] for j in jobs))
     monkeypatch.setattr(runner, "plans", lambda jobs: [[TRAIN] if j.notebook.stem < "02" else [] for j in jobs])
     monkeypatch.setattr(Lab, "missing", lambda lab, specs: specs)
@@ -266,3 +266,18 @@ def test_what_is_at_hand_comes_before_what_takes_hours(tmp_path: Path, monkeypat
     both = [jobs["01"], jobs["03"]]
     assert results.soonest(both, [[TRAIN], []], "smoke") == [(both, [[TRAIN], []])]
     assert not results.soonest([], [], "laptop")
+
+
+def test_figures_are_drawn_again_side_by_side(tmp_path: Path, monkeypatch, capsys):
+    """To the bytes of the committed pictures, in their order, in processes that know this one's folders."""
+    names = "fig18_precision_cifar10", "fig06_stability_vs_performance_cifar10"
+    committed, folder = places.figures_dir("laptop"), tmp_path / "figures" / "laptop"
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / f"{name}.json").write_bytes((committed / f"{name}.json").read_bytes())
+    monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path / "figures"))
+    [job] = runner.prepare(places.project_root(), ["18"], "laptop")
+    results.draw([results.Redraw(job, (name,), "why") for name in names], "laptop", workers=2)
+    assert all((folder / f"{name}.png").read_bytes() == (committed / f"{name}.png").read_bytes() for name in names)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("[1/2]") and names[0] in first and second.startswith("[2/2]") and names[1] in second

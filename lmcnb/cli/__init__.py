@@ -110,7 +110,7 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
         again = [] if recompute else results.redraws(root, jobs, profile)
         left = [job for job in jobs if job not in [each.job for each in again]]
         plans = runner.plans(left)  # all are checked before the first cell runs
-        results.draw(again, profile)
+        results.draw(again, profile, workers)
         for part, mine in results.soonest(left, plans, profile):
             if workers > 1:
                 many.divided(root, part, mine, profile, settings, many.Workers(workers))

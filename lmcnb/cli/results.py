@@ -6,7 +6,9 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import click
 from lmcnb import places
 from lmcnb.cli import runner
 from lmcnb.cli.checks import say_checks
+from lmcnb.cli.executors import context
 from lmcnb.cli.text import Failed, Refused, duration, human
 
 MOST = 15 * 2**20  # bytes of all archives: what a clone should not grow by more than
@@ -91,23 +94,34 @@ def _lacking(job: runner.Job) -> str:
     return f"{len(missing)} results are neither stored nor shipped" + (f", {duration(known)} of work" if known else "")
 
 
-def redrawn(each: Redraw, profile: str) -> list[Path]:
-    """Draws a notebook's figures from their JSON files, and writes PNG and PDF beside them."""
+def redrawn(names: Sequence[str], folder: Path) -> float:
+    """Draws a notebook's figures from their JSON files, writes PNG and PDF beside them, and says how long it took."""
     from lmcnb.figures.saved import redraw
 
-    paths = [places.figures_dir(profile) / f"{name}.png" for name in each.figures]
-    for path in paths:
-        redraw(path.with_suffix(".json"))
-    return paths
+    start = time.monotonic()
+    for name in names:
+        redraw(folder / f"{name}.json")
+    return time.monotonic() - start
 
 
-def draw(again: Sequence[Redraw], profile: str) -> None:
-    """Draws these, and says why from their JSON files."""
-    for number, each in enumerate(again, start=1):
-        start = time.monotonic()
-        where = ", ".join(map(str, redrawn(each, profile)))
-        click.echo(f"[{number}/{len(again)}] {where} in {duration(time.monotonic() - start)}, from its own table: "
-                   f"{each.why}; --recompute computes them")
+def _inherit(environment: dict[str, str]) -> None:
+    """In a process of a server that keeps the environment it began with."""
+    os.environ.update(environment)
+
+
+def draw(again: Sequence[Redraw], profile: str, workers: int = 1) -> None:
+    """Draws these, so many at once, and says why from their JSON files."""
+    folder, figures = places.figures_dir(profile), [each.figures for each in again]
+    with ExitStack() as stack:
+        side_by_side = map
+        if min(workers, len(again)) > 1:
+            pool = context().Pool(workers, _inherit, (dict(os.environ),))
+            side_by_side = stack.enter_context(pool).imap
+        seconds = side_by_side(partial(redrawn, folder=folder), figures)
+        for number, (each, passed) in enumerate(zip(again, seconds), start=1):
+            where = ", ".join(str(folder / f"{name}.png") for name in each.figures)
+            click.echo(f"[{number}/{len(again)}] {where} in {duration(passed)}, from its own table: {each.why}; "
+                       "--recompute computes them")
 
 
 @click.command()
