@@ -1,4 +1,4 @@
-"""Folders of pictures as data sets, ImageNet-10 among them: read once, and refused by name where they are not well."""
+"""Folders of pictures as data sets, ImageNet's among them: read once, and refused by name where they are not well."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lmcnb import load
-from lmcnb.data import IMAGENET10, IMAGENET_MEAN, IMAGENET_STD, folders
+from lmcnb.data import IMAGENET10, IMAGENET_MEAN, IMAGENET_STD, IMAGENETTE, imagenet
 
 
 def write_folder(root: Path, test: str = "test", sizes: tuple[int, ...] = (6, 6)) -> None:
@@ -73,8 +73,8 @@ def imagenet10(tmp_path: Path, monkeypatch) -> Path:
 
 def counted(monkeypatch) -> list[Path]:
     """The files decoded from now on."""
-    seen, decode = [], folders._square
-    monkeypatch.setattr(folders, "_square", lambda path, size: (seen.append(path), decode(path, size))[1])
+    seen, decode = [], imagenet._square
+    monkeypatch.setattr(imagenet, "_square", lambda path, size: (seen.append(path), decode(path, size))[1])
     return seen
 
 
@@ -160,6 +160,45 @@ def test_absent_imagenet10_says_licence_folders_and_place(tmp_path: Path, monkey
     told = str(error.value)
     assert all(part in told for part in ("licence", "image-net.org", str(tmp_path / "imagenet10" / "train"), "val",
                                          "generate_images", *IMAGENET10))
+
+
+def write_imagenette(root: Path) -> None:
+    """One picture a class and split, of one red level each."""
+    for split in ("train", "val"):
+        for label, wnid in enumerate(IMAGENETTE):
+            (root / split / wnid).mkdir(parents=True)
+            pixels = np.full((72, 80, 3), 20 * label + 5, np.uint8)
+            Image.fromarray(pixels).save(root / split / wnid / "0.webp", lossless=True)
+
+
+def test_imagenette_is_downloaded_once_into_its_folder(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
+    asked = []
+
+    def fake(root: Path, size: str, download: bool) -> None:
+        asked.append((size, download))
+        write_imagenette(root / "imagenette2-160")
+    monkeypatch.setattr("torchvision.datasets.Imagenette", fake)
+    data = load("imagenette")
+    assert data.train.shape == (3, 64, 64) and data.name == "imagenette" and "other ones than the papers'" in data.note
+    assert torch.equal(data.train.x[:, 0, 0, 0] // 20, data.train.y) and data.classes == 10
+    assert load("imagenette:64").fingerprint == data.fingerprint and load("imagenette:96").train.shape == (3, 96, 96)
+    assert asked == [("160px", True)] and (tmp_path / "imagenette" / "val").is_dir()
+
+
+def test_absent_imagenette_says_how_to_get_it(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+    monkeypatch.setattr("torchvision.datasets.Imagenette", offline)
+    with pytest.raises(FileNotFoundError) as error:
+        load("imagenette:64")
+    told = str(error.value)
+    assert all(part in told for part in ("could not be downloaded (OSError)", "github.com/fastai/imagenette",
+                                         str(tmp_path / "imagenette" / "train")))
+    with pytest.raises(FileNotFoundError, match="no folder .*elsewhere.train. Download"):
+        load("imagenette:64:elsewhere")
 
 
 def test_missing_and_additional_classes_are_listed(imagenet10: Path):

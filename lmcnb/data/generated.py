@@ -14,7 +14,7 @@ from pydantic import Field
 
 from ..places import data_root
 from ..spec import Spec
-from .folders import GENERATED, IMAGENET10, LARGEST
+from .imagenet import GENERATED, IMAGENET10, LARGEST
 from .images import Dataset
 
 VERSION = 1  # of the pictures: rises when the same settings draw others

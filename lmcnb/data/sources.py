@@ -12,14 +12,15 @@ import torch
 from ..places import data_root
 from ..sources import is_ours
 from ..spec import choose
-from .folders import GENERATED, decoding_size, located, read_folder, read_imagenet10
+from .folders import located, read_folder
 from .generated import shapes
-from .images import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset
+from .imagenet import SUBSETS
+from .images import CIFAR10_MEAN, CIFAR10_STD, Dataset
 from .untrusted import Damaged, read_npz
 
 
 def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
-    """A data set by name: digits, shapes, cifar10, cifar100, imagenet10 or folder:PATH.
+    """A data set by name: digits, shapes, cifar10, cifar100, imagenet10, imagenette or folder:PATH.
 
     digits (8 × 8, grey, 1,297 training and 500 test images; Alpaydin and Kaynak, 1998, CC BY 4.0, as scikit-learn has
     them) comes with this package; shapes (12 × 12, colour, 500 and 1,000 images) is drawn when it is asked for
@@ -31,9 +32,11 @@ def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
     Images are normalised with their data set's own mean and deviation. The released codes of the papers normalise
     CIFAR-100 with CIFAR-10's: give :func:`lmcnb.import_set` the mean and std of the code that a set comes from.
 
-    ``imagenet10[:SIZE[:FOLDER]]`` reads FOLDER/train/<wnid>/* and FOLDER/val/<wnid>/* (JPEG or PNG) of the ten classes
-    of :data:`lmcnb.data.IMAGENET10`, in that order: shorter side to SIZE pixels (224), centre crop, packed once beside
-    FOLDER and anew when its files change. FOLDER is ``imagenet10``; a relative one lies in LMCNB_DATA.
+    ``imagenet10[:SIZE[:FOLDER]]`` reads FOLDER/train/<wnid>/* and FOLDER/val/<wnid>/* (JPEG, PNG or WebP) of the ten
+    classes of :data:`lmcnb.data.IMAGENET10`, in that order: shorter side to SIZE pixels (224), centre crop, packed once
+    beside FOLDER and anew when its files change. FOLDER is ``imagenet10``; a relative one lies in LMCNB_DATA.
+    ``imagenette[:SIZE[:FOLDER]]`` is the same of ten other classes, which may be passed on: torchvision downloads them
+    (160 pixels, 94 MB; SIZE is 64 where none is given).
 
     Raises:
         ValueError: an unknown name (the message lists the known ones), a malformed file, or other classes.
@@ -43,10 +46,11 @@ def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
         raise ValueError(f"the data set's name must be text, such as 'cifar10' or 'folder:PATH'; got {name!r}")
     if name.startswith("folder:"):
         dataset = _folder(located(Path(name.removeprefix("folder:")).expanduser()))
-    elif name.startswith("imagenet10:"):
-        dataset = _imagenet10(name.removeprefix("imagenet10:"))
+    elif (subset := SUBSETS.get(name.partition(":")[0])) and ":" in name:
+        dataset = subset.load(name.partition(":")[2])
     else:
-        dataset = choose("data set", name, DATASETS | {"folder:PATH": None, "imagenet10:SIZE:FOLDER": None})()
+        forms = ("folder:PATH", *(f"{subset}:SIZE:FOLDER" for subset in SUBSETS))
+        dataset = choose("data set", name, DATASETS | dict.fromkeys(forms))()
     return dataset.to(device)
 
 
@@ -95,17 +99,6 @@ def _folder(root: Path) -> Dataset:
     return Dataset.from_arrays(f"folder:{root.name}", **cast("dict[str, Any]", read_folder(root)))
 
 
-def _imagenet10(options: str = "") -> Dataset:
-    size, _, folder = options.partition(":")
-    size, root = decoding_size(size or "224"), data_root() / Path(folder or "imagenet10").expanduser()
-    arrays = cast("dict[str, Any]", read_imagenet10(root, size))
-    # Kept as [N, C, H, W], which from_arrays's transposition turns back without a copy of some gigabytes.
-    arrays |= {n: arrays[n].transpose(0, 2, 3, 1) for n in ("x_train", "x_test")}
-    name = f"imagenet10:{size}" + (f":{root.name}" if folder else "") if options else "imagenet10"
-    note = "generated images, not ImageNet" if (root / GENERATED).is_file() else ""
-    return Dataset.from_arrays(name, **arrays, mean=IMAGENET_MEAN, std=IMAGENET_STD, note=note)
-
-
 def register_dataset(name: str, make: Callable[[], Dataset] | None = None) -> Any:
     """Adds a data set: ``make()`` returns a :class:`Dataset`. Also a decorator; a cell that registers may be run again.
 
@@ -133,5 +126,5 @@ DATASETS: dict[str, Callable[[], Dataset]] = {
     "shapes": shapes,
     "cifar10": lambda: _cifar("cifar10"),
     "cifar100": lambda: _cifar("cifar100"),
-    "imagenet10": _imagenet10,
+    **{name: subset.load for name, subset in SUBSETS.items()},
 }
