@@ -59,3 +59,31 @@ def test_the_figure_has_a_panel_for_each_subnetwork(keys):
 def test_the_banner_is_in_the_picture_and_absent_without_one():
     assert "generated images, not ImageNet" in [t.get_text() for t in a_figure().texts]
     assert "generated images, not ImageNet" not in [t.get_text() for t in a_figure(banner="").texts]
+
+
+def judged(setting: str, methods=("imp", "idc", "random images", "random mosaics", "random mask")) -> dict:
+    rng = np.random.default_rng(1)
+    who = [("dense", 0), *((m, 4) for m in methods)]
+    rows = [{"method": m, "round": r, "init": i, "seeds": "0–1", "bn": bn, "quantity": quantity, "alpha": alpha,
+             "value": rng.random()} for bn in BN for m, r in who for i in range(3)
+            for quantity in ("train_loss", "test_error") for alpha in ALPHAS]
+    rows += [{"method": m, "round": r, "init": i, "seeds": "0", "quantity": "test_accuracy", "value": 0.5 + 0.1 * (
+        m == "imp") + 0.01 * rng.random()} for m, r in who for i in range(3)]
+    return {c.id: c for c in figures.batchnorm_claims(Table.of(rows), [4], setting)}
+
+
+def test_photographs_are_judged_as_the_papers_claims_in_a_setting_of_their_own():
+    found = judged("imagenette")
+    primary = {id for id, c in found.items() if c.family == "primary"}
+    assert primary == {"A1-59% (imagenette, lerp)", "A2-59% (imagenette, lerp)", "A3-59% (imagenette)"}
+    assert {id for id in found if id.startswith("A2c") and id.endswith("lerp)")} == {
+        f"A2c-59% ({control}, imagenette, lerp)" for control in ("random images", "random mosaics", "random mask")}
+    assert found["A2-59% (imagenette, lerp)"].units == "3 × own sets"
+    assert found["A3-59% (imagenette)"].word == "contradicted" and 9 < found["A3-59% (imagenette)"].estimate < 11
+    assert all("on imagenette: " in c.statement for c in found.values())
+
+
+def test_generated_images_judge_nothing_of_the_papers():
+    found = judged("generated")
+    assert {c.family for c in found.values()} == {"secondary"} and all(id.startswith("B4-") for id in found)
+    assert not any("A3" in id for id in found) and all("generated images" in c.statement for c in found.values())

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -12,9 +13,11 @@ from ..statistics import Claim, claim
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, percent_sparse
 from .heat import paths_over_rounds
-from .judging import NATS, RISE, barrier_margin, more_stable, named, stable
+from .judging import NATS, RISE, as_accurate, barrier_margin, more_stable, named, stable
+from .length import controls
 from .parts import band, differences, directions, dots, less_than_others, subnetwork
 
+GENERATED = "generated"  # images that were drawn, not photographed
 # By convention: what it is called, its line, its markers' face, and how far its dots stand above the row.
 BY_BN = {"lerp": ("interpolated statistics", "-", None, 0.18),
          "recalibrate": ("re-estimated statistics", "--", "white", -0.18)}
@@ -92,25 +95,37 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
     return figure
 
 
-def batchnorm_claims(table: Table, compared: Sequence[int], generated: bool) -> list[Claim]:
-    """A1, A2 and A2c under both conventions, and that re-estimated statistics lower the dense network's barrier.
+def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENERATED) -> list[Claim]:
+    """A1, A2 and A2c under both conventions, A3, and that re-estimated statistics lower the dense network's barrier.
 
     Args:
-        table, compared: as for the figure. generated: whether generated images stand in for ImageNet-10.
+        table, compared: as for the figure. setting: what the images are, as a claim's id has it. On real ones the
+            claims are the papers' own, under interpolated statistics, as theirs are, of sets that are each
+            initialisation's own; on generated ones they are B4's, which judge nothing of the papers, and without A3.
     """
-    where, kind = ("on generated images: ", "generated") if generated else ("", "real")
+    real = setting != GENERATED
+    where, prefix, sets = (f"on {setting}: ", "", "own") if real else ("on generated images: ", "B4-", 1)
     claims = []
     for r in compared:
+        sparse, who = percent_sparse(r), named("idc", percent_sparse(r))
         for bn, (name, *_) in BY_BN.items():
-            paths, under = table.select(round=[0, r], bn=bn), f"{percent_sparse(r)} ({kind}, {bn})"
-            rise, loss = paths.barriers("test_error", "frankle", scale=100).layout(), paths.barriers().layout()
-            who = f"{where}with {name}, {named('idc', percent_sparse(r))}"
-            claims.append(stable(f"B4-A1-{under}", rise, who))
-            claims += [more_stable(f"B4-{id}-{under}", loss, "idc", other, f"{who} is")
-                       for id, other in (("A2", "imp"), ("A2c", "random mask"))]
+            rows = table.select(round=[0, r], bn=bn)
+            rise, loss = (replace(part.layout(), sets=sets) for part in (
+                rows.barriers("test_error", "frankle", scale=100), rows.barriers()))
+            this, under = f"{where}with {name}, {who}", f"{setting}, {bn}"
+            family = {"family": "primary"} if real and bn == "lerp" else {}
+            claims += [stable(f"{prefix}A1-{sparse} ({under})", rise, this, **family),
+                       more_stable(f"{prefix}A2-{sparse} ({under})", loss, "idc", "imp", f"{this} is", **family)]
+            claims += [more_stable(f"{prefix}A2c-{sparse} ({aside}, {under})", loss, "idc", other, f"{this} is")
+                       for other, aside in controls(loss).items()]
+        if real:
+            accuracy = table.select(round=[0, r], quantity="test_accuracy").averaged("seeds")
+            percent = replace(accuracy.assign(value=100 * accuracy["value"]).layout(), sets=sets)
+            claims.append(as_accurate(f"A3-{sparse} ({setting})", percent, "idc", f"{where}{who} loses",
+                                      family="primary"))
     dense = table.select(method="dense").barriers().layout(["bn"])
     margin = max(0.01, 0.1 * float(dense.values("lerp").mean()))
-    claims.append(claim(f"B4-BN-dense ({kind})", f"{where}re-estimating BatchNorm's statistics lowers the dense "
+    claims.append(claim(f"B4-BN-dense ({setting})", f"{where}re-estimating BatchNorm's statistics lowers the dense "
                         "network's barrier", dense.difference("recalibrate", "lerp", sets=0), margin=margin, unit=NATS,
                         note="difference of midpoint barriers of the train loss."))
     return claims
