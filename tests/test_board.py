@@ -127,7 +127,8 @@ def predict(project: Path, *entries: object) -> None:
 
 
 @pytest.mark.parametrize(("predicted", "came"), [
-    ("< 0", "as predicted"), ("> 0", "not so"), ("within margin", "not so")])
+    ("< 0", "as predicted"), ("> 0", "not so"), ("within margin", "not so"),
+    ("> margin", "not so")])
 def test_a_prediction_stands_beside_its_outcome(project: Path, predicted: str, came: str):
     draw(project, "fig01_a", a_claim(), a_claim("A2-87%"))
     assert "predicted" not in call("claims").output
@@ -173,3 +174,10 @@ def test_a_page_has_the_tables_that_it_has_markers_for():
     assert updated(page, tables) == "<!-- details -->\nrows\n<!-- /details -->\nend"
     with pytest.raises(Refused, match="the page needs the lines <!-- claims -->"):
         updated("nothing", tables)
+
+
+def test_a_claim_may_be_of_a_training_of_its_own(project: Path):
+    parameters = {"epochs": 2.0, "schedule": "one_cycle", "vit_epochs": 1.0}
+    draw(project, "fig15_a", a_claim("C4-network"), a_claim("C4-transformer"), parameters=parameters)
+    found = {j.claim.id: j.regime for j in board.judged(project / "figures" / "laptop")}
+    assert found == {"C4-network": "one-cycle, 2 epochs", "C4-transformer": "linear, 1 epochs"}

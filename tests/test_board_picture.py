@@ -106,6 +106,7 @@ def test_a_count_is_text_and_has_no_interval():
                      margin=float(np.log10(2)), family="count")
     few, many = picture(counted(15.6)), picture(counted(1 / 1.37))
     assert "16 times fewer" in texts(few) and "1.4 times more" in texts(many)
+    assert "151 times fewer" in texts(picture(counted(151)))
     assert dot(few, "A3d-87%") > 1 and -1 < dot(many, "A3d-87%") < 0
     assert not [line for line in few.axes[0].lines if line.get_linewidth() == 2 and line.get_gid() is None
                 and line.get_linestyle() == "-" and line.get_color() == drawing.WORDS["reproduced"][0]]

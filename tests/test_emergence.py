@@ -105,6 +105,14 @@ def test_connectivity_emerges_along_each_clock():
     assert [c.id for c in found] == ["C4-network", "C4-transformer", "C4-pretraining"]
     assert all(c.word == "reproduced" and abs(c.estimate - 8) < 1e-9 for c in found)
     assert "k = 0 minus rise with k = 100" in found[0].note
+    assert {c.family for c in found} == {"secondary"}, "an open question"
+
+
+def test_what_was_not_run_or_at_one_step_alone_is_not_judged():
+    rows = table()
+    some = Table.of(r for r in rows.to_dict("records") if r["panel"] != "transformer" and (
+        r["panel"] != "network" or r["step"] == 0))
+    assert [c.id for c in emergence_claims(some)] == ["C4-pretraining"]
 
 
 def test_the_same_table_gives_the_same_picture():

@@ -56,8 +56,9 @@ def symmetry_table() -> Table:
         rows += [{"method": m, "init": i, "width": 8, "way": way, "quantity": "rise between inits",
                   "value": (40.0 if way == "as they are" else 0.5) + 0.1 * i}
                  for m in ("dense", "imp") for way in ("as they are", "matched")]
-        rows += [{"mask": mask, "init": i, "quantity": "test_accuracy", "value": 0.9 - 0.05 * k + 1e-3 * i}
-                 for k, mask in enumerate(OWN)]
+        rows += [{"mask": mask, "init": i, "onto": onto, "quantity": "test_accuracy",
+                  "value": 0.9 - 0.05 * k + 1e-3 * i + 0.02 * (k == 2) * (onto - i - 0.5)}
+                 for k, mask in enumerate(OWN) for onto in (i, i + 1)]
     return Table.of(rows)
 
 
@@ -151,6 +152,7 @@ def test_matching_is_judged_by_what_is_left() -> None:
     found = figures.symmetry_claims(symmetry_table(), ["dense", "imp"], 8)
     assert words(found) == {"S1-dense": "reproduced", "S1-imp": "reproduced", "S2": "reproduced"}
     assert found[0].estimate == pytest.approx(0.6) and found[2].estimate == pytest.approx(-5)
+    assert found[2].n == 3, "both directions of a pair are one"
 
 
 def test_a_barrier_that_follows_images_alone_is_seen_to() -> None:

@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 
 from lmcnb import estimate, figures
 from lmcnb.figures.base import marker
+from lmcnb.figures.heat import heights
 from lmcnb.figures.saved import png
 from lmcnb.tables import Table
 
@@ -93,3 +94,11 @@ def test_a_grid_shows_every_set_in_a_row():
     figure = figures.images_grid({"a": np.random.rand(12, 3, 4, 4), "b": np.random.rand(2, 1, 4, 4)}, columns=5)
     assert len(figure.axes) == 10
     assert [sum(bool(ax.images) for ax in figure.axes[r * 5:r * 5 + 5]) for r in range(2)] == [5, 2]
+
+
+def test_all_rounds_are_those_of_the_initialisation_that_has_them():
+    rows = [{"method": "idc" if r else "dense", "round": r, "init": i, "seeds": "0–1", "quantity": "train_loss",
+             "alpha": a, "value": 10 * i + r}
+            for i, rounds in ((0, (0, 4)), (1, (0, 1, 2, 4))) for r in rounds for a in (0.0, 0.5, 1.0)]
+    rounds, found = heights(Table.of(rows), ["idc"])["idc"]
+    assert rounds == [0, 1, 2, 4] and found[:, 0].tolist() == [10, 11, 12, 14]

@@ -175,15 +175,20 @@ def test_imagenette_is_downloaded_once_into_its_folder(tmp_path: Path, monkeypat
     monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
     asked = []
 
-    def fake(root: Path, size: str, download: bool) -> None:
+    def fake(root: str, size: str, download: bool) -> None:
         asked.append((size, download))
-        write_imagenette(root / "imagenette2-160")
+        write_imagenette(Path(root) / "imagenette2-160")
+        if len(asked) == 1:
+            raise KeyboardInterrupt
     monkeypatch.setattr("torchvision.datasets.Imagenette", fake)
+    with pytest.raises(KeyboardInterrupt):
+        load("imagenette")
+    assert not [*tmp_path.iterdir()], "a part of it is never taken for all"
     data = load("imagenette")
     assert data.train.shape == (3, 64, 64) and data.name == "imagenette" and "other ones than the papers'" in data.note
     assert torch.equal(data.train.x[:, 0, 0, 0] // 20, data.train.y) and data.classes == 10
     assert load("imagenette:64").fingerprint == data.fingerprint and load("imagenette:96").train.shape == (3, 96, 96)
-    assert asked == [("160px", True)] and (tmp_path / "imagenette" / "val").is_dir()
+    assert asked == [("160px", True)] * 2 and (tmp_path / "imagenette" / "val").is_dir()
 
 
 def test_absent_imagenette_says_how_to_get_it(tmp_path: Path, monkeypatch):

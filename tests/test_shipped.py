@@ -124,73 +124,6 @@ def call(*words: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def figure(folder: Path, name: str, keys: list[str], weights: list[str] | None = None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps({"record": {"keys": keys}, "run": {"weights": weights or []}}))
-
-
-def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: Lab, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
-    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
-    figure(folder, "fig03", keys)
-    figure(folder, "fig05", [*keys, shelf.key(IMP.at(1))])
-    figure(folder, "fig08", ["0" * 64])
-    code, said = call("publish")
-    assert code == 0 and "fig08: 1 of 1 results are not in the store: left as it was" in said, said
-    shipped = Archive(tmp_path / "results")
-    second = {shelf.key(IMP.at(1))} - {*keys}  # what the first figure lists is there
-    found = {name: {key for (_, key), path in shipped.places.items() if path.stem == name}
-             for name in ("fig03", "fig05")}
-    assert found == {"fig03": {*keys}, "fig05": second} and not (tmp_path / "results" / "laptop" / "fig08.zip").exists()
-    before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.zip")}
-    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
-    assert call("publish")[0] == 0 and {p: p.read_bytes() for p in before} == before, "from what was shipped"
-
-
-def test_weights_that_a_notebook_looks_at_travel(shelf: Lab, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
-    folder, record = tmp_path / "figures" / "laptop", shelf.record([PATH], weights=[PATH.a])
-    assert record["weights"] == [shelf.key(PATH.a)] and "weights" not in shelf.record([PATH])
-    figure(folder, "fig03", record["keys"])  # lists the same trainings, and looks at none
-    figure(folder, "fig19", record["keys"], record["weights"])
-    assert call("publish")[0] == 0
-    lab = fresh(tmp_path)
-    assert lab.get(PATH.a).whole and not lab.get(PATH.b).whole
-    theirs, ours = lab.load(PATH.a).params, shelf.load(PATH.a).params
-    assert all(theirs[n].equal(p) for n, p in ours.items()) and not (tmp_path / "empty").exists(), "nothing is trained"
-    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
-    figure(folder, "fig03", record["keys"], [shelf.key(PATH.b)])
-    code, said = call("publish")
-    assert code == 0 and "fig03: 1 of" in said, "weights that are neither stored nor shipped"
-
-
-def test_results_of_a_notebook_travel_before_its_figure_stands(shelf: Lab, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
-    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
-    monkeypatch.setattr(results, "_so_far", lambda notebooks, *_: dict.fromkeys(notebooks, keys[:2]))
-    assert call("publish", "16_layers")[0] == 0
-    early = tmp_path / "results" / "laptop" / "16_layers.zip"
-    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys[:2]} and early.exists()
-    figure(folder, "fig16_layers_x", ["0" * 64])
-    assert call("publish")[0] == 0 and early.exists(), "the figure's results are not there yet"
-    figure(folder, "fig16_layers_x", keys)
-    assert call("publish")[0] == 0 and not early.exists()
-    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}
-
-
-def test_publish_ships_no_more_than_a_clone_should_carry(shelf: Lab, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
-    figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(IMP.at(1))])
-    assert call("publish")[0] == 0
-    archive = tmp_path / "results" / "laptop" / "fig03.zip"
-    before = archive.read_bytes()
-    figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(s) for s in closure([PATH])])
-    monkeypatch.setattr(results, "MOST", len(before) + 1)
-    code, said = call("publish")
-    assert code == 1 and "fig03.zip would have" in said and "left as it was" in said
-    assert archive.read_bytes() == before and list(archive.parent.iterdir()) == [archive]
-
-
 def test_verify_computes_a_sample_again(archive: Path, tmp_path: Path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("LMCNB_RESULTS", str(archive.parents[1]))
@@ -281,3 +214,15 @@ def test_figures_are_drawn_again_side_by_side(tmp_path: Path, monkeypatch, capsy
     assert all((folder / f"{name}.png").read_bytes() == (committed / f"{name}.png").read_bytes() for name in names)
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("[1/2]") and names[0] in first and second.startswith("[2/2]") and names[1] in second
+
+
+def test_what_a_user_sets_is_computed_and_checked(tmp_path: Path, monkeypatch):
+    """A parameter that is younger than the committed figure counts, too."""
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "store"))
+    root = places.project_root()
+    [job] = runner.prepare(root, ["04"], "laptop")
+    assert results.saved("laptop", job) == ("fig04_stability_imagenet10_generated",)
+    [other] = runner.prepare(root, ["04"], "laptop", ["methods=[imp, idc, random images]"])
+    assert not results.saved("laptop", other) and not results.redraws(root, [other], "laptop")
+    code, said = call("run", "04", "--profile", "laptop", "--set", "methods=[imp, idc, foo]")
+    assert code == 2 and "foo" in said and "known" in said

@@ -41,6 +41,8 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 PARTS = {part: headline for headline, (_, parts) in HEADLINES.items() for part in parts}
 OTHERS = "others"
+# Of networks that a notebook trains by another recipe than its own: the schedule, and the parameter of the length.
+OTHERWISE = {"C4-transformer": ("linear", "vit_epochs"), "C4-pretraining": ("linear", "vit_epochs")}
 FEW = 3  # claims that a headline has room for with their numbers
 
 
@@ -81,7 +83,7 @@ def judged(*folders: Path) -> list[Judged]:
         record, profile = json.loads(path.read_text(encoding="utf-8")), path.parent.name
         if record["profile"] == profile:
             for claim in _claims(record, path):
-                gathered.setdefault((claim.id, regime(record), profile), []).append((claim, record))
+                gathered.setdefault((claim.id, regime(record, claim.id), profile), []).append((claim, record))
     if not gathered:
         raise Refused(f"no figure in {folders[0]} has claims: make one with lmcnb run 03 --profile {folders[0].name}")
     whole = [merged([c for c, _ in found])[0] for found in gathered.values()]
@@ -101,13 +103,16 @@ def _claims(record: Mapping[str, Any], path: Path) -> list[Claim]:
                       f"lmcnb claims --rejudge --profile {path.parent.name}") from None
 
 
-def regime(record: Mapping[str, Any]) -> str:
-    """How a figure's networks were trained: "one-cycle, 2 epochs", or "papers, 30 epochs" with the papers' recipe.
+def regime(record: Mapping[str, Any], id: str = "") -> str:
+    """How the networks of a figure, or of a claim of it, were trained: "one-cycle, 2 epochs", "papers, 30 epochs".
 
     >>> regime({"record": {"parameters": {"epochs": 30, "lr": 0.01, "schedule": "step", "augment": "cifar"}}})
     'papers, 30 epochs'
     """
     given = record.get("record", {}).get("parameters") or {}
+    schedule, length = OTHERWISE.get(id, ("", ""))
+    if length in given:
+        return f"{schedule}, {given[length]:g} epochs"
     if not {"epochs", "schedule"} <= given.keys():
         return ""
     papers = (given.get("lr"), given["schedule"], given.get("augment")) == (0.01, "step", "cifar")
@@ -158,8 +163,10 @@ def _short(claim: Claim) -> str:
 
 def number(claim: Claim) -> str:
     """An estimate with its interval; of a count, how many times."""
+    from lmcnb.figures.effects import times
+
     if claim.family == "count":
-        return f"{10 ** claim.estimate:.3g} times fewer"
+        return times(claim)
     if claim.estimate != claim.estimate:
         return "unknown"
     low, high = ("?" if bound != bound else f"{bound:.3g}" for bound in claim.interval)

@@ -11,7 +11,7 @@ from lmcnb.cli.text import Refused
 from lmcnb.notebooks import unknown
 from lmcnb.profiles import parse_yaml
 
-SIGNS = ("> 0", "< 0", "within margin")
+SIGNS = ("> 0", "< 0", "within margin", "> margin")
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,12 @@ class Prediction:
     def beside(self, low: float, high: float, margin: float, tested: bool = True) -> str:
         """The prediction and whether an interval agrees: "predicted < 0, about -0.02: as predicted"."""
         inside, beyond = -margin < low and high < margin, high <= -margin or low >= margin
-        agrees, denies = {"> 0": (low > 0, high < 0), "< 0": (high < 0, low > 0), "within margin": (inside, beyond)}[
-            self.predicted
-        ]
+        agrees, denies = {
+            "> 0": (low > 0, high < 0),
+            "< 0": (high < 0, low > 0),
+            "within margin": (inside, beyond),
+            "> margin": (low > margin, high < margin),
+        }[self.predicted]
         came = "as predicted" if agrees else "not so" if denies else "open"
         return f"predicted {self.predicted}, about {self.size:g}: {came if tested else 'not tested'}"
 

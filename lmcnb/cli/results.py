@@ -36,11 +36,11 @@ def redraws(root: Path, jobs: Sequence[runner.Job], profile: str) -> list[Redraw
     """Of these jobs those that are drawn again from their figures' JSON.
 
     That is where a committed figure has exactly the values that the job has, and the results behind it are neither
-    stored nor shipped, or its data are not at hand. The smoke profile is always computed.
+    stored nor shipped, or its data are not at hand. The smoke profile is always computed, and so is what a user sets.
     """
     found = []
     for job in jobs if profile != "smoke" else ():
-        names = saved(profile, job)
+        names = () if job.overrides else saved(profile, job)
         if names and (why := _lacking(job)):
             found.append(Redraw(job, names, why))
     return found
@@ -69,9 +69,9 @@ def saved(profile: str, job: runner.Job) -> tuple[str, ...]:
             record = json.loads(path.read_text(encoding="utf-8"))["record"]
         except (OSError, ValueError, KeyError):
             continue
-        # Parameters that a notebook no longer has say nothing of what it would draw.
+        # What a notebook no longer has says nothing of what it would draw; what it has had since is as it stands there.
         values = {n: v for n, v in (record.get("parameters") or {}).items() if n in job.namespace}
-        if values and values == {n: job.namespace[n] for n in values}:
+        if values and {**job.notebook.defaults, **values} == {**job.notebook.defaults, **job.namespace}:
             names.append(path.stem)
     return tuple(names)
 
@@ -158,14 +158,19 @@ def publish(notebooks: Sequence[str], profile: str) -> None:
             absent = len(ship(new, [known[key] for key in keys], lab.store, lab.shipped, weights))
         if absent:
             click.echo(f"{name}: {absent} of {len(keys)} results are not in the store: left as it was")
-            continue
+            keys = [key for key in keys if known.get(key) in lab.shipped.places]  # whichever archive had them
+            whole = [key for key in keys if lab.shipped.has(*known[key], whole=True)]
+            ship(new, [known[key] for key in keys], lab.store, lab.shipped, whole)
         _put(new, archive)
         taken |= set(keys)
+        if absent:
+            continue
         size = human(archive.stat().st_size) if archive.exists() else "nothing to ship"
         click.echo(f"{name}: {len(keys)} results, {size}")
-        if name.startswith("fig"):  # it stands, and its archive has all that its notebook had shipped before
-            for early in folder.glob(f"{name[3:].partition('_')[0]}_*.zip"):
-                early.unlink()
+    for early in folder.glob("[!f]*.zip"):  # of a notebook, until its figures have it all
+        only = {key for (_, key), path in lab.shipped.places.items() if path == early}
+        if early.stem not in wanted and only <= taken:
+            early.unlink()
     click.echo(f"{human(_carried(folder))} in {folder.parent}")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -62,12 +63,14 @@ class Subset:
 
 
 def _fetch_imagenette(root: Path) -> None:
-    """Of 160 pixels, the shorter side; 94 MB."""
+    """Of 160 pixels, the shorter side; 94 MB. Its folder appears when all of it is there."""
     from torchvision.datasets import Imagenette
 
-    there = root.parent / "download"
-    Imagenette(there, size="160px", download=True)
-    shutil.move(there / "imagenette2-160", root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=root.parent, prefix=".imagenette-") as aside:
+        Imagenette(aside, size="160px", download=True)
+        with suppress(OSError):  # another process was faster
+            os.rename(Path(aside) / "imagenette2-160", root)
 
 
 SUBSETS = {subset.name: subset for subset in (Subset(
@@ -166,7 +169,9 @@ def _cache(path: Path, arrays: dict[str, Any]) -> None:
         os.replace(aside, path)
     except OSError as error:  # a read-only or full disk costs time in the next run, no more
         log.warning("%s could not be written (%s): the images are decoded anew each time", path, error)
-        aside.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # it was renamed, or nothing can be written there
+            aside.unlink()
 
 
 def _decoded(files: list[tuple[Path, int]], split: str, size: int) -> dict[str, np.ndarray]:

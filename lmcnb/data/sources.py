@@ -90,7 +90,7 @@ def _download_cifar(name: str, path: Path) -> None:
     arrays = {}
     for split, part in parts.items():
         arrays |= {f"x_{split}": part.data, f"y_{split}": np.asarray(part.targets, np.uint8)}
-    aside = path.with_suffix(".partial.npz")
+    aside = path.with_suffix(f".{os.getpid()}.partial.npz")
     np.savez(aside, **arrays)
     os.replace(aside, path)
 

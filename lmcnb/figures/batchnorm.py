@@ -123,9 +123,9 @@ def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENER
             percent = replace(accuracy.assign(value=100 * accuracy["value"]).layout(), sets=sets)
             claims.append(as_accurate(f"A3-{sparse} ({setting})", percent, "idc", f"{where}{who} loses",
                                       family="primary"))
-    dense = table.select(method="dense").barriers().layout(["bn"])
-    margin = max(0.01, 0.1 * float(dense.values("lerp").mean()))
+    dense = table.select(method="dense").barriers()
+    margin = max(0.01, 0.1 * float(dense.select(bn="lerp")["value"].mean()))
     claims.append(claim(f"B4-BN-dense ({setting})", f"{where}re-estimating BatchNorm's statistics lowers the dense "
-                        "network's barrier", dense.difference("recalibrate", "lerp", sets=0), margin=margin, unit=NATS,
-                        note="difference of midpoint barriers of the train loss."))
+                        "network's barrier", dense.contrast("recalibrate", "lerp", by=["bn"]), margin=margin, unit=NATS,
+                        note="difference of midpoint barriers of the train loss, of the same networks."))
     return claims

@@ -77,4 +77,5 @@ def effect(claim: Claim) -> tuple[float, float, float]:
 
 def times(claim: Claim) -> str:
     """A count's ratio in words: its estimate is the logarithm of how many times fewer."""
-    return f"{10 ** abs(claim.estimate):.2g} times {'fewer' if claim.estimate > 0 else 'more'}"
+    ratio = 10 ** abs(claim.estimate)
+    return f"{ratio:.{0 if ratio >= 10 else 1}f} times {'fewer' if claim.estimate > 0 else 'more'}"

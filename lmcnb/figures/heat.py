@@ -14,11 +14,12 @@ from .parts import overlay
 BLUE_RED = "RdBu_r"  # white is 0: a path that is as flat as its chord
 
 
-def heights(table: Table, methods: Sequence[str]) -> dict[str, np.ndarray]:
-    """The train loss [rounds + 1, A] of each method, of the first initialisation; round 0: the dense network."""
-    first = table.select(init=table["init"].min(), quantity="train_loss")
-    return {m: np.concatenate([*first.select(method=["dense", m]).sort_values("round").curves().values()])
-            for m in methods}
+def heights(table: Table, methods: Sequence[str]) -> dict[str, tuple[list[int], np.ndarray]]:
+    """By method its rounds and their train loss [rounds, A], of the initialisation that has most of them; 0: dense."""
+    losses = table.select(method=["dense", *methods], quantity="train_loss")
+    whole = losses.select(init=losses.groupby("init")["round"].nunique().idxmax())
+    curves = {m: whole.select(method=["dense", m]).sort_values("round").curves(by=["round"]) for m in methods}
+    return {m: ([int(r) for r in rows], np.concatenate([*rows.values()])) for m, rows in curves.items()}
 
 
 def above_chord(alphas: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -28,7 +29,7 @@ def above_chord(alphas: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def paths_over_rounds(figure: Figure, table: Table, overlaid: Table, methods: Sequence[str], compared: Sequence[int],
                       low: float, high: float, rate: float = 0.2) -> None:
-    """The upper row of figures 3 and 4: paths of all initialisations; of the first, every round's rise, and a surface.
+    """The upper row of figures 3 and 4: paths of all initialisations; of one, every round's rise, and a surface.
 
     Args:
         table: with all rounds of ``methods``. overlaid: what the first panel draws. compared: rounds with a tick.
@@ -38,11 +39,11 @@ def paths_over_rounds(figure: Figure, table: Table, overlaid: Table, methods: Se
         return figure.add_axes((left, low, right - left, high - low), **options)
     overlay(panel(0.065, 0.335), overlaid, rate=rate)
     levels = heights(table, methods)
-    rises = {m: above_chord(table.alphas, rows) for m, rows in levels.items()}
-    top, edges = max(float(np.abs(r).max()) for r in rises.values()), np.linspace(0.405, 0.72, len(methods) + 1)
+    rises = {m: (rounds, above_chord(table.alphas, rows)) for m, (rounds, rows) in levels.items()}
+    top, edges = max(float(np.abs(r).max()) for _, r in rises.values()), np.linspace(0.405, 0.72, len(methods) + 1)
     for left, right, (method, rise) in zip(edges, edges[1:], rises.items()):
         ax = panel(left, right - 0.015)
-        shown = heat(ax, table.alphas, rise, top, label(method).split(" (")[0])
+        shown = heat(ax, table.alphas, *rise, top, label(method).split(" (")[0])
         ticks = [0, *compared] if left == edges[0] else []
         ax.set_yticks(ticks, [percent_sparse(r, rate) if r else "dense" for r in ticks])
         ax.set_ylabel("pruning round" if ticks else "", labelpad=-1)
@@ -50,13 +51,13 @@ def paths_over_rounds(figure: Figure, table: Table, overlaid: Table, methods: Se
     figure.text(0.55, high + 0.24 / figure.get_figheight(), "rise above the chord (nats)", ha="center",
                 fontweight="bold")
     ax = panel(0.775, 0.985, projection="3d")
-    method, rows = next(iter(levels.items()))
-    surface(ax, table.alphas, range(len(rows)), rows, zlim=(rows.min(), rows.max()), dark=(0, *compared), method=method)
+    method, (rounds, rows) = next(iter(levels.items()))
+    surface(ax, table.alphas, rounds, rows, zlim=(rows.min(), rows.max()), dark=(0, *compared), method=method)
 
 
-def heat(ax: Axes, alphas: np.ndarray, rise: np.ndarray, top: float, title: str):
-    """The rise [rounds + 1, A] over α and pruning round, on a scale from -``top`` to ``top`` nats."""
-    shown = ax.pcolormesh(alphas, range(len(rise)), rise, cmap=BLUE_RED, vmin=-top, vmax=top, shading="nearest")
+def heat(ax: Axes, alphas: np.ndarray, rounds: Sequence[int], rise: np.ndarray, top: float, title: str):
+    """The rise [rounds, A] over α and pruning round, on a scale from -``top`` to ``top`` nats."""
+    shown = ax.pcolormesh(alphas, rounds, rise, cmap=BLUE_RED, vmin=-top, vmax=top, shading="nearest")
     ax.set(xlabel="α", title=title, xticks=(0, 0.5, 1), xticklabels=("0", "½", "1"))
     ax.spines[:].set_visible(False)
     return shown

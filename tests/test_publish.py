@@ -1,0 +1,106 @@
+"""`lmcnb publish`: what travels with the project's figures, and that nothing that travelled is lost."""
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+from filled_store import PATH
+from helpers import IMP
+
+from lmcnb import Lab
+from lmcnb.cli import main, results
+from lmcnb.lab.shipped import Archive
+from lmcnb.lab.stage import closure
+
+
+def fresh(tmp_path: Path, **options) -> Lab:
+    return Lab("cpu", tmp_path / "empty", progress=False, **options)
+
+
+def call(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, list(words))
+    return done.exit_code, done.output
+
+
+def figure(folder: Path, name: str, keys: list[str], weights: list[str] | None = None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"record": {"keys": keys}, "run": {"weights": weights or []}}))
+
+
+def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
+    figure(folder, "fig03", keys)
+    figure(folder, "fig05", [*keys, shelf.key(IMP.at(1))])
+    figure(folder, "fig08", ["0" * 64])
+    code, said = call("publish")
+    assert code == 0 and "fig08: 1 of 1 results are not in the store: left as it was" in said, said
+    shipped = Archive(tmp_path / "results")
+    second = {shelf.key(IMP.at(1))} - {*keys}  # what the first figure lists is there
+    found = {name: {key for (_, key), path in shipped.places.items() if path.stem == name}
+             for name in ("fig03", "fig05")}
+    assert found == {"fig03": {*keys}, "fig05": second} and not (tmp_path / "results" / "laptop" / "fig08.zip").exists()
+    before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.zip")}
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
+    assert call("publish")[0] == 0 and {p: p.read_bytes() for p in before} == before, "from what was shipped"
+
+
+def test_weights_that_a_notebook_looks_at_travel(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, record = tmp_path / "figures" / "laptop", shelf.record([PATH], weights=[PATH.a])
+    assert record["weights"] == [shelf.key(PATH.a)] and "weights" not in shelf.record([PATH])
+    figure(folder, "fig03", record["keys"])  # lists the same trainings, and looks at none
+    figure(folder, "fig19", record["keys"], record["weights"])
+    assert call("publish")[0] == 0
+    lab = fresh(tmp_path)
+    assert lab.get(PATH.a).whole and not lab.get(PATH.b).whole
+    theirs, ours = lab.load(PATH.a).params, shelf.load(PATH.a).params
+    assert all(theirs[n].equal(p) for n, p in ours.items()) and not (tmp_path / "empty").exists(), "nothing is trained"
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
+    figure(folder, "fig03", record["keys"], [shelf.key(PATH.b)])
+    code, said = call("publish")
+    assert code == 0 and "fig03: 1 of" in said, "weights that are neither stored nor shipped"
+
+
+def test_results_of_a_notebook_travel_before_its_figure_stands(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
+    monkeypatch.setattr(results, "_so_far", lambda notebooks, *_: dict.fromkeys(notebooks, keys[:2]))
+    assert call("publish", "16_layers")[0] == 0
+    early = tmp_path / "results" / "laptop" / "16_layers.zip"
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys[:2]} and early.exists()
+    figure(folder, "fig16_layers_x", ["0" * 64])
+    assert call("publish")[0] == 0 and early.exists(), "the figure's results are not there yet"
+    figure(folder, "fig16_layers_x", keys)
+    assert call("publish")[0] == 0 and not early.exists()
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}
+
+
+def test_publish_ships_no_more_than_a_clone_should_carry(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(IMP.at(1))])
+    assert call("publish")[0] == 0
+    archive = tmp_path / "results" / "laptop" / "fig03.zip"
+    before = archive.read_bytes()
+    figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(s) for s in closure([PATH])])
+    monkeypatch.setattr(results, "MOST", len(before) + 1)
+    code, said = call("publish")
+    assert code == 1 and "fig03.zip would have" in said and "left as it was" in said
+    assert archive.read_bytes() == before and list(archive.parent.iterdir()) == [archive]
+
+
+def test_what_was_shipped_stays_shipped(shelf: Lab, tmp_path: Path, monkeypatch):
+    """Of a notebook with two figures, and of one that lists what another's archive used to hold."""
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
+    monkeypatch.setattr(results, "_so_far", lambda notebooks, *_: dict.fromkeys(notebooks, keys[1:]))
+    figure(folder, "fig04_generated", keys[:1])
+    assert call("publish", "04_stability")[0] == 0 and call("publish")[0] == 0
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}, "its second figure does not stand yet"
+    figure(folder, "fig04_real", keys)
+    assert call("publish")[0] == 0 and not (tmp_path / "results" / "laptop" / "04_stability.zip").exists()
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
+    figure(folder, "fig04_real", [*keys, "0" * 64])
+    figure(folder, "fig04_generated", [])
+    assert call("publish")[0] == 0
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}, "although fig04_real is not whole"
