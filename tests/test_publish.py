@@ -104,3 +104,23 @@ def test_what_was_shipped_stays_shipped(shelf: Lab, tmp_path: Path, monkeypatch)
     figure(folder, "fig04_generated", [])
     assert call("publish")[0] == 0
     assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}, "although fig04_real is not whole"
+
+
+def test_of_two_results_of_one_key_the_figures_own_travels(shelf: Lab, tmp_path: Path, monkeypatch):
+    """Another figure's run may have trained a network again, at a commit that the figure's record does not name."""
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    record = shelf.record([IMP])
+    path = tmp_path / "figures" / "laptop" / "fig03.json"
+    figure(path.parent, "fig03", record["keys"])
+    path.write_text(json.dumps({"record": {"keys": record["keys"], "commit": record["commit"]}}))
+    assert call("publish")[0] == 0
+    archive = tmp_path / "results" / "laptop" / "fig03.zip"
+    before, entry = archive.read_bytes(), shelf.store.get(IMP.stored, shelf.key(IMP))
+    assert entry is not None
+    meta = {n: v for n, v in entry.meta.items() if n not in ("sha256", "self")} | {"commit": "f" * 40}
+    Lab("cpu", tmp_path / "other", progress=False).store.put(
+        IMP.stored, entry.key, IMP.canonical(), entry.result, entry.tensors, meta)
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "other"))
+    assert call("publish")[0] == 0 and archive.read_bytes() == before
+    path.write_text(json.dumps({"record": {"keys": record["keys"], "commit": ["f" * 40]}}))
+    assert call("publish")[0] == 0 and archive.read_bytes() != before

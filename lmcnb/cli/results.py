@@ -155,7 +155,8 @@ def publish(notebooks: Sequence[str], profile: str) -> None:
         absent = len([key for key in keys if key not in known])
         archive, new = folder / f"{name}.zip", folder / f"{name}.new"
         if not absent:
-            absent = len(ship(new, [known[key] for key in keys], lab.store, lab.shipped, weights))
+            commits = drawn.get(name, {}).get("record", {}).get("commit") or ()
+            absent = len(ship(new, [known[key] for key in keys], lab.store, lab.shipped, weights, commits))
         if absent:
             click.echo(f"{name}: {absent} of {len(keys)} results are not in the store: left as it was")
             keys = [key for key in keys if known.get(key) in lab.shipped.places]  # whichever archive had them

@@ -112,12 +112,13 @@ class Archive:
             log.warning("%s: it counts as absent, and is computed where it is needed", text)
 
 
-def ship(path: Path, places: Iterable[Place], store: Store, archive: Archive, whole: Container[str] = ()
-         ) -> list[Place]:
+def ship(path: Path, places: Iterable[Place], store: Store, archive: Archive, whole: Container[str] = (),
+         commits: Container[str] = ()) -> list[Place]:
     """Writes an archive of these entries, from the store or else from archives that there are.
 
     Args:
         whole: keys of entries whose tensors travel although those of their stage do not.
+        commits: those that the figure names; of two entries of one key the one of such a commit travels.
 
     Returns:
         Those that are in neither, as they should travel: nothing is written then.
@@ -125,11 +126,14 @@ def ship(path: Path, places: Iterable[Place], store: Store, archive: Archive, wh
     found: dict[str, bytes] = {}
     absent = []
     for stage, key in sorted(places):
-        entry = store.get(stage, key) or archive.get(stage, key)
-        all_of_it = key in whole
-        if entry is None or (all_of_it and isinstance(entry, Shipped) and not entry.whole):
+        all_of_it, shipped = key in whole, archive.get(stage, key)
+        if all_of_it and shipped is not None and not shipped.whole:
+            shipped = None
+        there = [entry for entry in (store.get(stage, key), shipped) if entry is not None]
+        if not there:
             absent.append((stage, key))
             continue
+        entry = next((e for e in there if e.meta["commit"] in commits), there[0])
         kept = (META, *PARTS[:2], *((TENSORS,) if all_of_it or not _stay(entry) else ()))
         files = entry.files if isinstance(entry, Shipped) else {n: (entry.folder / n).read_bytes() for n in kept}
         found |= {f"{stage}/{key}/{name}": files[name] for name in kept}
