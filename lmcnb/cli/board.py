@@ -143,10 +143,10 @@ def headlines(found: Sequence[Judged]) -> str:
 
 
 def leaders(headline: str, found: Sequence[Judged]) -> list[Judged]:
-    """The claims that a headline is about: its primary ones, else those whose id begins with its own."""
+    """The claims that a headline is about: its primary ones, else those whose id begins with its own, else all."""
     mine = [j for j in found if j.headline == headline]
     primary = [j for j in mine if j.claim.family == "primary"]
-    return primary or [j for j in mine if headline in (OTHERS, j.claim.id.split("-")[0])]
+    return primary or [j for j in mine if j.claim.id.split("-")[0] == headline] or mine
 
 
 def _named(each: Judged, first: Judged) -> str:
