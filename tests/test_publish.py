@@ -7,8 +7,9 @@ from click.testing import CliRunner
 from filled_store import PATH
 from helpers import IMP
 
-from lmcnb import Lab
-from lmcnb.cli import main, results
+from lmcnb import Lab, places
+from lmcnb.cli import main, results, runner
+from lmcnb.cli.workers import stages
 from lmcnb.lab.shipped import Archive
 from lmcnb.lab.stage import closure
 
@@ -85,8 +86,32 @@ def test_publish_ships_no_more_than_a_clone_should_carry(shelf: Lab, tmp_path: P
     figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(s) for s in closure([PATH])])
     monkeypatch.setattr(results, "MOST", len(before) + 1)
     code, said = call("publish")
-    assert code == 1 and "fig03.zip would have" in said and "left as it was" in said
+    assert code == 1 and "all archives together would have" in said and "left as they were" in said
     assert archive.read_bytes() == before and list(archive.parent.iterdir()) == [archive]
+
+
+def test_results_that_move_to_another_archive_are_weighed_once(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
+    figure(folder, "fig17", keys)
+    assert call("publish")[0] == 0
+    size = (tmp_path / "results" / "laptop" / "fig17.zip").stat().st_size
+    figure(folder, "fig16", keys)  # comes first, and wants the same
+    monkeypatch.setattr(results, "MOST", size + 10)
+    code, said = call("publish")
+    assert code == 0, said
+    assert [path.name for path in (tmp_path / "results" / "laptop").iterdir()] == ["fig16.zip"]
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}
+
+
+def test_what_there_is_of_a_notebooks_plan_is_found(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "store"))
+    [job] = runner.prepare(places.project_root(), ["18"], "smoke")
+    chosen = next(s for s in closure(stages(runner.plans([job]))) if s.stored == "Distil")
+    lab = Lab("cpu", progress=False, shipped=False)
+    assert results._so_far(["18"], "smoke", lab) == {"18_precision": []}
+    lab.get(chosen)
+    assert results._so_far(["18"], "smoke", lab) == {"18_precision": [lab.key(chosen)]}
 
 
 def test_what_was_shipped_stays_shipped(shelf: Lab, tmp_path: Path, monkeypatch):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -136,43 +137,64 @@ def publish(notebooks: Sequence[str], profile: str) -> None:
     """
     import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab
-    from lmcnb.lab.shipped import ship
 
     lab, folder = Lab(progress=False), places.results_root() / profile
-    assert lab.shipped is not None
-    known = {key: (stage, key) for stage in lab.store.stages() for key in lab.store.keys(stage)}
-    known |= {key: (stage, key) for stage, key in lab.shipped.places}
     figures = sorted(places.figures_dir(profile).glob("*.json"))
     if not figures and not notebooks:
         raise Refused(f"{places.figures_dir(profile)} holds no figures: `lmcnb run --profile {profile}` makes them")
     drawn = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in figures}
-    weights = {key for figure in drawn.values() for key in figure.get("run", {}).get("weights", ())}
     wanted = {name: list(figure.get("record", {}).get("keys") or ()) for name, figure in drawn.items()}
     wanted |= _so_far(notebooks, profile, lab)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".new-") as aside:
+        _replace(folder, Path(aside), wanted, _packed(Path(aside), wanted, drawn, lab), lab)
+    click.echo(f"{human(_carried(folder))} in {folder.parent}")
+
+
+def _packed(aside: Path, wanted: Mapping[str, Sequence[str]], drawn: Mapping[str, Any], lab: Any) -> set[str]:
+    """An archive of each name's results, each in the first that wants it; the keys of all that are in one."""
+    from lmcnb.lab.shipped import ship
+
+    known = {key: (stage, key) for stage in lab.store.stages() for key in lab.store.keys(stage)}
+    known |= {key: (stage, key) for stage, key in lab.shipped.places}
+    weights = {key for figure in drawn.values() for key in figure.get("run", {}).get("weights", ())}
     taken: set[str] = set()
     for name, every in wanted.items():
-        keys = [key for key in every if key not in taken]
+        keys, archive = [key for key in every if key not in taken], aside / f"{name}.zip"
         absent = len([key for key in keys if key not in known])
-        archive, new = folder / f"{name}.zip", folder / f"{name}.new"
         if not absent:
             commits = drawn.get(name, {}).get("record", {}).get("commit") or ()
-            absent = len(ship(new, [known[key] for key in keys], lab.store, lab.shipped, weights, commits))
+            absent = len(ship(archive, [known[key] for key in keys], lab.store, lab.shipped, weights, commits))
         if absent:
             click.echo(f"{name}: {absent} of {len(keys)} results are not in the store: left as it was")
             keys = [key for key in keys if known.get(key) in lab.shipped.places]  # whichever archive had them
             whole = [key for key in keys if lab.shipped.has(*known[key], whole=True)]
-            ship(new, [known[key] for key in keys], lab.store, lab.shipped, whole)
-        _put(new, archive)
+            ship(archive, [known[key] for key in keys], lab.store, lab.shipped, whole)
+        else:
+            size = human(archive.stat().st_size) if archive.exists() else "nothing to ship"
+            click.echo(f"{name}: {len(keys)} results, {size}")
         taken |= set(keys)
-        if absent:
-            continue
-        size = human(archive.stat().st_size) if archive.exists() else "nothing to ship"
-        click.echo(f"{name}: {len(keys)} results, {size}")
-    for early in folder.glob("[!f]*.zip"):  # of a notebook, until its figures have it all
-        only = {key for (_, key), path in lab.shipped.places.items() if path == early}
-        if early.stem not in wanted and only <= taken:
-            early.unlink()
-    click.echo(f"{human(_carried(folder))} in {folder.parent}")
+    return taken
+
+
+def _replace(folder: Path, aside: Path, wanted: Container[str], taken: set[str], lab: Any) -> None:
+    """The new archives in the place of the old ones, and of those of notebooks whose figures have it all by now.
+
+    Raises Failed, and leaves all as they were, where they would be too large together.
+    """
+    def superseded(path: Path) -> bool:
+        early = not path.stem.startswith("fig")
+        return early and {key for (_, key), where in lab.shipped.places.items() if where == path} <= taken
+    new = sorted(aside.glob("*.zip"))
+    old = [path for path in folder.glob("*.zip") if path.stem in wanted or superseded(path)]
+    size = _carried(folder) + sum(p.stat().st_size for p in new) - sum(p.stat().st_size for p in old)
+    if size > MOST:
+        raise Failed(f"all archives together would have {human(size)}, and a clone should carry {human(MOST)}: they "
+                     "are left as they were; leave a figure's results out")
+    for path in old:
+        path.unlink()
+    for path in new:
+        os.replace(path, folder / path.name)
 
 
 def _so_far(notebooks: Sequence[str], profile: str, lab: Any) -> dict[str, list[str]]:
@@ -190,19 +212,6 @@ def _so_far(notebooks: Sequence[str], profile: str, lab: Any) -> dict[str, list[
 def _carried(folder: Path) -> int:
     """Bytes of all archives of all profiles."""
     return sum(path.stat().st_size for path in folder.parent.glob("*/*.zip"))
-
-
-def _put(new: Path, archive: Path) -> None:
-    """In the place of the old one. Raises Failed, and leaves the old one, where all together would be too large."""
-    if not new.exists():
-        archive.unlink(missing_ok=True)
-        return
-    old, size = archive.stat().st_size if archive.exists() else 0, new.stat().st_size
-    if _carried(archive.parent) - old + size > MOST:
-        new.unlink()
-        raise Failed(f"{archive.name} would have {human(size)}, and all archives more than a clone should carry, "
-                     f"{human(MOST)}: it is left as it was; leave another's results out")
-    os.replace(new, archive)
 
 
 @click.command()
