@@ -90,7 +90,8 @@ def symmetry_claims(table: Table, methods: Sequence[str], width: int) -> list[Cl
     rises = table.select(quantity="rise between inits", width=width)
     way = "matched, re-estimated" if (rises["way"] == "matched, re-estimated").any() else "matched"
     values = rises.values_of(by=["method", "way"])
-    found = [claim(f"S1-{m}", f"two initialisations of {label(m)} lie in one basin once their units are matched",
+    who = {m: "two dense networks" if m == "dense" else f"two subnetworks ({label(m)})" for m in methods}
+    found = [claim(f"S1-{m}", f"{who[m]} of two initialisations lie in one basin once their units are matched",
                    values[m, way], claimed="at most", margin=RISE, unit="points of test error",
                    note="largest rise over the mean of the ends; pairs of initialisations of their own.")
              for m in methods]
