@@ -6,7 +6,7 @@ from torch.overrides import TorchFunctionMode
 
 from lmcnb import IDC, Images, Lab, Net
 from lmcnb.distill.matching import real_batches
-from lmcnb.kernel import strategies
+from lmcnb.kernel import fused, strategies
 from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.sizes import products_at_once
 from lmcnb.lab.shelf import numbered
@@ -55,7 +55,7 @@ def test_masks_of_another_device_are_moved_to_the_weights():
     assert list(found) == list(names) and {m.device.type for m in found.values()} == {"meta"}
 
 
-def test_compiling_is_asked_of_the_device_that_computes(monkeypatch):
+def test_compiling_is_asked_of_the_device_that_computes(monkeypatch, tmp_path):
     """Triton may be broken where a C++ compiler is at hand, and the other way round."""
     asked, wide = [], Net(width=32)
 
@@ -66,6 +66,7 @@ def test_compiling_is_asked_of_the_device_that_computes(monkeypatch):
                 raise RuntimeError("no Triton")
         return run
     monkeypatch.setattr(strategies, "compiled", broken)
+    monkeypatch.setattr(fused, "cache_root", lambda: tmp_path)
     strategies.can_compile.cache_clear()
     try:
         assert strategies.compiles(wide) and not strategies.compiles(wide, "meta")

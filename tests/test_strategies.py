@@ -5,7 +5,7 @@ import torch
 from helpers import BATCHNORM, NET, QUICK, apart, double, identical, made_up, random_masks, start
 
 from lmcnb import Images, Net
-from lmcnb.kernel import strategies
+from lmcnb.kernel import fused, strategies
 from lmcnb.kernel.augment import AUGMENTS
 from lmcnb.kernel.sizes import stack_size
 from lmcnb.kernel.step import State
@@ -100,6 +100,27 @@ def test_the_rule_asks_for_device_network_and_work_alone(monkeypatch):
     for there in (True, False):
         monkeypatch.setattr(strategies, "fuses", lambda _, there=there: there)
         assert settled(Net(width=32), cpu, 1) == ("fused" if there else "loop")
+
+
+def test_a_compiler_that_works_is_asked_once_a_machine_and_one_that_does_not_every_time(monkeypatch, tmp_path):
+    asked, works = [], []
+    monkeypatch.setattr(fused, "cache_root", lambda: tmp_path)
+
+    def compiled(function):
+        asked.append(function)
+        return function if works else 1 / 0
+    monkeypatch.setattr(strategies, "compiled", compiled)
+    monkeypatch.setenv("CXX", "c++")
+    try:
+        for there, times in ((False, 1), (False, 2), (True, 3), (True, 3)):
+            works[:] = [1] * there
+            strategies.can_compile.cache_clear()  # as in a new process
+            assert strategies.can_compile() is there and len(asked) == times
+        monkeypatch.setenv("CXX", "another")
+        strategies.can_compile.cache_clear()
+        assert strategies.can_compile() and len(asked) == 4
+    finally:
+        strategies.can_compile.cache_clear()
 
 
 def test_a_training_that_is_stopped_or_resumed_is_executed_as_the_whole_one(few: Images, monkeypatch):

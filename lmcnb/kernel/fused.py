@@ -37,20 +37,34 @@ _LAST = torch.channels_last
 NAMES = {torch.float32: "float32", torch.bfloat16: "bf16"}
 
 
+def compiler() -> str | None:
+    """The C++ compiler's command: ``CXX``, or the first that is at hand."""
+    return os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+
+
+def machine_file(name: str, *what: str) -> Path:
+    """A file for what this machine's compiler made of ``what``; one folder may serve many machines, each of its own
+    kind."""
+    command = shlex.split(compiler() or "none")
+    found = shutil.which(command[0])
+    changed = found and os.stat(found).st_mtime_ns
+    made = repr((*what, command, found, changed, platform.machine(), torch.backends.cpu.get_cpu_capability(),
+                 platform.node()))
+    stem, dot, ending = name.partition(".")
+    return cache_root() / "kernels" / f"{stem}-{hashlib.sha256(made.encode()).hexdigest()[:16]}{dot}{ending}"
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions, or None where no C++ compiler works."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-    if compiler is None:
+    if compiler() is None:
         return None
-    what = repr((SOURCE.read_text(), compiler, FLAGS, platform.machine(), torch.backends.cpu.get_cpu_capability(),
-                 platform.node()))  # one folder may serve many machines, each of its own kind
-    built = cache_root() / "kernels" / f"fused-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
+    built = machine_file("fused.so", SOURCE.read_text(), *FLAGS)
     try:
         if not built.exists():
             built.parent.mkdir(parents=True, exist_ok=True)
             aside = built.with_suffix(f".{os.getpid()}")
-            command = [*shlex.split(compiler), *FLAGS, str(SOURCE), "-o", str(aside)]
+            command = [*shlex.split(compiler() or ""), *FLAGS, str(SOURCE), "-o", str(aside)]
             subprocess.run(command, check=True, capture_output=True)
             aside.replace(built)
         return ctypes.CDLL(str(built))

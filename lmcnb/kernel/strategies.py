@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 
 import torch
@@ -18,6 +20,7 @@ from ..data import Images
 from ..models import Net, per_network
 from ..params import Params, laid_out, select, size
 from .capturable import capturable
+from .fused import machine_file
 from .graph import forked, replayed
 from .layers import fuse, fuses, quicken, quickens
 from .recipe import Recipe
@@ -71,14 +74,25 @@ def compiled(function: Callable) -> Callable:
 @cache
 def can_compile(device: str = "cpu") -> bool:
     """Whether torch.compile works for this kind of device; a CPU needs a C++ compiler, a GPU Triton. Without it
-    everything runs, only slower."""
+    everything runs, only slower.
+
+    Keys ask it, so every process does, and asking loads the compiler, for ten seconds of a slow core: a CPU's yes is
+    kept with the fused kernels. A no is asked again, as it can be mended.
+    """
+    known = machine_file("compiles", torch.__version__, sys.version) if device == "cpu" else None
+    if known and known.exists():
+        return True
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a CPU needs no CUDA at run time
     try:
         compiled(lambda x: x + 1)(torch.ones(1, device=device))
-        return True
     except Exception as error:  # whatever a broken tool chain raises
         log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
         return False
+    if known:
+        with suppress(OSError):  # a cache that cannot be written to remembers nothing
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.touch()
+    return True
 
 
 @per_network(256)
