@@ -14,7 +14,10 @@ from torch import Tensor
 from lmcnb import Images
 from lmcnb.measure.corruptions import CORRUPTIONS, SEVERITIES, corrupt, levels
 
-NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
+RANDOM = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "glass_blur", "motion_blur", "snow", "fog",
+          "elastic_transform")
+# The others fade first and then exaggerate, or move pixels, and more of them is not further.
+FURTHER = [n for n in CORRUPTIONS if n not in ("saturate", "glass_blur", "motion_blur", "elastic_transform")]
 GREY = [n for n, c in CORRUPTIONS.items() if c.channels != (3,)]
 
 
@@ -137,6 +140,13 @@ def test_shot_noise_grows_with_the_brightness(severity: int, photons: int):
     assert not corrupt(flat(0.0), "shot_noise", severity).x.any(), "no light, no noise"
 
 
+@pytest.mark.parametrize(("severity", "std"), each((0.06, 0.1, 0.12, 0.16, 0.2)))
+def test_speckle_noise_is_in_proportion_to_the_value(severity: int, std: float):
+    for value in (0.2, 0.4):
+        noise = corrupt(flat(value), "speckle_noise", severity).x - value
+        assert float(noise.std()) == pytest.approx(value * std, rel=0.02)
+
+
 @pytest.mark.parametrize(("severity", "share"), each((0.01, 0.02, 0.03, 0.05, 0.07)))
 def test_impulse_noise_is_salt_and_pepper(severity: int, share: float):
     seen = corrupt(flat(0.5), "impulse_noise", severity).x
@@ -146,7 +156,7 @@ def test_impulse_noise_is_salt_and_pepper(severity: int, share: float):
     assert (seen == 1).any(1).double().mean() > 1.5 * salt, "each channel is hit for itself"
 
 
-@pytest.mark.parametrize("name", [n for n in CORRUPTIONS if n != "saturate"])  # it fades first, then exaggerates
+@pytest.mark.parametrize("name", FURTHER)
 def test_a_higher_severity_is_further_from_the_clean_image(name: str):
     images = pictures(count=30)
     away = [float((corrupt(images, name, s).x.double() - images.x.double()).square().mean()) for s in SEVERITIES]
@@ -174,7 +184,7 @@ def test_kind_range_labels_and_the_input_itself_stay(name: str, channels: int, s
 def test_a_seed_means_the_same_pixels(name: str):
     images = pictures()
     first, again, other = (corrupt(images, name, 2, seed=s).x for s in (1, 1, 2))
-    assert torch.equal(first, again) and torch.equal(first, other) == (name not in NOISE)
+    assert torch.equal(first, again) and torch.equal(first, other) == (name not in RANDOM)
 
 
 def test_images_severities_and_kinds_of_noise_have_numbers_of_their_own():
@@ -191,8 +201,8 @@ def test_images_severities_and_kinds_of_noise_have_numbers_of_their_own():
 
 def test_bad_input_names_the_fix():
     images = pictures(1)
-    with pytest.raises(ValueError, match="unknown corruption 'fog'; known: brightness, contrast"):
-        corrupt(images, "fog", 1)
+    with pytest.raises(ValueError, match="unknown corruption 'rain'; known: brightness, contrast, defocus_blur"):
+        corrupt(images, "rain", 1)
     for severity in (0, 6, 1.5):
         with pytest.raises(ValueError, match="severity must be one of 1, 2, 3, 4, 5; got"):
             corrupt(images, "jpeg", severity)

@@ -12,7 +12,7 @@ from lmcnb import Dataset, Lab, Net, Probe, Recipe, Robustness, Train
 from lmcnb.data import DATASETS
 from lmcnb.kernel.training import evaluate
 from lmcnb.lab import shelf
-from lmcnb.measure.corruptions import corrupt
+from lmcnb.measure.corruptions import corrupt, spoilt
 from lmcnb.measure.probe import fitted, probe
 
 NET = Net(name="convnet2", channels=1, size=8, width=8)
@@ -74,7 +74,7 @@ def test_what_is_read_back_is_what_was_computed(lab: Lab):
 
 def test_a_corrupted_test_set_is_made_once_for_all_models(lab: Lab, monkeypatch: pytest.MonkeyPatch):
     made = []
-    monkeypatch.setattr(shelf, "corrupt", lambda *args: made.append(args[1:]) or corrupt(*args))
+    monkeypatch.setattr(shelf, "spoilt", lambda *args: made.append(args[1:4]) or spoilt(*args))
     models = (TRAIN, TRAIN.but(recipe=RECIPE), TRAIN.but(recipe=RECIPE, init=1))
     specs = [ROBUST.but(model=m, seed=987) for m in models]
     one_by_one = Lab("cpu", lab.store.root, stack=1, progress=False)
@@ -123,7 +123,7 @@ def test_work_is_counted_in_forward_passes(lab: Lab, target):
 
 
 @pytest.mark.parametrize(("stage", "changes", "message"), [
-    (Robustness, {"corruptions": ("fog",)}, "unknown corruption 'fog'; known: brightness"),
+    (Robustness, {"corruptions": ("rain",)}, "unknown corruption 'rain'; known: brightness"),
     (Robustness, {"corruptions": ("saturate",)}, "saturate needs RGB images"),
     (Robustness, {"corruptions": ()}, "at least 1 value"),
     (Robustness, {"corruptions": KINDS, "severities": (0,)}, "severity must be one of 1, 2, 3, 4, 5; got 0"),

@@ -21,7 +21,8 @@ from typing import Any, Protocol
 RESTARTS = 3  # of one worker that was killed
 # What workers and kernels import, in this order; not pyplot, which asks, when it is imported, who shows its figures.
 PRELOADED = ["lmcnb.ipynb", "papermill", "lmcnb.stages", "torch._dynamo", "ipykernel.ipkernel", "ipykernel.kernelapp",
-             "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_agg"]
+             "pandas", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_agg",
+             "matplotlib.backends.backend_pdf"]
 POLL_SECONDS = 0.2
 Work = Callable[..., object]  # importable, so that another machine knows it by name
 

@@ -1,7 +1,7 @@
 """What is measured of trained networks: paths, planes, curvature, robustness, features."""
 from .align import aligned, carried, permuted, weight_matching
 from .batchnorm import recalibrated
-from .corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from .corruptions import CORRUPTIONS, SEVERITIES, corrupt, spoilt
 from .diagonal import Diagonal, estimate_diagonal, summary
 from .hessian import HessianOperator
 from .layers import LayerPaths, layers_of
@@ -36,5 +36,5 @@ __all__ = ["CONVENTIONS", "CORRUPTIONS", "Diagonal", "HessianOperator", "LayerPa
            "QUANTITIES", "SEVERITIES", "Sanity", "Spectrum", "aligned", "alpha_grid", "barrier", "carried", "corrupt",
            "curvature_along", "estimate_diagonal", "exact_diagonal", "fitted", "fraction_within", "grid", "instability",
            "interpolate", "lanczos", "layers_of", "loss_on_plane", "overlap", "path", "permuted", "plane_as_released",
-           "plane_random", "plane_through", "probe", "recalibrated", "residual", "summary", "weight_matching",
+           "plane_random", "plane_through", "probe", "recalibrated", "residual", "spoilt", "summary", "weight_matching",
            "with_residuals"]

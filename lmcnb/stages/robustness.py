@@ -14,7 +14,7 @@ from ..lab import shelf
 from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
-from ..measure.corruptions import SEVERITIES, corruption
+from ..measure.corruptions import PUBLISHED, SEVERITIES, corruption, published
 from ..networks import Networks
 from ..spec import Seed
 from .training import Train, check_same
@@ -49,6 +49,8 @@ class Robustness(Stage):
             if len(set(given)) < len(given):
                 raise ValueError(f"{name} must be different; got {', '.join(map(str, given))}")
         for name in self.corruptions:
+            if name in PUBLISHED:
+                published(self.dataset, name)
             for severity in self.severities:
                 corruption(name, severity, self.net.channels)
         return self
