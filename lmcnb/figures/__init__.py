@@ -23,6 +23,7 @@ from .stability import stability, stability_claims
 from .symmetry import symmetry, symmetry_claims
 from .tradeoff import beside_imp, ratio, tradeoff, tradeoff_claims
 from .transformers import connectivity, connectivity_claims, peak_ratios, platon, platon_claims
+from .variation import parts_of_variance, variation
 from .why import bent, why, why_claims
 
 __all__ = ["Explorer", "Saved", "TITLES", "accuracy_against_sparsity", "accuracy_against_time", "audit", "batchnorm",
@@ -31,7 +32,8 @@ __all__ = ["Explorer", "Saved", "TITLES", "accuracy_against_sparsity", "accuracy
            "dose_claims", "dots", "emerged", "emergence", "emergence_claims", "explorer", "first_round",
            "generalisation", "generalisation_claims", "given_clean", "hessian", "hessian_claims", "hybrid",
            "hybrid_claims", "images_grid", "images_seen", "intervals", "label", "landscapes", "landscapes_claims",
-           "length", "length_claims", "methods", "methods_claims", "montage", "mosaic", "overlay", "pdf", "peak_ratios",
-           "percent_sparse", "pictures", "plain", "platon", "platon_claims", "png", "precision_claims", "ratio", "read",
-           "rounds", "save", "sparsity_claims", "stability", "stability_claims", "style", "subnetwork", "surface",
-           "symmetry", "symmetry_claims", "tradeoff", "tradeoff_claims", "why", "why_claims", "within_initialisations"]
+           "length", "length_claims", "methods", "methods_claims", "montage", "mosaic", "overlay", "parts_of_variance",
+           "pdf", "peak_ratios", "percent_sparse", "pictures", "plain", "platon", "platon_claims", "png",
+           "precision_claims", "ratio", "read", "rounds", "save", "sparsity_claims", "stability", "stability_claims",
+           "style", "subnetwork", "surface", "symmetry", "symmetry_claims", "tradeoff", "tradeoff_claims", "variation",
+           "why", "why_claims", "within_initialisations"]
