@@ -66,7 +66,7 @@ WORDS = [
     (lambda: Train(**TRAINING, seed=[]), "Train.seed must be a whole number or text; got []"),
     (lambda: Train(**TRAINING, mask=3),
      "Train.mask must be Ticket or its settings or GradualTicket or its settings or RandomMask or its settings or "
-     "BorrowedMask or its settings; got 3"),
+     "BorrowedMask or its settings or TransferredTicket or its settings; got 3"),
     (lambda: Train(net=3, recipe={"lr": 0}),
      "Train.net must be Net or its settings; got 3; Train.recipe: Recipe.lr must be greater than 0; got 0"),
     (lambda: Robustness(net=NET, model=Train(**TRAINING), corruptions=[]),

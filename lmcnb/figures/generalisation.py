@@ -18,7 +18,8 @@ from .parts import subnetwork
 
 Values = Mapping[tuple[str, int], np.ndarray]  # by method and pruning round, one an initialisation
 READINGS = {"given clean": "corrupted accuracy, less what the\nclean one predicts (points)",
-            "kept": "clean accuracy kept (%)", "probe": "probe on the other data set (%)"}
+            "kept": "clean accuracy kept (%)", "probe": "probe on the other data set (%)",
+            "retrained": "ticket trained on the other data set (%)"}
 
 
 def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
@@ -29,7 +30,7 @@ def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
 
     Args:
         table: by method, round and init: paths, or barriers, of the train loss; the shares "clean", "corrupted", "kept"
-            and "probe"; "accuracy lost" by ``corruption``.
+            and "probe"; "retrained", which takes the place of "kept"; "accuracy lost" by ``corruption``.
         note: the caption. rate: share of the weights left that a round removes.
     """
     barrier = table.barriers().values_of()
@@ -46,17 +47,22 @@ def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     axes[0].plot(*line.linspace(2), color="#999999", linewidth=0.8, zorder=0)
     axes[0].set(xlabel="accuracy on clean images (%)", ylabel="accuracy on corrupted images (%)",
                 title="all networks, and their line")
-    for ax, (name, ylabel) in zip(axes[1:], READINGS.items()):
+    spared = "kept" if _retrained(table) else "retrained"
+    for ax, name in zip(axes[1:], [n for n in READINGS if n != spared]):
         rows = residuals if name == "given clean" else table
         _scatter(ax, barrier, rows.values_of(name, scale=100), rounds)
         ax.set_title("\n".join(_correlations(rows, name, rounds, rate)), fontweight="normal", loc="left")
-        ax.set(xlabel="train-loss barrier (nats), midpoint", ylabel=ylabel)
+        ax.set(xlabel="train-loss barrier (nats), midpoint", ylabel=READINGS[name])
     axes[1].axhline(0, color="#999999", linewidth=0.8, zorder=0)
     _corruptions(figure.add_subplot(low[0]), table, list(barrier), rate)
     figure.legend(handles=_handles(barrier, rounds, rate), loc="center left", labelspacing=0.8,
                   bbox_to_anchor=(0.77, 1 - 2.9 / height))
     caption(figure, note, bars=False)
     return figure
+
+
+def _retrained(table: Table) -> bool:
+    return "retrained" in set(table["quantity"])
 
 
 def given_clean(table: Table) -> Table:
@@ -108,7 +114,7 @@ def _handles(barrier: Values, rounds: Sequence[int], rate: float) -> list[Line2D
 
 
 def generalisation_claims(table: Table, target: str) -> list[Claim]:
-    """Q4: more stable tickets are more accurate on corrupted images, keep more, have better features elsewhere.
+    """Q4: more stable tickets are more accurate on corrupted images, keep more, serve another data set better.
 
     What leads is the accuracy given the clean one: more stable tickets are more accurate on clean images, too.
 
@@ -119,6 +125,8 @@ def generalisation_claims(table: Table, target: str) -> list[Claim]:
                  "corrupted": "are more accurate on corrupted images (clean accuracy not taken out)",
                  "kept": "keep more of their clean accuracy on corrupted images",
                  "probe": f"have better features for another data set ({target})"}
+    if _retrained(table):
+        sentences["retrained"] = f"are more accurate trained on another data set ({target})"
     table = given_clean(table)
     pruned, claims = table[table["method"] != "dense"], []
     for r in sorted(set(pruned["round"].dropna())):

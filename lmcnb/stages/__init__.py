@@ -12,6 +12,7 @@ from .gradual import GradualTicket
 # isort: split
 from .controls import BorrowedMask, RandomMask
 from .training import Train
+from .transfer import TransferredTicket
 
 # isort: split
 from .hessian import Curvature
@@ -24,4 +25,4 @@ from .segment import Segment
 from .study import Study
 
 __all__ = ["Assess", "BorrowedMask", "Connect", "Curvature", "Distill", "Expert", "GradualTicket", "Lab", "Landscape",
-           "Layers", "Probe", "RandomMask", "Robustness", "Segment", "Study", "Ticket", "Train"]
+           "Layers", "Probe", "RandomMask", "Robustness", "Segment", "Study", "Ticket", "Train", "TransferredTicket"]

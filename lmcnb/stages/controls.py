@@ -176,7 +176,3 @@ class BorrowedMask(Stage):
         values = {"sparsity": float(masks.sparsity(found)),
                   "density": {n: float(d) for n, d in masks.layer_density(found).items()}}
         return [Result(values, {f"mask/{n}": m for n, m in masks.pack(found).items()})]
-
-
-Train.model_rebuild(_types_namespace=globals())
-Ticket.model_rebuild()

@@ -23,8 +23,9 @@ if TYPE_CHECKING:  # a mask's network may be rewound to a training: those files 
     from .controls import BorrowedMask, RandomMask
     from .gradual import GradualTicket
     from .tickets import Ticket
+    from .transfer import TransferredTicket
 
-    AnyMask = Ticket | GradualTicket | RandomMask | BorrowedMask
+    AnyMask = Ticket | GradualTicket | RandomMask | BorrowedMask | TransferredTicket
 
 
 class Train(Stage):
@@ -45,7 +46,7 @@ class Train(Stage):
     recipe: Recipe
     init: Seed = 0
     seed: Seed | str = 0
-    mask: Ticket | GradualTicket | RandomMask | BorrowedMask | None = None
+    mask: Ticket | GradualTicket | RandomMask | BorrowedMask | TransferredTicket | None = None
     stop: int | None = Field(default=None, ge=0)
     start: Train | None = late(None)
     pretrained: Train | None = late(None)
