@@ -85,13 +85,16 @@ def _corruptions(ax: Axes, table: Table, rows: Sequence[tuple[str, int]], rate: 
     """The accuracy that each corruption costs, as a map."""
     lost = table.values_of("accuracy lost", ("corruption", "method", "round"), scale=100)
     corruptions = list(dict.fromkeys(c for c, _, _ in lost))
+    few = len(corruptions) < 10  # whose names fit side by side
     cost = np.array([[lost[c, *key].mean() for c in corruptions] for key in rows])
     import seaborn as sns  # takes two seconds, and no other figure needs it
 
     sns.heatmap(cost, ax=ax, cmap="Purples", annot=True, fmt="z.0f", linewidths=0.5, cbar=False,
-                xticklabels=[c.replace("_", "\n") for c in corruptions],
+                xticklabels=[c.replace("_", "\n" if few else " ") for c in corruptions],
                 yticklabels=[subnetwork(m, r, rate) for m, r in rows])
     ax.tick_params(length=0, labelrotation=0)
+    if not few:
+        plt.setp(ax.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
     ax.set_title("points of accuracy that a corruption costs")
 
 
