@@ -13,6 +13,7 @@ import yaml
 from lmcnb.notebooks import Notebook, ProjectError, find_notebooks, unknown
 
 SHARED = "shared"  # the section that holds for every notebook that has such a parameter
+EXTENDS = "extends"  # names the profile whose sections it begins with
 UNJUDGED = "smoke"  # the profile that shows that everything works, not what is true
 CUSTOM = "custom"  # where figures go that are not exactly of a profile
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
@@ -41,17 +42,15 @@ def load_profile(root: Path, name: str) -> dict[str, dict[str, object]]:
     """The values of `notebooks/profiles/<name>.yaml`: notebook → parameter → value, for every notebook.
 
     What stands under `shared` holds for each notebook that has such a parameter, unless its own section says
-    otherwise. A notebook without settings of its own needs no section.
+    otherwise. A notebook without settings of its own needs no section. A profile that `extends` another one begins with
+    that one's sections, and says what differs.
 
     Raises:
-        ProjectError: no such profile, not such a mapping, or a section for a notebook that does not exist.
+        ProjectError: no such profile, not such a mapping, a section for a notebook that does not exist, or profiles
+            that extend each other.
     """
     known = profile_files(root)
-    if name not in known:
-        raise ProjectError(unknown("profile", name, known))
-    sections = parse_yaml(known[name].read_text(encoding="utf-8"), str(known[name])) or {}
-    if not isinstance(sections, dict) or not all(isinstance(s, dict | None) for s in sections.values()):
-        raise ProjectError(f"{known[name]} is not a mapping from notebooks to parameters")
+    sections = _sections(known, name)
     notebooks = find_notebooks(root)
     stems = {notebook.stem for notebook in notebooks}
     shared = sections.pop(SHARED, None) or {}
@@ -66,6 +65,23 @@ def load_profile(root: Path, name: str) -> dict[str, dict[str, object]]:
         | (sections.get(notebook.stem) or {})
         for notebook in notebooks
     }
+
+
+def _sections(known: Mapping[str, Path], name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a profile's file says, over what it extends. ``below``: the profiles that extend it."""
+    if name not in known:
+        raise ProjectError(f"{known[below[-1]]}: it extends an {unknown('profile', name, known)}" if below
+                           else unknown("profile", name, known))
+    if name in below:
+        raise ProjectError(f"{known[name]}: profiles extend each other: {' → '.join([*below, name])}")
+    sections = parse_yaml(known[name].read_text(encoding="utf-8"), str(known[name])) or {}
+    base = sections.pop(EXTENDS, None) if isinstance(sections, dict) else None
+    if not isinstance(sections, dict) or not all(isinstance(s, dict | None) for s in sections.values()):
+        raise ProjectError(f"{known[name]} is not a mapping from notebooks to parameters")
+    if base is None:
+        return sections
+    whole = _sections(known, str(base), (*below, name))
+    return whole | {stem: (whole.get(stem) or {}) | (section or {}) for stem, section in sections.items()}
 
 
 def profile_files(root: Path) -> dict[str, Path]:

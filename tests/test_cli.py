@@ -13,6 +13,7 @@ from cli_project import call, made_up_project, refused, write
 from nbformat.v4 import new_code_cell
 
 from lmcnb import claim, places
+from lmcnb.profiles import load_profile
 
 ROOT = Path(__file__).parents[1]
 
@@ -132,11 +133,26 @@ def test_none_accepts_anything_and_a_setting_goes_where_it_is_known(project: Pat
         ("shared: {roundz: 3}", ["unknown shared setting `roundz`", "did you mean `rounds`?"]),
         ("- 1", ["is not a mapping"]),
         ("a: [", ["gpu.yaml"]),
+        ("extends: laptob", ["gpu.yaml: it extends an unknown profile `laptob`", "did you mean `laptop`?"]),
+        ("extends: gpu", ["gpu.yaml: profiles extend each other: gpu → gpu"]),
+        ("extends: [laptop]", ["gpu.yaml: it extends an unknown profile"]),
     ],
 )
 def test_wrong_profiles_are_refused(project: Path, text: str, words: list[str]) -> None:
     (project / "notebooks" / "profiles" / "gpu.yaml").write_text(text)
     refused(call("run", "--profile", "gpu"), *words)
+
+
+def test_a_profile_says_what_differs_from_the_one_it_extends(project: Path) -> None:
+    profiles = project / "notebooks" / "profiles"
+    (profiles / "base.yaml").write_text("extends: laptop\nshared: {rate: 0.5, rounds: 6}\n")
+    (profiles / "mine.yaml").write_text("extends: base\nshared: {rate: 0.1}\n00_first: {flag: false}\n03_second:\n")
+    found = load_profile(project, "mine")
+    assert found["00_first"] == {"rounds": 4, "rate": 1, "flag": False}, "a section goes before what is shared"
+    assert found["03_second"] == {"rounds": 3}
+    (profiles / "laptop.yaml").write_text("00_first: {flag: true, rounds: 7}\n")
+    assert load_profile(project, "mine")["00_first"] == {"rounds": 7, "rate": 0.1, "flag": False}
+    assert load_profile(project, "mine")["03_second"] == {"rounds": 6}
 
 
 def test_a_missing_data_set_is_known_before_anything_is_executed(project: Path) -> None:

@@ -44,9 +44,9 @@ def compression():
     return table, figures.compression(table, "a note")
 
 
-def generalisation():
+def generalisation(*more: dict):
     lost = [row for c in ("jpeg", "contrast") for row in rows("accuracy lost", corruption=c)]
-    table = Table.of([*rows(BARRIER), *rows("clean"), *rows("corrupted"), *rows("kept"), *rows("probe"), *lost])
+    table = Table.of([*rows(BARRIER), *rows("clean"), *rows("corrupted"), *rows("kept"), *rows("probe"), *lost, *more])
     return table, figures.generalisation(table, "a note")
 
 
@@ -101,6 +101,24 @@ def test_the_scatter_shows_every_ticket_and_says_the_correlation():
     found, _ = figures.within_initialisations(table[table["method"] != "dense"].select(round=4), "kept")
     said = figure.axes[2].get_title(loc="left").splitlines()
     assert len(said) == 2 and said[0].startswith(f"59%: ρ = {found.rho:+.2f} [".replace("-", "−"))
+
+
+def test_a_ticket_trained_on_other_data_takes_the_place_of_the_share_kept():
+    (without, plain), (table, figure) = generalisation(), generalisation(*rows("retrained"))
+    assert [ax.get_ylabel().split(" ")[0] for ax in plain.axes[2:4]] == ["clean", "probe"]
+    assert [ax.get_ylabel().split(" ")[0] for ax in figure.axes[2:4]] == ["probe", "ticket"]
+    dots = np.concatenate([line.get_ydata() for line in figure.axes[3].get_lines() if line.get_markersize() == 3])
+    np.testing.assert_allclose(sorted(dots), sorted(100 * table.select(quantity="retrained")["value"]))
+    few, more = (figures.generalisation_claims(t, "cifar100") for t in (without, table))
+    assert {c.id for c in more} - {c.id for c in few} == {"Q4-59% (retrained)", "Q4-87% (retrained)"}
+    assert more[4].statement == "more stable tickets (59% sparse) are more accurate trained on another data set " \
+                                "(cifar100)"
+
+
+def test_many_corruptions_are_named_aslant():
+    lost = [row for c in range(9) for row in rows("accuracy lost", corruption=f"zoom_{c}")]
+    labels = generalisation(*lost)[1].axes[4].get_xticklabels()
+    assert [t.get_text() for t in labels][2:4] == ["zoom 0", "zoom 1"] and labels[0].get_rotation() == 30
 
 
 def test_what_clean_accuracy_predicts_is_taken_away():

@@ -15,6 +15,7 @@ from lmcnb.cli import main, results, runner
 from lmcnb.lab.entry import META, TENSORS
 from lmcnb.lab.shipped import Archive, ship
 from lmcnb.lab.stage import closure
+from lmcnb.profiles import profile_files
 
 
 @pytest.fixture
@@ -174,6 +175,14 @@ def test_a_figure_of_other_settings_is_not_drawn_again(tmp_path: Path, monkeypat
     changed = runner.prepare(places.project_root(), ["18"], "laptop", ["epochs=3"])[0]
     assert results.saved("laptop", changed) == ()
     assert not results.redraws(places.project_root(), [job], "smoke"), "which is always computed"
+
+
+def test_every_committed_figure_is_that_of_its_profile_and_can_be_drawn_again():
+    """Else `make figures` would compute it, for hours, in a fresh clone: a profile changes with its figure."""
+    root = places.project_root()
+    for profile in profile_files(root).keys() - {"smoke"}:
+        again = {name for job in runner.prepare(root, [], profile) for name in results.saved(profile, job)}
+        assert {path.stem for path in places.figures_dir(profile).glob("fig*.json")} == again, profile
 
 
 def test_a_parameter_that_a_notebook_no_longer_has_does_not_make_its_figure_another():
