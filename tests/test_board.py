@@ -58,6 +58,15 @@ def test_claims_are_those_of_one_profile_and_older_code_is_marked(project: Path)
     assert row(call("claims", "--profile", "paper").output, "A2-59%")[-1] == "fig01 (paper); papers, 30 epochs"
 
 
+@pytest.mark.parametrize(("text", "words"), [("<<<<<<< ours\n{}", "is no JSON"), ("{}", "is no figure's record"),
+                                             ("[]", "is no figure's record")])
+def test_a_broken_figure_is_named(project: Path, text: str, words: str):
+    path = draw(project, "fig03_x", a_claim())
+    path.write_text(text)
+    for arguments in (["claims"], ["claims", "--rejudge"], ["publish"]):
+        refused(call(*arguments, "--profile", "laptop"), str(path), words)
+
+
 @pytest.mark.parametrize(("profile", "words"), [
     ("smoke", "it judges no claim"), ("custom", "unknown profile `custom`"), ("../laptop", "unknown profile")])
 def test_claims_judge_real_profiles_only(project: Path, profile: str, words: str):

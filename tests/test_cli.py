@@ -13,6 +13,8 @@ from cli_project import call, made_up_project, refused, write
 from nbformat.v4 import new_code_cell
 
 from lmcnb import claim, places
+from lmcnb.cli.runner import prepare
+from lmcnb.cli.workers import order
 from lmcnb.profiles import load_profile
 
 ROOT = Path(__file__).parents[1]
@@ -116,6 +118,20 @@ def test_status_has_no_seconds_where_nothing_was_measured(project: Path, monkeyp
 def test_wrong_requests_are_refused(project: Path, arguments: list[str], words: list[str]) -> None:
     refused(call("run", *arguments), *words)
     assert not (project / "executed").exists()
+
+
+@pytest.mark.parametrize(("value", "words"), [("[0, 1, 0]", "must not have an entry twice; got [0, 1, 0]"),
+                                              ("[]", "must have an entry at least")])
+def test_initialisations_are_different_ones(project: Path, value: str, words: str) -> None:
+    source = 'profile = "smoke"\ninits = [0, 1]  # initialisations'
+    write(project / "notebooks", "05_third", [new_code_cell(source, metadata={"tags": ["parameters"]})])
+    refused(call("run", "05", "--set", f"inits={value}"), f"05_third: setting `inits` {words}")
+
+
+def test_a_worker_is_told_the_settings_of_its_own_notebooks(project: Path) -> None:
+    jobs = prepare(project, ["00", "03"], "laptop", ["rate=0.5", "dataset=''"])
+    told = [order(project, [job], "laptop", ["rate=0.5", "dataset=''", "rounds=2"], "cpu", (1, 1)) for job in jobs]
+    assert [each.settings for each in told] == [("rate=0.5", "rounds=2"), ("dataset=''", "rounds=2")]
 
 
 def test_none_accepts_anything_and_a_setting_goes_where_it_is_known(project: Path) -> None:

@@ -200,8 +200,21 @@ def test_a_residual_is_what_sgd_leaves_of_a_weight_without_gradient(schedule: st
         optimiser.param_groups[0]["lr"] = recipe.rate(step, 60)
         weight.grad = torch.zeros_like(weight)
         optimiser.step()
+        if step == 9:
+            assert residual(recipe, 200, to_step=10) == pytest.approx(weight.item() / 2, rel=1e-9)
     assert residual(recipe, 200) == pytest.approx(weight.item() / 2, rel=1e-9)
     assert 0 < residual(recipe, 200) < 0.9
+
+
+def test_a_residual_under_adamw_is_its_decay_alone():
+    recipe = Recipe(epochs=3, batch=10, lr=0.1, weight_decay=0.05, optimiser="adamw", schedule="linear", warmup=0.1)
+    weight = torch.nn.Parameter(torch.tensor(2.0).double())
+    optimiser = torch.optim.AdamW([weight], lr=1, weight_decay=0.05)
+    for step in range(60):
+        optimiser.param_groups[0]["lr"] = recipe.rate(step, 60)
+        weight.grad = torch.zeros_like(weight)
+        optimiser.step()
+    assert residual(recipe, 200) == pytest.approx(weight.item() / 2, rel=1e-9) and residual(recipe, 200) < 0.9
 
 
 def test_the_papers_residual_on_cifar10_is_that_of_the_protocol():

@@ -166,17 +166,34 @@ def test_a_file_that_is_missing_or_not_the_benchmarks_is_refused_in_words(benchm
         spoilt(cifar(), "frost", 1)
     with pytest.raises(ValueError, match="take lmcnb.measure.spoilt"):
         corrupt(pictures(), "frost", 1)
+    for severity in (0, 6, -1):
+        with pytest.raises(ValueError, match="severity must be one of 1, 2, 3, 4, 5"):
+            spoilt(cifar(), "frost", severity)
+    (benchmark / "labels.npy").unlink()
+    with pytest.raises(FileNotFoundError, match="labels is read .* or leave frost and spatter out"):
+        robust("cifar10", "frost")
+
+
+def test_other_files_are_another_key_and_a_changed_one_is_told(benchmark):
+    before = robust("cifar10", "frost")
+    assert before.files and not robust("cifar10", "fog").files and before == robust("cifar10", "frost")
+    np.save(benchmark / "frost.npy", np.zeros((50_000, 32, 32, 3), np.uint8))
+    after = robust("cifar10", "frost")
+    assert after.canonical() != before.canonical()
+    with pytest.raises(ValueError, match="files of the benchmark have the digest .*: they were changed"):
+        before.but(seed=1)
+
+
+def robust(dataset: str, name: str) -> Robustness:
+    net = Net(size=32, channels=3, classes=10)
+    return Robustness(dataset=dataset, net=net, model=Train(dataset=dataset, net=net, recipe=Recipe(epochs=1)),
+                      corruptions=["fog", name] if name != "fog" else ["fog"])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_plan_fails_before_any_work_where_a_file_is_missing(name: str, tmp_path, monkeypatch):
     monkeypatch.setenv("LMCNB_DATA", str(tmp_path))
-
-    def stage(dataset: str) -> Robustness:
-        net = Net(size=32, channels=3, classes=10)
-        return Robustness(dataset=dataset, net=net, model=Train(dataset=dataset, net=net, recipe=Recipe(epochs=1)),
-                          corruptions=["fog", name])
     with pytest.raises(FileNotFoundError, match=f"{name} is read from the benchmark's file"):
-        stage("cifar10")
+        robust("cifar10", name)
     with pytest.raises(ValueError, match="which are of cifar10 and cifar100, not of shapes: leave"):
-        stage("shapes")
+        robust("shapes", name)

@@ -259,6 +259,15 @@ def test_bad_input_names_the_fix():
         lanczos(operator, steps=10 ** 6)
 
 
+@pytest.mark.parametrize(("given", "words"), [
+    ({"diagonal": "xdiag", "products": 20}, "products must be a multiple of 8, at least 16, for xdiag; got 20"),
+    ({"steps": 1}, "steps must be 0, for no spectrum, or at least 2; got 1")])
+def test_the_lab_refuses_before_anything_is_trained(given: dict, words: str):
+    net = Net(name="convnet2", channels=1, size=8, width=3)
+    with pytest.raises(ValueError, match=words):
+        Curvature(net=net, model=Train(net=net, recipe=Recipe()), **given)
+
+
 @pytest.mark.parametrize("diagonal", ["exact", "hutchinson"])
 def test_the_lab_keeps_the_curvature_of_a_subnetwork(lab: Lab, diagonal: str):
     net = Net(name="convnet2", channels=1, size=8, width=3)

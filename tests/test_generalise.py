@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import RECIPE, another, made_up
 
-from lmcnb import Dataset, Lab, Net, Probe, Recipe, Robustness, Train
+from lmcnb import Dataset, Lab, Net, Probe, Recipe, Robustness, Train, register_model
 from lmcnb.data import DATASETS
 from lmcnb.kernel.training import evaluate
 from lmcnb.lab import shelf
@@ -94,6 +94,27 @@ def test_models_are_evaluated_as_one_stack(lab: Lab, tmp_path):
         expected = alone.get(spec).result
         assert found["accuracy"] == expected["accuracy"]
         assert found["clean"]["loss"] == pytest.approx(expected["clean"]["loss"], rel=1e-5)
+
+
+def test_models_at_any_step_are_one_stack(lab: Lab, tmp_path):
+    shutil.copytree(lab.store.root / "Train", tmp_path / "Train", dirs_exist_ok=True)
+    specs = [ROBUST.but(model=m, seed=6, images=20) for m in (TRAIN.at(1), TRAIN)]
+    first, last = Lab("cpu", tmp_path, stack=4, progress=False).map(specs)
+    assert first.result["clean"]["accuracy"] < last.result["clean"]["accuracy"]
+
+
+def test_a_network_without_features_is_refused_before_it_is_trained(lab: Lab, tmp_path):
+    net = register_and_make()
+    with pytest.raises(ValueError, match="features are the input of a network's last linear layer"):
+        Lab("cpu", tmp_path, progress=False).get(Probe(net=net, model=Train(net=net, recipe=RECIPE), target="digits"))
+    assert not (tmp_path / "Train").exists()
+
+
+def register_and_make() -> Net:
+    @register_model("no-linear-layer")
+    def build(net: Net):
+        return torch.nn.Sequential(torch.nn.Conv2d(1, 10, 8), torch.nn.Flatten())
+    return Net(name="no-linear-layer", channels=1, size=8)
 
 
 def test_a_probe_is_that_of_the_fitted_target(lab: Lab, target):

@@ -121,6 +121,13 @@ def test_show_of_settings_that_mean_nothing_here_says_so(shelf: Lab):
     assert "cannot be told here: " in (text := call("show", shelf.key(TRAIN))) and "augmented" in text
 
 
+def test_an_entry_whose_files_are_not_here_is_listed_all_the_same(shelf: Lab, monkeypatch):
+    def absent(*_):
+        raise FileNotFoundError("frost is read from the benchmark's file")
+    monkeypatch.setattr(inventory, "rebuilt", absent)
+    assert len(call("ls").splitlines()) > len(ALL) and "Train" in call("ls", "Train")
+
+
 def test_du_adds_up(shelf: Lab):
     age(shelf, TRAIN, "a")
     shelf.store.save_checkpoint("b" * 64, {}, {})

@@ -11,6 +11,7 @@ from lmcnb.kernel.masks import flat, masked, prune
 from lmcnb.kernel.step import State
 from lmcnb.kernel.training import fit
 from lmcnb.prune.magnitude import prune_round, prune_rounds, rewound
+from lmcnb.stages import Ticket
 
 SHORT = QUICK.but(epochs=0.5)
 
@@ -121,3 +122,11 @@ def test_a_round_resumes_to_the_same_bytes(few: Images):
 @pytest.mark.parametrize(("rounds", "percent"), [(0, 0), (4, 59.04), (8, 83.22), (9, 86.58), (10, 89.26)])
 def test_sparsities_are_those_of_the_papers(rounds: int, percent: float):
     assert 100 * sparsity_after(rounds) == pytest.approx(percent, abs=0.005)
+
+
+def test_a_hybrid_of_two_rates_has_the_sparsity_of_both():
+    first = Ticket(net=NET, recipe=QUICK, round=2, rate=0.5)
+    whole = first.but(round=3, rate=0.2, base=first)
+    assert [whole.sparsity_at(r) for r in (1, 2, 3)] == pytest.approx([0.5, 0.75, 0.8])
+    assert whole.described({})["sparsity"] == pytest.approx(0.8)
+    assert first.but(round=3, base=first).sparsity_at(3) == first.at(3).sparsity_at(3) == sparsity_after(3, 0.5)

@@ -1,6 +1,7 @@
 """`lmcnb publish`: what travels with the project's figures, and that nothing that travelled is lost."""
 
 import json
+import zipfile
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -23,9 +24,10 @@ def call(*words: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def figure(folder: Path, name: str, keys: list[str], weights: list[str] | None = None) -> None:
+def figure(folder: Path, name: str, keys: list[str], weights: list[str] | None = None, **record) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps({"record": {"keys": keys}, "run": {"weights": weights or []}}))
+    (folder / f"{name}.json").write_text(json.dumps({
+        "figure": name, "profile": folder.name, "record": {"keys": keys} | record, "run": {"weights": weights or []}}))
 
 
 def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: Lab, tmp_path: Path, monkeypatch):
@@ -44,6 +46,24 @@ def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: 
     before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.zip")}
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
     assert call("publish")[0] == 0 and {p: p.read_bytes() for p in before} == before, "from what was shipped"
+
+
+def test_one_damaged_result_takes_no_other_with_it(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    keys = [shelf.key(s) for s in closure([PATH])]
+    figure(tmp_path / "figures" / "laptop", "fig03", keys)
+    assert call("publish")[0] == 0
+    path = tmp_path / "results" / "laptop" / "fig03.zip"
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    [spoilt] = [name for name in files if name == f"Connect/{shelf.key(PATH)}/result.json"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, b"{}" if name == spoilt else content)
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
+    code, said = call("publish")
+    assert code == 0 and f"fig03: 1 of {len(keys)} results are not in the store" in said, said
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys} - {shelf.key(PATH)}
 
 
 def test_weights_that_a_notebook_looks_at_travel(shelf: Lab, tmp_path: Path, monkeypatch):
@@ -135,9 +155,8 @@ def test_of_two_results_of_one_key_the_figures_own_travels(shelf: Lab, tmp_path:
     """Another figure's run may have trained a network again, at a commit that the figure's record does not name."""
     monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
     record = shelf.record([IMP])
-    path = tmp_path / "figures" / "laptop" / "fig03.json"
-    figure(path.parent, "fig03", record["keys"])
-    path.write_text(json.dumps({"record": {"keys": record["keys"], "commit": record["commit"]}}))
+    folder = tmp_path / "figures" / "laptop"
+    figure(folder, "fig03", record["keys"], commit=record["commit"])
     assert call("publish")[0] == 0
     archive = tmp_path / "results" / "laptop" / "fig03.zip"
     before, entry = archive.read_bytes(), shelf.store.get(IMP.stored, shelf.key(IMP))
@@ -147,5 +166,5 @@ def test_of_two_results_of_one_key_the_figures_own_travels(shelf: Lab, tmp_path:
         IMP.stored, entry.key, IMP.canonical(), entry.result, entry.tensors, meta)
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "other"))
     assert call("publish")[0] == 0 and archive.read_bytes() == before
-    path.write_text(json.dumps({"record": {"keys": record["keys"], "commit": ["f" * 40]}}))
+    figure(folder, "fig03", record["keys"], commit=["f" * 40])
     assert call("publish")[0] == 0 and archive.read_bytes() != before

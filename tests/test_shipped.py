@@ -131,7 +131,14 @@ def test_verify_computes_a_sample_again(archive: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "other"))
     code, said = call("verify", "--sample", "3", "--seed", "1")
     assert code == 0 and said.count("the same bytes") == 3, said
-    assert call("verify", "--stage", "Nothing")[0] == 2
+    code, said = call("verify", "--stage", "Distill", "--sample", "0")
+    assert code == 2 and "no results of Distil travel" in said, "a class's name is right, too"
+    code, said = call("verify", "--stage", "Distll")
+    assert code == 2 and "unknown stage `Distll`, did you mean `Distill`?" in said
+
+
+def test_a_set_of_a_method_that_is_not_known_here_travels():
+    assert not Distill.stays({"method": {"kind": "mine"}}) and Distill.stays({"method": {"kind": "random"}})
 
 
 def test_verify_finds_a_result_that_is_not_what_is_computed(archive: Path, shelf: Lab, tmp_path: Path, monkeypatch):

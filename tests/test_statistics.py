@@ -147,7 +147,11 @@ def test_two_sets_for_one_claim_are_averaged_and_the_same_networks_count_once():
     assert whole.estimate == pytest.approx((first.estimate + second.estimate) / 2) and whole.units == "3 × 2 sets"
     assert set(whole.evidence["weights"].values()) == {0.5, -1.0} and "By set: 0.9 and 2.97" in whole.note
     [same] = merged([first, first])
-    assert same.estimate == first.estimate and len(same.evidence["cells"]) == 2
+    assert same.estimate == first.estimate and len(same.evidence["cells"]) == 2 and same.units == "3 × 1 set"
+    more = {name: [*cell, 0.5] for name, cell in {"idc": [1.0, 1.2, 0.9], "imp": [0.1, 0.0, 0.3]}.items()}
+    both = [merged(order)[0] for order in ([first, one(**more)], [one(**more), first])]
+    assert {(b.estimate, b.interval, b.units) for b in both} == {
+        (one(**more).estimate, one(**more).interval, "4 × 1 set")}, "all initialisations that any figure has"
     assert merged([first, replace(second, id="A3")]) == [first, replace(second, id="A3")]
     assert merged([first, one(idc=[9.5, 1, 1], imp=[0.1, 0.0, 0.3])])[0].word == "not tested"
     with pytest.raises(ValueError, match="A is claimed by more than one figure and has no cells"):

@@ -234,8 +234,8 @@ def claims(profiles: Sequence[str], pages: Sequence[Path], rejudge: bool) -> Non
     the gallery of notebooks; --write docs/claims.md the details; --write figures/board.png draws the headlines, with
     effects in units of their margins.
 
-    Figures with other settings than the profile's are left out. Those of an older version are marked. --rejudge
-    rewrites the claims in the figures' JSON files, and nothing else.
+    Figures that were saved for another profile than their folder's are left out. Those of an older version are
+    marked. --rejudge rewrites the claims in the figures' JSON files, and draws again those whose claims changed.
     """
     folders = verdicts.folders(_root(), profiles)
     if rejudge:

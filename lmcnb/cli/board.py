@@ -80,7 +80,7 @@ def judged(*folders: Path) -> list[Judged]:
 
     gathered: dict[tuple[str, str, str], list[tuple[Claim, Mapping[str, Any]]]] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
-        record, profile = json.loads(path.read_text(encoding="utf-8")), path.parent.name
+        record, profile = recorded(path), path.parent.name
         if record["profile"] == profile:
             for claim in _claims(record, path):
                 gathered.setdefault((claim.id, regime(record, claim.id), profile), []).append((claim, record))
@@ -91,6 +91,17 @@ def judged(*folders: Path) -> list[Judged]:
         Judged(kept, alone.word, *key[1:], tuple(r["figure"] for _, r in found), any(is_older(r) for _, r in found))
         for (key, found), alone, kept in zip(gathered.items(), whole, corrected(whole), strict=True)
     ]
+
+
+def recorded(path: Path) -> dict[str, Any]:
+    """What a figure's JSON file holds. Raises Refused, with its name, where that is nothing that a figure wrote."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refused(f"{path} is no JSON ({error}): was a merge left unfinished? Restore it, or remove it") from None
+    if not isinstance(found, dict) or not found.keys() >= {"figure", "profile"}:
+        raise Refused(f"{path} is no figure's record: restore it, or remove it")
+    return found
 
 
 def _claims(record: Mapping[str, Any], path: Path) -> list[Claim]:

@@ -5,11 +5,11 @@ And the board as a picture.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmcnb.cli import board
 from lmcnb.cli.text import Refused
 from lmcnb.notebooks import find_notebooks, unknown
 from lmcnb.places import figures_dir
@@ -42,6 +42,7 @@ def rejudged(*figures: Path) -> list[str]:
 
     told = []
     for path in (path for folder in figures for path in sorted(folder.glob("*.json"))):
+        board.recorded(path)
         try:
             told.append(f"{path.stem}: {len(rejudge(path))} claims")
         except ValueError as error:
@@ -54,7 +55,7 @@ def gallery(root: Path, figures: Sequence[Path]) -> str:
     rows = ["| notebook | figures | claims | command | recorded compute |", "|---|---|---|---|---|"]
     for notebook in find_notebooks(root):
         files = [path for folder in figures for path in sorted(folder.glob(f"fig{notebook.stem[:2]}*.json"))]
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        records = [board.recorded(path) for path in files]
         title = notebook.title
         drawn = " ".join(f"[{r['figure']}](figures/{r['profile']}/{r['figure']}.png)" for r in records) or "–"
         ids = dict.fromkeys(c["id"].split("-")[0] for r in records for c in r.get("claims", []))

@@ -16,10 +16,11 @@ from typing import Any
 import click
 
 from lmcnb import places
-from lmcnb.cli import runner
+from lmcnb.cli import board, runner
 from lmcnb.cli.checks import say_checks
 from lmcnb.cli.executors import context
 from lmcnb.cli.text import Failed, Refused, duration, human
+from lmcnb.notebooks import unknown
 
 MOST = 15 * 2**20  # bytes of all archives: what a clone should not grow by more than
 
@@ -142,7 +143,7 @@ def publish(notebooks: Sequence[str], profile: str) -> None:
     figures = sorted(places.figures_dir(profile).glob("*.json"))
     if not figures and not notebooks:
         raise Refused(f"{places.figures_dir(profile)} holds no figures: `lmcnb run --profile {profile}` makes them")
-    drawn = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in figures}
+    drawn = {path.stem: board.recorded(path) for path in figures}
     wanted = {name: list(figure.get("record", {}).get("keys") or ()) for name, figure in drawn.items()}
     wanted |= _so_far(notebooks, profile, lab)
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +168,8 @@ def _packed(aside: Path, wanted: Mapping[str, Sequence[str]], drawn: Mapping[str
             absent = len(ship(archive, [known[key] for key in keys], lab.store, lab.shipped, weights, commits))
         if absent:
             click.echo(f"{name}: {absent} of {len(keys)} results are not in the store: left as it was")
-            keys = [key for key in keys if known.get(key) in lab.shipped.places]  # whichever archive had them
+            # Whichever archive had them; one that is damaged is lost, and takes no other with it.
+            keys = [key for key in keys if known.get(key) in lab.shipped.places and lab.shipped.get(*known[key])]
             whole = [key for key in keys if lab.shipped.has(*known[key], whole=True)]
             ship(archive, [known[key] for key in keys], lab.store, lab.shipped, whole)
         else:
@@ -184,9 +186,11 @@ def _replace(folder: Path, aside: Path, wanted: Container[str], taken: set[str],
     """
     def superseded(path: Path) -> bool:
         early = not path.stem.startswith("fig")
-        return early and {key for (_, key), where in lab.shipped.places.items() if where == path} <= taken
+        carried = {key for (_, key), where in lab.shipped.places.items() if where == path}
+        return (early or path.stem in wanted) and carried <= taken
     new = sorted(aside.glob("*.zip"))
-    old = [path for path in folder.glob("*.zip") if path.stem in wanted or superseded(path)]
+    again = {path.name for path in new}
+    old = [path for path in folder.glob("*.zip") if path.name in again or superseded(path)]
     size = _carried(folder) + sum(p.stat().st_size for p in new) - sum(p.stat().st_size for p in old)
     if size > MOST:
         raise Failed(f"all archives together would have {human(size)}, and a clone should carry {human(MOST)}: they "
@@ -228,10 +232,14 @@ def verify(sample: int, seed: int, stage: str | None) -> None:
     import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab
     from lmcnb.lab.shipped import Archive
+    from lmcnb.lab.stage import STAGES
     from lmcnb.lab.verify import computed_anew, travelled
 
     archive = Archive(places.results_root())
     whole = travelled(archive)
+    stage = {kind.__name__: name for name, kind in STAGES.items()}.get(stage or "", stage)
+    if stage and stage not in STAGES:
+        raise Refused(unknown("stage", stage, [kind.__name__ for kind in STAGES.values()]))
     items, absent = [i for i in whole if stage in (None, i.stage)], len(archive.places) - len(whole)
     if absent:
         raise Failed(f"{absent} of {len(archive.places)} results in {archive.root} are damaged")

@@ -15,6 +15,8 @@ from lmcnb.cli.text import Refused
 from lmcnb.notebooks import Notebook, find_notebooks, unknown
 from lmcnb.profiles import load_profile, overrides, parse_setting, values_under
 
+DIFFERENT = ("inits", "methods", "compared")  # settings that are lists of what is compared
+
 
 @dataclass(frozen=True)
 class Job:
@@ -80,6 +82,10 @@ def complaints(job: Job) -> list[str]:
         elif not known[name].accepts(value):
             expected, given = known[name].expected, type(value).__name__
             lines.append(f"{job.notebook.stem}: setting `{name}` must be {expected}, not {given} {shown(value)}")
+        elif name in DIFFERENT and isinstance(value, list | tuple) and len({repr(v) for v in value}) < len(value):
+            lines.append(f"{job.notebook.stem}: setting `{name}` must not have an entry twice; got {shown(value)}")
+        elif name == "inits" and not value:
+            lines.append(f"{job.notebook.stem}: setting `inits` must have an entry at least")
     return lines
 
 

@@ -18,6 +18,7 @@ from lmcnb.cli.clusters import executor
 from lmcnb.cli.executors import Processes, end, together
 from lmcnb.cli.live import Live, live
 from lmcnb.cli.text import Failed, Interrupted, Refused, duration
+from lmcnb.profiles import parse_setting
 
 MOST_SHARDS = 10_000
 
@@ -51,7 +52,10 @@ def order(root: Path, jobs: Sequence[runner.Job], profile: str, settings: Sequen
         known["LMCNB_PROGRESS"] = Path(shown)
     names = tuple(str(job.notebook.path) for job in jobs)
     where = {name: str(path) for name, path in known.items()}
-    return Order(root, names, profile, tuple(settings), device, shard, places=where, versions=versions())
+    # The other notebooks of a run may be those that a setting is for.
+    mine = {name for job in jobs for name in job.notebook.parameters}
+    given = tuple(text for text in settings if parse_setting(text)[0] in mine)
+    return Order(root, names, profile, given, device, shard, places=where, versions=versions())
 
 
 def device() -> str:

@@ -78,10 +78,10 @@ class Item:
 
     @cached_property
     def spec(self) -> Stage | None:
-        """Its settings as a spec, or None where they mean nothing here (a method of another session)."""
+        """Its settings as a spec, or None where they mean nothing here (another session's method, a file not here)."""
         try:
             return self.asked or rebuilt(self.stage, self.settings)
-        except ValueError:
+        except (ValueError, OSError):
             return None
 
     @cached_property

@@ -9,9 +9,11 @@ read from their files, where a user has put them (:func:`published`).
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..data import Dataset, Images
+from ..data.folders import known_sha256
 from ..kernel.recipe import seeded
 from ..places import data_root
 from ..spec import choose
@@ -94,6 +97,7 @@ def spoilt(data: Dataset, name: str, severity: int, seed: int = 0, images: int |
         ValueError: as these; or published labels that are not the data set's.
     """
     test = data.test.first(images)
+    corruption(name, severity, test.shape[0])
     if name not in PUBLISHED:
         return corrupt(test, name, severity, seed)
     files = published(data.name, name), published(data.name, "labels")
@@ -110,6 +114,30 @@ def published(dataset: str, name: str) -> np.ndarray:
         FileNotFoundError: the file is not there; the message says where it belongs. ValueError: a data set without
             one, or a file that holds something else.
     """
+    file = _file(dataset, name)
+    found, shape = np.load(file, mmap_mode="r", allow_pickle=False), (50_000, *(32, 32, 3) * (name != "labels"))
+    if found.shape != shape or found.dtype != np.uint8:
+        raise ValueError(f"{file} holds {found.dtype} {list(found.shape)}, not uint8 {list(shape)}: it is not "
+                         f"{file.parent.name}'s")
+    return found
+
+
+def digest(dataset: str, names: Iterable[str]) -> str:
+    """sha256 over the files that these corruptions are read from, and their labels; empty without any.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`published`, of any of them.
+    """
+    read = [*sorted({*names} & {*PUBLISHED}), "labels"]
+    if len(read) == 1:
+        return ""
+    for name in read:
+        published(dataset, name)
+    files = [_file(dataset, name) for name in read]
+    return sha256("".join(known_sha256(f, f.stat().st_mtime_ns) for f in files).encode()).hexdigest()
+
+
+def _file(dataset: str, name: str) -> Path:
     folder = FOLDERS.get(dataset)
     if folder is None:
         raise ValueError(f"{name} is read from the benchmark's files, which are of {' and '.join(FOLDERS)}, not of "
@@ -117,12 +145,9 @@ def published(dataset: str, name: str) -> np.ndarray:
     file = data_root() / folder / f"{name}.npy"
     if not file.exists():
         raise FileNotFoundError(f"{name} is read from the benchmark's file: unpack {folder}.tar "
-                                f"(https://zenodo.org/records/{RECORDS[folder]}) to {file.parent}, or leave {name} out")
-    found, shape = np.load(file, mmap_mode="r", allow_pickle=False), (50_000, *(32, 32, 3) * (name != "labels"))
-    if found.shape != shape or found.dtype != np.uint8:
-        raise ValueError(f"{file} holds {found.dtype} {list(found.shape)}, not uint8 {list(shape)}: it is not "
-                         f"{folder}'s")
-    return found
+                                f"(https://zenodo.org/records/{RECORDS[folder]}) to {file.parent}, or leave "
+                                f"{' and '.join(PUBLISHED) if name == 'labels' else name} out")
+    return file
 
 
 def levels(x: Tensor) -> Tensor:

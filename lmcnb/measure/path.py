@@ -247,24 +247,30 @@ def with_residuals(trained: Networks, init: Networks, recipe: Recipe, images: in
     """Trained subnetworks as the released code interpolates them: masks dropped, pruned weights decayed.
 
     There a pruned weight is multiplied by 0 in the forward pass and sees weight decay alone, so after training it is
-    its value in ``init`` times :func:`residual`. ``images``: of the training set.
+    its value in ``init`` times :func:`residual`, up to the step at which the training was stopped. ``images``: of the
+    training set.
     """
-    factor = residual(recipe, images, init.step)
+    factor = residual(recipe, images, init.step, trained.step if trained.step > init.step else None)
     params = {n: torch.where(trained.masks[n], p, init.params[n] * factor) if n in trained.masks else p
               for n, p in trained.params.items()}
     return replace(trained, params=params, masks={n: torch.ones_like(m) for n, m in trained.masks.items()})
 
 
-def residual(recipe: Recipe, images: int, from_step: int = 0) -> float:
-    """Share of its initial value that weight decay alone leaves of a weight after a whole training (SGD, momentum).
+def residual(recipe: Recipe, images: int, from_step: int = 0, to_step: int | None = None) -> float:
+    """Share of its initial value that weight decay alone leaves of a weight after a training.
 
-    ``from_step`` is the step of the schedule that the training starts from, for networks rewound to it.
+    SGD's decay goes through the momentum, AdamW's does not. ``from_step`` is the step of the schedule that the training
+    starts from, for networks rewound to it, ``to_step`` the one that it was stopped at (None: it was not).
 
     >>> assert residual(Recipe(weight_decay=0), images=1000) == 1
     >>> assert 0 < residual(Recipe(), images=1000) < residual(Recipe(), images=1000, from_step=100) < 1
     """
     steps, weight, velocity = recipe.steps(images), 1.0, 0.0
-    for step in range(from_step, steps):
-        velocity = recipe.momentum * velocity + recipe.weight_decay * weight
-        weight -= recipe.rate(step, steps) * velocity
+    for step in range(from_step, steps if to_step is None else to_step):
+        rate = recipe.rate(step, steps)
+        if recipe.optimiser == "adamw":
+            weight *= 1 - rate * recipe.weight_decay
+        else:
+            velocity = recipe.momentum * velocity + recipe.weight_decay * weight
+            weight -= rate * velocity
     return weight

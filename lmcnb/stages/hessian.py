@@ -47,6 +47,14 @@ class Curvature(Stage):
         check_same(self, self.model)
         return self
 
+    @model_validator(mode="after")
+    def _can_be_measured(self):
+        if self.diagonal == "xdiag" and (self.products < 16 or self.products % 8):
+            raise ValueError(f"products must be a multiple of 8, at least 16, for xdiag; got {self.products}")
+        if self.steps == 1:
+            raise ValueError("steps must be 0, for no spectrum, or at least 2; got 1")
+        return self
+
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
         return super().described(sets) | {"images": self.images, "diagonal": self.diagonal}
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from ..kernel.inside import features
 from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
 from ..measure.probe import fitted, probe
+from ..models import Net, per_network
 from .training import Train, check_same
 
 
@@ -38,6 +40,10 @@ class Probe(Stage):
         check_same(self, self.model)
         return self
 
+    def check(self, data: Data) -> None:
+        super().check(data)
+        _readable(self.net)
+
     def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
         return [{"quantity": "probe_accuracy", "value": entry.result["accuracy"]}]
 
@@ -54,3 +60,10 @@ class Probe(Stage):
         accuracy = probe(spec.model.load(job.lab), train, test, C=spec.C)
         return [Result({"accuracy": accuracy, "classes": target.classes, "images": len(train),
                         "test_images": len(test)})]
+
+
+@per_network(64)
+def _readable(net: Net) -> bool:
+    """Raises ValueError where a network has no features to read."""
+    features(net, training=False)
+    return True

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, ClassVar
 
@@ -14,9 +15,9 @@ from ..lab import shelf
 from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
-from ..measure.corruptions import PUBLISHED, SEVERITIES, corruption, published
+from ..measure.corruptions import SEVERITIES, corruption, digest
 from ..networks import Networks
-from ..spec import Seed
+from ..spec import Seed, late
 from .training import Train, check_same
 
 
@@ -25,7 +26,7 @@ class Robustness(Stage):
 
     Args:
         corruptions, severities: each pair of them is one spoilt test set. images: the first test images (None: all).
-        seed: of the noise.
+        seed: of the noise. files: digest of the benchmark's files, of corruptions that are read from such; filled in.
     """
 
     stacked: ClassVar[tuple[str, ...]] = ("model",)
@@ -35,6 +36,7 @@ class Robustness(Stage):
     severities: tuple[int, ...] = Field(default=SEVERITIES, min_length=1)
     images: int | None = Field(default=None, ge=1)
     seed: Seed = 0
+    files: str = late("")
 
     def upstream(self) -> list[Stage]:
         return [self.model]
@@ -48,9 +50,12 @@ class Robustness(Stage):
         for name, given in (("corruptions", self.corruptions), ("severities", self.severities)):
             if len(set(given)) < len(given):
                 raise ValueError(f"{name} must be different; got {', '.join(map(str, given))}")
+        now = digest(self.dataset, self.corruptions)
+        if self.files not in ("", now):
+            raise ValueError(f"files of the benchmark have the digest {now[:12]}…, not {self.files[:12]}…: they were "
+                             f"changed. Leave files out to take them as they are")
+        object.__setattr__(self, "files", now)
         for name in self.corruptions:
-            if name in PUBLISHED:
-                published(self.dataset, name)
             for severity in self.severities:
                 corruption(name, severity, self.net.channels)
         return self
@@ -68,7 +73,8 @@ class Robustness(Stage):
     @classmethod
     def compute(cls, job: Job, specs: Sequence[Robustness]) -> list[Result]:
         spec, device = specs[0], job.lab.device
-        networks = Networks.join([s.model.load(job.lab) for s in specs])
+        # Where each stands on its way does not matter here.
+        networks = Networks.join([replace(s.model.load(job.lab), step=0) for s in specs])
 
         def scores(images: Images) -> Scores:
             found = networks.evaluate(images)

@@ -79,11 +79,12 @@ class Distill(Stage):
 
     @classmethod
     def stays(cls, settings: Mapping[str, Any]) -> bool:
-        """Sets that are chosen, not learnt: real images, or a published set."""
+        """Sets that are chosen, not learnt: real images, or a published set; of a method unknown here none."""
         method = settings["method"]
         while method["kind"] == "soft":
             method = method["of"]
-        return not METHODS[method["kind"]].length
+        known = METHODS.get(method["kind"])
+        return known is not None and not known.length
 
     def check(self, data: Data) -> None:
         super().check(data)

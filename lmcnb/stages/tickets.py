@@ -76,17 +76,26 @@ class Ticket(Stage):
 
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
         method = "dense" if self.dense else "imp" if self.source is None else self.source.described(sets)["method"]
-        return {"method": method, "round": self.round, "sparsity": sparsity_after(self.round, self.rate),
+        return {"method": method, "round": self.round, "sparsity": self.sparsity_at(self.round),
                 "init": self.init, "rewind": self.rewind, "step": self.rewind_to.stop if self.rewind_to else 0}
 
     def rows(self, entry: Entry) -> Iterable[dict[str, Any]]:
         """Of its mask; and of the training that found it, which is that of the subnetwork of the round before."""
-        before = {"round": self.round - 1, "sparsity": sparsity_after(self.round - 1, self.rate)}
+        before = {"round": self.round - 1, "sparsity": self.sparsity_at(self.round - 1)}
         before |= {"method": "dense"} if self.round == 1 and self.source is None else {}
         where = "" if self.source is None else ", trained on the set"
         for row in super().rows(entry):
             trained = row["quantity"] in ("loss", "moved", "test_accuracy", "test_loss")
             yield {**row, **before, "quantity": row["quantity"] + where} if trained else row
+
+    def sparsity_at(self, round: int) -> float:
+        """The share of the weights that is pruned after a round, whichever rate each round has had."""
+        if self.base is None or self.base.rate == self.rate and self.base.base is None:
+            return sparsity_after(round, self.rate)
+        if round <= self.base.round:
+            return self.base.sparsity_at(round)
+        left = 1 - self.base.sparsity_at(self.base.round)
+        return 1 - left * (1 - sparsity_after(round - self.base.round, self.rate))
 
     def at(self, round: int) -> Ticket:
         """The same pruning after another number of rounds."""

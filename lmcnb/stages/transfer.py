@@ -44,8 +44,8 @@ class TransferredTicket(Stage):
     def _is_of_other_data(self):
         if self.of.dataset == self.dataset:
             raise ValueError(f"of is a mask of {self.dataset} itself: train under it as it is")
-        if self.of.rewind_to is not None or self.of.dense:
-            raise ValueError("of must be a pruned mask, rewound to its initial weights")
+        if self.of.rewind_to is not None or self.of.dense or self.of.ticket.rewind != "full":
+            raise ValueError("of must be a pruned mask, rewound to its initial weights, biases and norms")
         return self
 
     @property

@@ -225,16 +225,22 @@ def _merged(claims: Sequence[Claim]) -> Claim:
         raise ValueError(f"{first.id} is claimed by more than one figure and has no cells to be made one from")
     cells: dict[str, Mapping[int, float]] = {}
     weights: dict[str, float] = {}
+    sets = 0
     for name, weight in dict[str, float](evidence[0]["weights"]).items():
-        variants: list[Mapping[int, float]] = []
+        variants: list[dict[int, float]] = []
+        seen = 0
         for each in evidence:
             cell = {int(i): float(v) for i, v in each["cells"][name].items()}
-            if not any(_same(cell, other) for other in variants):
-                variants.append(cell)
+            if known := next((other for other in variants if _same(cell, other)), None):
+                known.update(cell)  # perhaps of more initialisations
+                continue
+            variants.append(cell)
+            seen += each["sets"] if each["sets"] != "own" else 0
+        sets = max(sets, seen)
         named = {name if k == 0 else f"{name}, set {k + 1}": cell for k, cell in enumerate(variants)}
         cells, weights = cells | named, weights | dict.fromkeys(named, weight / len(variants))
-    sets = "own" if any(e["sets"] == "own" for e in evidence) else sum(e["sets"] for e in evidence)
-    whole = Contrast.of(cells, weights, any(e["blocks"] for e in evidence), sets)
+    own = any(e["sets"] == "own" for e in evidence)
+    whole = Contrast.of(cells, weights, any(e["blocks"] for e in evidence), "own" if own else sets)
     parts = " and ".join(f"{c.estimate:.3g}" for c in claims)
     return claim(first.id, first.statement, whole, claimed=first.claimed, margin=first.margin, unit=first.unit,
                  family=first.family, premise=(first.premise, all(c.holds for c in claims)),

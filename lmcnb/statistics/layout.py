@@ -61,10 +61,9 @@ class Contrast(Student):
 
     def __str__(self) -> str:
         """How many units: "3", "3 × 2 sets", "6 × own sets"."""
-        inits = len(set().union(*self.cells.values()))
         if self.sets == 0:
-            return str(inits)
-        return f"{inits} × {self.sets} set{'s' * (self.sets != 1)}"
+            return str(self.n)
+        return f"{self.n} × {self.sets} set{'s' * (self.sets != 1)}"
 
 
 def of_units(cells: Sequence[np.ndarray], weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

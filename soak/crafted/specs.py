@@ -39,7 +39,7 @@ from lmcnb.kernel.augment import Augment
 from lmcnb.models import ViT
 from lmcnb.prune.platon import Platon, PlatonPruner
 from lmcnb.spec import Spec
-from lmcnb.stages import Assess, BorrowedMask, Expert, GradualTicket, Layers, Segment
+from lmcnb.stages import Assess, BorrowedMask, Expert, GradualTicket, Layers, Segment, TransferredTicket
 
 NET, RECIPE = Net(name="convnet2", channels=1, size=8, width=4), Recipe(epochs=2, batch=32)
 ON = {"net": NET, "recipe": RECIPE}
@@ -55,6 +55,7 @@ STAGES = (
     Layers(net=NET, a=MODELS[0], b=MODELS[1]), Probe(net=NET, model=TRAIN, target="digits"),
     Distill(net=NET, method=DSA()), Expert(**ON),
     GRADUAL, BorrowedMask(net=NET, of=GRADUAL, init=1), Segment(net=NET, a=MODELS[0], b=MODELS[1]),
+    TransferredTicket(net=NET, dataset="shapes", of=TICKET),
     Assess(net=NET, source=Distill(net=NET, method=DM()), protocol=EvalProtocol(recipe=RECIPE)))
 STUDY = Study(**ON, sets={"idc": IDC(), "random images": RandomReal()})
 OTHERS = (NET, RECIPE, Augment(), EvalProtocol(recipe=RECIPE), Experts(recipe=RECIPE),
