@@ -14,8 +14,9 @@ pytestmark = pytest.mark.usefixtures("figures_folder")
 
 def an_audit():
     claims = {"A1": {"below": [0.1, 0.2, 0.15], "above": [2.4, 2.5, 2.6], "either": [1.0, 3.0]}, "A2": {"one": [0.3]}}
-    rows = [{"claim": c, "switch": s, "init": i, "quantity": label, "threshold": threshold, "value": value}
-            for (c, by), label, threshold in zip(claims.items(), ("points", "nats"), (2.0, 0.0))
+    rows = [{"claim": c, "switch": s, "init": i, "quantity": label, "threshold": threshold, "margin": margin,
+             "value": value}
+            for (c, by), label, threshold, margin in zip(claims.items(), ("points", "nats"), (2.0, 0.0), (0.0, 0.02))
             for s, values in by.items() for i, value in enumerate(values)]
     curves = {"length": {"idc": {1.0: [0.2], 4.0: [0.1]}, "imp": {1.0: [0.3], 4.0: [0.0]}},
               "augmentation": {"idc": {"none": [0.2, 0.4], "cifar": [0.1, 0.1]}}}
@@ -40,6 +41,13 @@ def test_a_switch_is_blue_when_supported_red_when_not_and_grey_when_undecided():
     spans = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 1.6]
     e = estimate([2.4, 2.5, 2.6])
     assert any(np.allclose(line.get_xdata(), [e.low, e.high]) for line in spans)
+
+
+def test_what_does_not_matter_is_shaded():
+    first, second = ([p.get_extents().transformed(ax.transData.inverted()) for p in ax.patches]
+                     for ax in an_audit().axes[:2])
+    assert [(box.x0, box.x1) for box in first] == [(pytest.approx(2), pytest.approx(2))]
+    assert [(box.x0, box.x1) for box in second] == [(pytest.approx(-0.02), pytest.approx(0.02))]
 
 
 def test_curves_are_means_over_initialisations_on_a_log_axis_or_side_by_side():

@@ -11,12 +11,16 @@ from matplotlib.figure import Figure
 from ..statistics import estimate
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker
-from .parts import row_of_dots
+from .parts import SHADE, row_of_dots
 
 
 def switch_dots(ax: Axes, table: Table) -> None:
-    """One row a switch: a dot for each initialisation, mean and 95% interval; blue: below the threshold, red: above."""
-    values, threshold = table.values_of(by=["switch"]), table["threshold"].iloc[0]
+    """One row a switch: a dot for each initialisation, mean and 95% interval; blue: below the threshold, red: above.
+
+    What is nearer to it than the margin is shaded.
+    """
+    values, threshold, margin = table.values_of(by=["switch"]), *table[["threshold", "margin"]].iloc[0]
+    ax.axvspan(threshold - margin, threshold + margin, color=SHADE, linewidth=0, zorder=0)
     for y, points in enumerate(reversed(values.values())):
         e = estimate(points)
         hue = "#0072b2" if e.high < threshold else "#d55e00" if e.low >= threshold else "#8a8a8a"
@@ -82,7 +86,8 @@ def audit(table: Table, varied: Mapping[str, str], note: str = "") -> Figure:
 
     Args:
         table: by ``claim`` and ``switch`` one value for each initialisation, whose quantity is its axis' label, and
-            the ``threshold`` that a supported claim lies below; midpoint barriers (nats) by method and by what is
+            the ``threshold`` that a supported claim lies below, and the ``margin`` within which a distance from it does
+            not matter (0: the threshold is one); midpoint barriers (nats) by method and by what is
             ``varied`` and its ``setting``; "jaccard" of a ``mask`` and an ``other``, and "jaccard by chance", that of
             independent masks; "density.…" of each layer by method.
         varied: what is varied in the recipe, and the label of its axis. note: the caption.
@@ -95,7 +100,7 @@ def audit(table: Table, varied: Mapping[str, str], note: str = "") -> Figure:
     for ax, (claim, some) in zip(np.atleast_1d(left.subplots(len(claims), 1, height_ratios=rows)), claims.items()):
         switch_dots(ax, some)
         ax.set_title(claim)
-    left.suptitle("interval below the dotted line: blue; above it: red", fontsize=8)
+    left.suptitle("interval below the dotted line: blue; above it: red; shaded: does not matter", fontsize=8)
     upper, lower = right.subplots(2, 1)
     overlaps(upper, table.select(quantity="jaccard"), table.select(quantity="jaccard by chance")["value"].item())
     layers(lower, table[table["quantity"].str.startswith("density.")])
