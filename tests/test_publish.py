@@ -108,6 +108,11 @@ def test_publish_ships_no_more_than_a_clone_should_carry(shelf: Lab, tmp_path: P
     code, said = call("publish")
     assert code == 1 and "all archives together would have" in said and "left as they were" in said
     assert archive.read_bytes() == before and list(archive.parent.iterdir()) == [archive]
+    figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(IMP.at(1))])
+    figure(tmp_path / "figures" / "laptop", "fig08_x", [shelf.key(s) for s in closure([PATH])])
+    assert "--without NN" in call("publish")[1]
+    code, said = call("publish", "--without", "08")
+    assert code == 0 and "fig08_x" not in said and archive.read_bytes() == before, said
 
 
 def test_results_that_move_to_another_archive_are_weighed_once(shelf: Lab, tmp_path: Path, monkeypatch):

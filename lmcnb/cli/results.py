@@ -129,12 +129,14 @@ def draw(again: Sequence[Redraw], profile: str, workers: int = 1) -> None:
 @click.command()
 @click.argument("notebooks", nargs=-1)
 @click.option("--profile", default="laptop", show_default=True, metavar="NAME", help="Whose figures' results.")
-def publish(notebooks: Sequence[str], profile: str) -> None:
+@click.option("--without", "heavy", multiple=True, metavar="NN", help="A figure whose results stay; repeatable.")
+def publish(notebooks: Sequence[str], profile: str, heavy: Sequence[str]) -> None:
     """Ship the results behind the committed figures: figures/results/PROFILE/.
 
     Everything but the weights of trained networks, sets of real images and random masks goes there, from the store
-    or from what was shipped before. A figure whose results are not all there keeps what it had. Of NOTEBOOKS, whose
-    figures do not stand yet, what there is goes there, too, until they do.
+    or from what was shipped before. A figure whose results are not all there keeps what it had; one that is left out
+    is drawn again from its own table. Of NOTEBOOKS, whose figures do not stand yet, what there is goes there, too,
+    until they do.
     """
     import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab
@@ -144,7 +146,9 @@ def publish(notebooks: Sequence[str], profile: str) -> None:
     if not figures and not notebooks:
         raise Refused(f"{places.figures_dir(profile)} holds no figures: `lmcnb run --profile {profile}` makes them")
     drawn = {path.stem: board.recorded(path) for path in figures}
-    wanted = {name: list(figure.get("record", {}).get("keys") or ()) for name, figure in drawn.items()}
+    left = tuple(f"fig{number}_" for number in heavy)
+    wanted = {name: list(figure.get("record", {}).get("keys") or ()) for name, figure in drawn.items()
+              if not name.startswith(left)}
     wanted |= _so_far(notebooks, profile, lab)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".new-") as aside:
@@ -194,7 +198,7 @@ def _replace(folder: Path, aside: Path, wanted: Container[str], taken: set[str],
     size = _carried(folder) + sum(p.stat().st_size for p in new) - sum(p.stat().st_size for p in old)
     if size > MOST:
         raise Failed(f"all archives together would have {human(size)}, and a clone should carry {human(MOST)}: they "
-                     "are left as they were; leave a figure's results out")
+                     "are left as they were; --without NN leaves a figure's results out")
     for path in old:
         path.unlink()
     for path in new:
