@@ -113,6 +113,8 @@ def test_publish_ships_no_more_than_a_clone_should_carry(shelf: Lab, tmp_path: P
     assert "--without NN" in call("publish")[1]
     code, said = call("publish", "--without", "08")
     assert code == 0 and "fig08_x" not in said and archive.read_bytes() == before, said
+    code, said = call("publish", "--without", "8")
+    assert code == 2 and "--without 8: there is no such figure" in said
 
 
 def test_results_that_move_to_another_archive_are_weighed_once(shelf: Lab, tmp_path: Path, monkeypatch):

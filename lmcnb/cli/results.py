@@ -147,6 +147,8 @@ def publish(notebooks: Sequence[str], profile: str, heavy: Sequence[str]) -> Non
         raise Refused(f"{places.figures_dir(profile)} holds no figures: `lmcnb run --profile {profile}` makes them")
     drawn = {path.stem: board.recorded(path) for path in figures}
     left = tuple(f"fig{number}_" for number in heavy)
+    if strange := [n for n, start in zip(heavy, left) if not any(name.startswith(start) for name in drawn)]:
+        raise Refused(f"--without {strange[0]}: there is no such figure in {places.figures_dir(profile)}")
     wanted = {name: list(figure.get("record", {}).get("keys") or ()) for name, figure in drawn.items()
               if not name.startswith(left)}
     wanted |= _so_far(notebooks, profile, lab)
