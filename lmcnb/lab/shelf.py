@@ -8,7 +8,7 @@ import torch
 
 from ..data import DATASETS, Dataset, Images, load
 from ..data.whitening import Whitening, zca
-from ..measure.corruptions import spoilt
+from ..measure.corruptions import digest, spoilt
 
 # A cell that registers a data set may be run again: what is kept belongs to the function, not to its name.
 
@@ -33,7 +33,8 @@ def whitened(name: str, device: torch.device, eps: float) -> Images:
 
 
 def corrupted(name: str, device: torch.device, corruption: str, severity: int, seed: int, images: int | None) -> Images:
-    return _corrupted(name, str(device), DATASETS.get(name), corruption, severity, seed, images)
+    files = digest(name, [corruption])  # which a user may exchange while the process runs
+    return _corrupted(name, str(device), DATASETS.get(name), corruption, severity, seed, images, files)
 
 
 @lru_cache(maxsize=4)
@@ -52,6 +53,6 @@ def _whitened(name: str, device: str, source: Any, eps: float) -> Images:
 
 
 @lru_cache(maxsize=100)  # nineteen corruptions at five severities, and some
-def _corrupted(name: str, device: str, source: Any, corruption: str, severity: int, seed: int, images: int | None
-               ) -> Images:
+def _corrupted(name: str, device: str, source: Any, corruption: str, severity: int, seed: int, images: int | None,
+               _: str) -> Images:
     return spoilt(_dataset(name, device, source), corruption, severity, seed, images)
