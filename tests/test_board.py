@@ -136,7 +136,7 @@ def predict(project: Path, *entries: object) -> None:
 
 
 @pytest.mark.parametrize(("predicted", "came"), [
-    ("< 0", "as predicted"), ("> 0", "not so"), ("within margin", "not so"),
+    ("< 0", "side as predicted"), ("> 0", "not so"), ("within margin", "not so"),
     ("> margin", "not so")])
 def test_a_prediction_stands_beside_its_outcome(project: Path, predicted: str, came: str):
     draw(project, "fig01_a", a_claim(), a_claim("A2-87%"))

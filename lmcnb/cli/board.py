@@ -28,7 +28,8 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
     "B7": ("distilled rounds first extend IMP to higher sparsity", ("B7", "B7h")),
     "Q1": ("(open) stability depends on the method that made the data", ("Q1", "Q1c", "Q1a")),
     "Q2": ("(open) the more compressed, the more stable", ("Q2",)),
-    "Q2d": ("(open) a mask's barrier falls with the distinct images that it was found on; two rivals", ("Q2d",)),
+    "Q2d": ("(open) a mask's barrier falls with the distinct images that it was found on; two rivals (last loss: "
+            "turned after the data)", ("Q2d",)),
     "W": ("(open) a low barrier goes with a short segment, one that bends little, or accuracy before training; bent: "
           "a check", ("W",)),
     "Q4": ("(open) more stable subnetworks generalise better", ("Q4",)),

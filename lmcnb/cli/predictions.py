@@ -26,7 +26,7 @@ class Prediction:
     why: str
 
     def beside(self, low: float, high: float, margin: float, tested: bool = True) -> str:
-        """The prediction and whether an interval agrees: "predicted < 0, about -0.02: as predicted"."""
+        """The prediction and whether an interval agrees: "predicted < 0, about -0.02: side as predicted"."""
         inside, beyond = -margin < low and high < margin, high <= -margin or low >= margin
         agrees, denies = {
             "> 0": (low > 0, high < 0),
@@ -34,7 +34,8 @@ class Prediction:
             "within margin": (inside, beyond),
             "> margin": (low > margin, high < margin),
         }[self.predicted]
-        came = "as predicted" if agrees else "not so" if denies else "open"
+        agreed = "as predicted" if self.predicted == "within margin" else "side as predicted"  # of sizes it says nothing
+        came = agreed if agrees else "not so" if denies else "open"
         return f"predicted {self.predicted}, about {self.size:g}: {came if tested else 'not tested'}"
 
 
