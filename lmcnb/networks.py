@@ -1,19 +1,21 @@
 """A stack of K networks as one object: whoever is not a kernel adds and removes no model axis."""
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from .data import Dataset, Images
+from .data import Dataset, Images, training
 from .kernel import masks as _masks
 from .kernel.recipe import Recipe
 from .kernel.step import State
 from .kernel.training import Scores, evaluate, fit
 from .models import Net, initialise
+from .models.foreign import state_of, unpruned
 from .models.own import as_given, filled, loaded, own_net
 from .params import Params, clone, select, size, stack, to
 
@@ -50,14 +52,14 @@ class Networks:
         object.__setattr__(self, "masks", masks)
 
     @classmethod
-    def initialise(cls, net: Net, seeds: Sequence[int] = (0,), device: torch.device | str = "cpu") -> Networks:
+    def initialise(cls, net: Net, seeds: Sequence[int] | int = (0,), device: torch.device | str = "cpu") -> Networks:
         """Freshly initialised networks, one a seed: see :func:`lmcnb.models.initialise`.
 
         >>> from lmcnb import Net, Networks
         >>> start = Networks.initialise(Net(name="convnet2", channels=1, size=8, width=4), seeds=[0, 1, 2])
         >>> assert len(start) == 3 and start[1].labels == (1,)
         """
-        seeds = list(seeds)
+        seeds = [seeds] if isinstance(seeds, int) else list(seeds)
         if not seeds:
             raise ValueError("seeds needs at least one")
         params, buffers = zip(*[initialise(net, s, device) for s in seeds])
@@ -65,15 +67,19 @@ class Networks:
 
     @classmethod
     def of(cls, modules: nn.Module | Mapping[str, Any] | Sequence[nn.Module | Mapping[str, Any]],
-           data: Dataset | Images | None = None, *, net: Net | nn.Module | None = None) -> Networks:
+           data: Dataset | Images | None = None, *, net: Net | nn.Module | None = None,
+           masks: Mapping[str, Any] | Literal["zeros"] | None = None) -> Networks:
         """Networks from ``nn.Module`` objects of one architecture, or from state dicts: checkpoints of one's own.
 
-        Also image classifiers that return an object with ``logits``, as Hugging Face's do.
+        Also image classifiers that return an object with ``logits``, as Hugging Face's do. A state dict may be the
+        "state_dict" or "model" of a checkpoint, and have the "module." of data parallelism.
 
         Args:
             modules: one, or several; their weights are copied. data: what they take; without it, what their first
                 and last layers say, and images of 32 pixels.
             net: the network that state dicts are of: one of lmcnb's, or a module.
+            masks: as :meth:`masked` takes them; or "zeros": weights that are exactly zero are pruned. By default those
+                of ``torch.nn.utils.prune``, in modules or state dicts; else none, with a warning where weights are 0.
         Raises:
             ValueError: they are not of one architecture, do not map such images to logits [B, classes], or a state dict
                 is not of ``net``.
@@ -86,16 +92,21 @@ class Networks:
         >>> again = Networks.of(mine.state_dict(), net=mine)
         >>> assert again.net == networks.net and torch.equal(again.params["0.weight"], networks.params["0.weight"])
         """
-        found: list[Any] = [modules] if isinstance(modules, (nn.Module, Mapping)) else list(modules)
-        if net is not None:
-            found = [loaded(net, m) for m in found]
-        elif not all(isinstance(m, nn.Module) for m in found):
+        given: list[Any] = [modules] if isinstance(modules, (nn.Module, Mapping)) else list(modules)
+        if others := [type(m).__name__ for m in given if not isinstance(m, (nn.Module, Mapping))]:
+            raise ValueError(f"networks are modules or state dicts; got {others[0]}: read a file with torch.load")
+        if net is None and not all(isinstance(m, nn.Module) for m in given):
             raise ValueError("a state dict does not say what it is of: give net, a module or one of lmcnb's")
-        images = data.train if isinstance(data, Dataset) else data
-        own = net if isinstance(net, Net) else own_net(found, images)
-        params, buffers = ([{n: t.detach().clone() for n, t in getattr(m, kind)()} for m in found]
+        plain, pruned = zip(*(_parted(m, net) for m in given)) if given else ((), ())
+        own = net if isinstance(net, Net) else own_net(plain, None if data is None else training(data))
+        params, buffers = ([{n: t.detach().clone() for n, t in getattr(m, kind)()} for m in plain]
                            for kind in ("named_parameters", "named_buffers"))
-        return cls(own, stack(params), stack(buffers))
+        made = cls(own, stack(params), stack(buffers))
+        if masks is None:
+            return made.masked(_joined(pruned, params)) if any(pruned) else _warned(made)
+        if isinstance(masks, str) and masks != "zeros":
+            raise ValueError(f"masks must be a dict of tensors by weight name, or 'zeros'; got {masks!r}")
+        return made.masked({n: made.params[n] != 0 for n in made.masks} if isinstance(masks, str) else masks)
 
     @classmethod
     def join(cls, parts: Sequence[Networks]) -> Networks:
@@ -153,18 +164,16 @@ class Networks:
         """float64 [K]: ``|a ∩ b| / |a ∪ b|`` of the kept weights. Independent masks of density d give d / (2 − d)."""
         return _masks.jaccard(self.masks, other.masks)
 
-    def masked(self, masks: _masks.Masks) -> Networks:
+    def masked(self, masks: Mapping[str, Any]) -> Networks:
         """The same networks under other masks: what these prune becomes zero.
 
         Args:
-            masks: by name of every prunable weight, bool [K, ...], or [1, ...] or [...] for one mask that all share.
+            masks: by weight name, tensors or arrays of True and False, or of 1 and 0: [K, ...], or [1, ...] or [...]
+                for one mask that all share. Weights without one are not pruned.
         Raises:
-            ValueError: the masks are of another network.
+            ValueError: the masks are of another network, or hold other numbers.
         """
-        whole = {n: self.params[n].shape for n in masks if n in self.params}
-        masks = {n: m.expand(whole[n]) if n in whole and m.shape in (whole[n][1:], (1, *whole[n][1:])) else m
-                 for n, m in to(masks, self.device).items()}
-        _masks.check(masks, self.params)
+        masks = _masks.taken(masks, self.params, self.net.prunable)
         return replace(self, params=_masks.masked(self.params, masks), masks=masks)
 
     def train(self, data: Dataset | Images, recipe: Recipe, seed: int | str = 0, *, stop: int | None = None
@@ -177,7 +186,7 @@ class Networks:
         Raises:
             ValueError: the images do not fit. FloatingPointError: the loss became NaN or infinite.
         """
-        train = (data.train if isinstance(data, Dataset) else data).to(self.device)
+        train = training(data).to(self.device)
         fitted, last = self.on(train), recipe.steps(len(train))
         if self.step >= last:
             raise ValueError(f"these networks are at step {self.step}, the end of a recipe of {last}: raise epochs, or "
@@ -187,7 +196,9 @@ class Networks:
         return replace(fitted, params=state.params, buffers=state.buffers, step=state.step)
 
     def evaluate(self, images: Images) -> Scores:
-        """Loss and error of each on un-augmented images."""
+        """Loss and error of each on un-augmented images. Raises ValueError where they do not fit."""
+        if isinstance(images, Dataset):
+            raise ValueError("networks are evaluated on images: give data.test or data.train")
         images = images.to(self.device)
         return evaluate(self.on(images).net, self.params, self.buffers, images)
 
@@ -195,6 +206,42 @@ class Networks:
         """The same networks, of modules of one's own for images of this size; any other as they are."""
         fitted = getattr(self.net, "fitted", None)
         return replace(self, net=fitted(images)) if fitted else self
+
+
+def refuse_others(**given: object) -> None:
+    """Raises ValueError, naming it, for what is no stack of networks."""
+    for name, found in given.items():
+        if isinstance(found, (list, tuple)) and found and all(isinstance(part, Networks) for part in found):
+            raise ValueError(f"{name} is a list of stacks: take one of them, as rounds[-1], or Networks.join(…)")
+        if not isinstance(found, Networks):
+            raise ValueError(f"{name} must be Networks; got a {type(found).__name__}: lmcnb.Networks.of([module, …], "
+                             f"data) makes them of modules")
+
+
+def _parted(given: nn.Module | Mapping[str, Any], net: Net | nn.Module | None) -> tuple[nn.Module, Params]:
+    """A module without torch's pruning, and the masks by name that it had."""
+    if isinstance(given, nn.Module) and net is None:
+        return unpruned(given)
+    state, masks = state_of(given.state_dict() if isinstance(given, nn.Module) else given)
+    assert net is not None
+    return loaded(net, state), masks
+
+
+def _joined(masks: Sequence[Params], params: Sequence[Params]) -> Params:
+    """One stack [K, ...] of masks that may be of other weights from network to network."""
+    names = dict.fromkeys(n for each in masks for n in each)
+    return stack([{n: each[n] if n in each else torch.ones_like(own[n], dtype=torch.bool) for n in names}
+                  for each, own in zip(masks, params)])
+
+
+def _warned(made: Networks) -> Networks:
+    """The same; warns of layers that look pruned: exact zeros among other weights."""
+    zeros = {n: float((made.params[n] == 0).double().mean()) for n in made.masks}
+    if sparse := {n: share for n, share in zeros.items() if 0.01 < share < 1}:
+        name, share = max(sparse.items(), key=lambda found: found[1])
+        warnings.warn(f"{100 * share:.0f}% of {name} is exactly 0, and no masks are given: training would fill them. "
+                      f"Networks.of(…, masks='zeros') keeps them pruned", stacklevel=3)
+    return made
 
 
 def noise(seed: int | str, labels: Sequence[int | str]) -> list[str]:

@@ -45,6 +45,8 @@ class Table(pd.DataFrame):
     @classmethod
     def of_path(cls, path: LinearPath, networks: Sequence[Mapping[str, Any]]) -> Table:
         """The rows of P measured paths; ``networks`` says, by column, what each of them is between."""
+        if len(networks) != len(path.test_error):
+            raise ValueError(f"{len(path.test_error)} paths need as many names; got {len(networks)}")
         found = {q: getattr(path, q).tolist() for q in QUANTITIES}
         return cls.of({**names, "quantity": q, "alpha": a, "value": v} for k, names in enumerate(networks)
                       for q in QUANTITIES for a, v in zip(path.alphas.tolist(), found[q][k]))
@@ -97,6 +99,8 @@ class Table(pd.DataFrame):
                   ) -> dict[Any, np.ndarray]:
         """By method and round (or other columns) the values [n], one an initialisation, in order of init."""
         rows = self if quantity is None else self.select(quantity=quantity)
+        for name in by:
+            choose("column", name, dict.fromkeys(self.columns))
         order = [c for c in ("init", "seeds", "set") if c in rows and c not in by]
         return {_key(key): scale * group.sort_values(order, kind="stable")["value"].to_numpy(float)
                 for key, group in rows.groupby(list(by), sort=False)}
@@ -125,6 +129,23 @@ class Table(pd.DataFrame):
                 found = estimate(values)
                 wide.setdefault(key, {})[name] = found if text is None else shown(found, text)
         return pd.DataFrame.from_dict(wide, orient="index").rename_axis(list(by) if len(by) > 1 else by[0])
+
+    def intervals(self, by: Sequence[str] = ("method", "round"), scale: float = 1.0) -> pd.DataFrame:
+        """Mean and 95% interval over initialisations as numbers, for error bars: a row a group and quantity.
+
+        Columns: those of ``by``, quantity, mean, low, high (with one value missing), n.
+
+        >>> table = Table.of([{"method": "imp", "init": i, "quantity": "rise", "value": i} for i in (1, 2, 3)])
+        >>> assert table.intervals(["method"])[["mean", "n"]].values.tolist() == [[2, 3]]
+        """
+        rows = []
+        for name in dict.fromkeys(self["quantity"]):
+            for key, values in self.values_of(name, by, scale).items():
+                found = estimate(values)
+                group = dict(zip(by, key if isinstance(key, tuple) else (key,)))
+                rows.append({**group, "quantity": name, "mean": found.mean, "low": found.low, "high": found.high,
+                             "n": found.n})
+        return pd.DataFrame(rows)
 
     def contrast(self, one: Any, other: Any, by: Sequence[str] = ("method", "round")) -> np.ndarray:
         """``one`` minus ``other``, paired by initialisation: float64 [n].

@@ -6,7 +6,7 @@ Nothing heavy is imported before a command needs it: `lmcnb --help` answers at o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,12 +209,12 @@ def _cost(row: Any) -> str:
     return "not measured yet" if row.seconds is None else duration(row.seconds)
 
 
-def _total(rows: Iterable[Any]) -> str:
+def _total(rows: Sequence[Any]) -> str:
     open_rows = [row for row in rows if row.remaining]
     known = [row.seconds for row in open_rows if row.seconds is not None]
     unmeasured = sum(row.remaining for row in open_rows if row.seconds is None)
     if not open_rows:
-        return "Everything is computed."
+        return "Everything is computed." if rows else "Nothing of it goes through the store: a run computes all."
     parts = [duration(sum(known))] if known else []
     parts += [f"{unmeasured} entries of stages not measured yet"] if unmeasured else []
     return f"Remaining: {', and '.join(parts)}"

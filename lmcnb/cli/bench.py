@@ -23,8 +23,10 @@ def find_benchmarks(root: Path, names: Sequence[str]) -> dict[str, Path]:
     """
     known = {path.stem: path for path in sorted((root / "benchmarks").glob("[!_]*.py"))}
     strangers = [unknown("benchmark", name, known) for name in names if name not in known]
-    if strangers or not known:
-        raise Refused("\n".join(strangers) or f"{root / 'benchmarks'} holds no benchmark")
+    if not known:
+        raise Refused(f"{root} has no benchmarks: they come with a checkout of lmcnb, not with what `lmcnb init` makes")
+    if strangers:
+        raise Refused("\n".join(strangers))
     return {name: known[name] for name in names or known}
 
 

@@ -34,7 +34,7 @@ class Prediction:
             "within margin": (inside, beyond),
             "> margin": (low > margin, high < margin),
         }[self.predicted]
-        agreed = "as predicted" if self.predicted == "within margin" else "side as predicted"  # of sizes it says nothing
+        agreed = "as predicted" if self.predicted == "within margin" else "side as predicted"  # nothing of its size
         came = agreed if agrees else "not so" if denies else "open"
         return f"predicted {self.predicted}, about {self.size:g}: {came if tested else 'not tested'}"
 

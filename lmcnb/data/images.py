@@ -101,21 +101,42 @@ def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (x - mean[:, None, None]) / std[:, None, None]
 
 
-@dataclass(frozen=True)
+def training(data: Dataset | Images) -> Images:
+    """The training images of a data set, or the images themselves. Raises ValueError for anything else."""
+    if not isinstance(data, (Dataset, Images)):
+        hint = ": give its .decoded()" if hasattr(data, "decoded") else ""
+        raise ValueError(f"data must be a Dataset or Images; got a {type(data).__name__}{hint}")
+    return data.train if isinstance(data, Dataset) else data
+
+
+@dataclass(frozen=True, repr=False)
 class Dataset:
-    """A named pair of splits; ``note`` says what a reader must know of it."""
+    """A named pair of splits; ``note`` says what a reader must know of it.
+
+    Raises:
+        ValueError: images of the two are of different sizes.
+    """
 
     name: str
     train: Images
     test: Images
     note: str = field(default="")
 
+    def __post_init__(self):
+        if self.train.shape != self.test.shape:
+            raise ValueError(f"{self.name}: training images of {sized(self.train)} and test images of "
+                             f"{sized(self.test)}: make them of one size")
+
+    def __repr__(self) -> str:
+        return (f"Dataset({self.name}: {len(self.train):,} training and {len(self.test):,} test images of "
+                f"{sized(self.train)}, {self.classes} classes)")
+
     @classmethod
     def from_arrays(cls, name: str, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
                     note: str = "", **arrays: np.ndarray) -> Dataset:
         """A data set from arrays x_train, x_test (uint8 [N, H, W, C] or [N, H, W]) and y_train, y_test (integers [N]).
 
-        ``mean`` and ``std`` are measured on the training images when they are not given.
+        Tensors and lists will do. ``mean`` and ``std`` are measured on the training images when they are not given.
 
         >>> import numpy as np, lmcnb
         >>> x, y = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), np.arange(20) % 4
@@ -128,8 +149,12 @@ class Dataset:
         wanted = ("x_train", "y_train", "x_test", "y_test")
         if missing := [n for n in wanted if n not in arrays]:
             raise ValueError(f"{name}: arrays {', '.join(missing)} are missing")
+        arrays = {n: np.asarray(a.cpu() if isinstance(a, Tensor) else a) for n, a in arrays.items()}
         x = {s: _chw(arrays[f"x_{s}"], name) for s in ("train", "test")}
         y = {s: _classes(arrays[f"y_{s}"], len(x["train"]), name) for s in x}
+        if int(y["train"].min()) > 0:
+            raise ValueError(f"{name}: labels must number the classes 0, 1, …; no training image has label 0, the "
+                             f"first is {int(y['train'].min())}: subtract it")
         if (mean is None) != (std is None):
             raise ValueError(f"{name}: give both mean and std, or neither")
         centre, spread = (_moments(x["train"]) if mean is None or std is None else
@@ -152,7 +177,12 @@ class Dataset:
         """
         arrays: dict[str, np.ndarray] = {}
         for split, images in (("train", train), ("test", test)):
+            if isinstance(images, torch.utils.data.DataLoader):
+                raise ValueError(f"{name}: {split} is a DataLoader: give its data set, loader.dataset")
             found = [images[k] for k in range(len(images))]
+            if others := [type(sample).__name__ for sample in found if not isinstance(sample, (tuple, list))]:
+                raise ValueError(f"{name}: {split} must hold pairs (image, label); got a {others[0]}: wrap it in a "
+                                 f"data set that returns them")
             pixels = [_bytes(image, name) for image, _ in found]
             if len({p.shape for p in pixels}) > 1:
                 raise ValueError(f"{name}: images must be of one size; resize them in the data set's transform")
@@ -167,6 +197,16 @@ class Dataset:
         """The first images of each split; None: all."""
         return replace(self, train=self.train.first(train), test=self.test.first(test))
 
+    def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> Dataset:
+        """The same images for networks that were trained with another normalisation: of each channel, units of 0…1.
+
+        >>> import lmcnb
+        >>> data = lmcnb.load("shapes").normalised_by(lmcnb.data.IMAGENET_MEAN, lmcnb.data.IMAGENET_STD)
+        >>> assert torch.equal(data.test.mean, torch.tensor([0.485, 0.456, 0.406]))
+        """
+        own = {n: torch.tensor(v, device=self.train.x.device) for n, v in (("mean", mean), ("std", std))}
+        return replace(self, train=replace(self.train, **own), test=replace(self.test, **own))
+
     def to(self, device: torch.device | str) -> Dataset:
         """On another device; itself where it is there already."""
         if self.train.x.device == torch.device(device):
@@ -176,6 +216,11 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         return hashlib.sha256((self.train.fingerprint + self.test.fingerprint).encode()).hexdigest()
+
+
+def sized(images: Images) -> str:
+    """"3 × 32 × 32"."""
+    return " × ".join(map(str, images.shape))
 
 
 def _bytes(image: Any, name: str) -> np.ndarray:
@@ -212,5 +257,8 @@ def _classes(y: np.ndarray, images: int, name: str) -> Tensor:
 def _chw(x: np.ndarray, name: str) -> Tensor:
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or not x.size:
         raise ValueError(f"{name}: images must be uint8 [N, H, W, C]; got {x.dtype} {x.shape}")
+    if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[2] == x.shape[3] and x.shape[3] not in (1, 3, 4):
+        raise ValueError(f"{name}: images must be [N, H, W, C]; {x.shape} looks like [N, C, H, W]: give "
+                         f"x.transpose(0, 2, 3, 1)")
     x = x[..., None] if x.ndim == 3 else x
     return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))

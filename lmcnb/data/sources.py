@@ -48,6 +48,8 @@ def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
         dataset = _folder(located(Path(name.removeprefix("folder:")).expanduser()))
     elif (subset := SUBSETS.get(name.partition(":")[0])) and ":" in name:
         dataset = subset.load(name.partition(":")[2])
+    elif Path(name).expanduser().is_dir() and name not in DATASETS:
+        raise ValueError(f"unknown data set {name!r}, which is a folder: write 'folder:{name}'")
     else:
         forms = ("folder:PATH", *(f"{subset}:SIZE:FOLDER" for subset in SUBSETS))
         dataset = choose("data set", name, DATASETS | dict.fromkeys(forms))()

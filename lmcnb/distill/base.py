@@ -21,6 +21,8 @@ from .experts import Experts
 
 Progress = Callable[[int, int], None]
 
+BYTES = 16  # beyond it pixels are in units of 0…255; learned ones may leave 0…1, by a few units
+
 
 @dataclass(frozen=True)
 class Distilled:
@@ -180,8 +182,19 @@ class Method(Spec):
         return pixels
 
     def result(self, data: Dataset, pixels: Tensor, data_points: int, **more) -> Distilled:
-        """Wraps float32 pixels [classes, ipc, C, H, W] as a :class:`Distilled`; ``more`` are its lr and zca."""
+        """Wraps float32 pixels [classes, ipc, C, H, W] in units of 0…1 as a :class:`Distilled`; ``more``: lr and zca.
+
+        Raises:
+            ValueError: pixels of another shape, or in units of 0…255.
+        """
+        wanted = (data.classes, self.ipc, *data.train.shape)
+        if tuple(pixels.shape) != wanted:
+            raise ValueError(f"{type(self).__name__}: pixels must be [classes, ipc, C, H, W] = {list(wanted)}; got "
+                             f"{list(pixels.shape)}")
         self.finite(pixels, "at the end")
+        if float(pixels.abs().max()) > BYTES:
+            raise ValueError(f"{type(self).__name__}: pixels must be in units of 0…1; got {float(pixels.min()):.0f}…"
+                             f"{float(pixels.max()):.0f}: divide them by 255")
         labels = torch.arange(data.classes, device=pixels.device).repeat_interleave(self.ipc)
         train = data.train
         return Distilled(pixels.flatten(0, 1), labels, train.mean, train.std, data.classes, self.factor, data_points,

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..data import Dataset, Images, whitening
+from ..data import Dataset, Images, training, whitening
 from ..spec import SettingError
 from .base import Distilled
 from .layouts import NOTES, Notes, Space, read, write_pngs
@@ -68,7 +68,7 @@ def import_set(path: str | Path, data: Dataset | Images, *, space: Space = "pixe
     Raises:
         FileNotFoundError: no such file. ValueError: unsafe or damaged; not a set of this data set; not in ``space``.
     """
-    train = data.train if isinstance(data, Dataset) else data
+    train = training(data)
     try:
         own = Notes(space=space, factor=factor, zca=zca, lr=lr).known()
     except SettingError as error:

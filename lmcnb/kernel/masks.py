@@ -1,6 +1,9 @@
 """Pruning masks: bool tensors with a leading model axis, over the prunable weights only."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,6 +15,31 @@ Masks = Params
 def ones(params: Params, prunable: tuple[str, ...]) -> Masks:
     """All-true masks bool [K, ...] for a stack."""
     return {n: torch.ones_like(params[n], dtype=torch.bool) for n in prunable}
+
+
+def taken(masks: Mapping[str, Any], params: Params, prunable: tuple[str, ...]) -> Masks:
+    """Masks of whatever code as those of a stack: bool [K, ...] by name, all True for prunable weights that have none.
+
+    Args:
+        masks: by weight name, tensors or arrays of True and False, or of 1 and 0: [K, ...], or [1, ...] or [...] for
+            one mask that all share.
+    Raises:
+        ValueError: other values, or masks of another network.
+    """
+    if not isinstance(masks, Mapping):
+        raise ValueError(f"masks must be a dict of tensors of True and False by weight name, as the masks of networks "
+                         f"are; got a {type(masks).__name__}")
+    device, found = next(iter(params.values())).device, {}
+    for name, given in masks.items():
+        mask = torch.as_tensor(given).to(device)
+        if mask.dtype != torch.bool and bool(((mask != 0) & (mask != 1)).any()):
+            raise ValueError(f"the mask of {name!r} must hold True and False, or 1 and 0; it has other numbers")
+        whole = params[name].shape if name in params else mask.shape
+        shared = mask.shape in (whole[1:], (1, *whole[1:]))
+        found[name] = mask.bool().expand(whole) if shared else mask.bool()
+    check(found, params)
+    dense = ones(params, tuple(n for n in prunable if n not in found))
+    return {n: (found | dense)[n] for n in dict.fromkeys((*prunable, *found))} if dense else found
 
 
 def check(masks: Masks, params: Params) -> None:

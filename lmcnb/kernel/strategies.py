@@ -217,7 +217,12 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
     def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
         if strategy == "vmap":
             return score(params, buffers, x, y).double()
-        return torch.stack([score(select(params, i), select(buffers, i), x, y) for i in range(k)]).double()
+        before = None if x.is_inference() else x._version
+        found = torch.stack([score(select(params, i), select(buffers, i), x, y) for i in range(k)]).double()
+        if before is not None and x._version != before:
+            raise ValueError(f"{net.name} changes the images that it is given in place (as x.sub_(…) does), which "
+                             f"networks of a stack share: let it write x = x - …")
+        return found
     return run
 
 

@@ -256,7 +256,7 @@ class Lab:
             sets: the methods of a study by name, which rows are called by; others are called by their kind.
             columns: by spec, columns to add to its rows or to set otherwise.
         """
-        specs = [] if isinstance(plan, type) else list(dict.fromkeys(plan))
+        specs = [] if isinstance(plan, type) else list(dict.fromkeys([plan] if isinstance(plan, Stage) else plan))
         found = self.recall(plan) if isinstance(plan, type) else list(zip(specs, self.map(specs)))
         return tabulated(found, sets or {}, columns or {})
 

@@ -39,6 +39,8 @@ class Store:
 
     def __init__(self, root: Path):
         self.root = Path(root)
+        if self.root.is_file():
+            raise StoreError(f"the store {self.root} is a file: name a folder (LMCNB_STORE, or Lab(store=…))")
 
     @cached_property
     def leases(self) -> Leases:

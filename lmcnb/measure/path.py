@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data import Dataset
 from ..kernel.recipe import Recipe
 from ..kernel.training import evaluate
-from ..networks import Networks
+from ..networks import Networks, refuse_others
 from ..params import Params, lerp, select
 from .align import Align, aligned
 from .basin import mistakes, sentence
@@ -28,7 +28,7 @@ CONVENTIONS = ("frankle", "chord", "midpoint")
 BatchNorm = Literal["lerp", "recalibrate"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LinearPath:
     """θ(α) = (1 − α)θ₁ + αθ₂ of P pairs, measured.
 
@@ -45,11 +45,18 @@ class LinearPath:
     test_error: Tensor
     mistakes: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        rise = ", ".join(f"{100 * float(r):.1f}" for r in self.barrier("test_error")[:8])
+        return f"LinearPath({len(self.test_error)} × {len(self.alphas)} α, test error rises by {rise} points)"
+
     def tensors(self) -> Params:
         return {"alphas": self.alphas, **{q: getattr(self, q) for q in QUANTITIES}}
 
     def barrier(self, quantity: str = "train_loss", convention: str = "frankle") -> Tensor:
-        """float64 [P]; see :func:`barrier`. Raises ValueError for unknown names."""
+        """float64 [P], losses in nats, errors as shares; see :func:`barrier`. Raises ValueError for unknown names.
+
+        Figures and tables give the "midpoint" of the train loss, as the papers do, where they do not say another.
+        """
         if quantity not in QUANTITIES:
             raise ValueError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
         return barrier(self.alphas, getattr(self, quantity), convention)
@@ -69,13 +76,19 @@ class LinearPath:
             raise ValueError("an interval over images needs the networks: measure the path with lmcnb.path")
         return "\n".join(sentence(wrong, allowed) for wrong in self.mistakes())
 
-    def plot(self, quantity: str = "test_error", ax: Axes | None = None) -> Axes:
-        """Draws each path over α, and what is returned is where. Raises ValueError for an unknown quantity."""
+    def plot(self, quantity: str = "test_error", ax: Axes | None = None, **look: Any) -> Axes:
+        """Draws each path over α, and what is returned is where. Raises ValueError for an unknown quantity.
+
+        Args:
+            look: of the lines, as matplotlib names it: ``label="IMP"``, ``color="C1"``.
+        """
         from matplotlib import pyplot as plt
 
         self.barrier(quantity)  # which knows the names
         ax = plt.gca() if ax is None else ax
-        ax.plot(self.alphas, getattr(self, quantity).T, marker="o", markersize=3)
+        lines = ax.plot(self.alphas, getattr(self, quantity).T, **{"marker": "o", "markersize": 3, **look})
+        for line in lines[1:] if "label" in look else []:  # one entry of a legend for all of them
+            line.set_label("_")
         ax.set(xlabel="α, position between the two networks", ylabel=quantity.replace("_", " "))
         return ax
 
@@ -174,6 +187,7 @@ def path(a: Networks, b: Networks, data: Dataset, alphas: Tensor | Sequence[floa
 
 def ends(a: Networks, b: Networks, data: Dataset, bn: BatchNorm, align: Align) -> tuple[Networks, Networks, Dataset]:
     """The ends of P paths as they are measured, and the data on their device; raises ValueError as :func:`path`."""
+    refuse_others(a=a, b=b)
     for name, value, known in (("bn", bn, ("lerp", "recalibrate")), ("align", align, (None, "weights"))):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}; known: {', '.join(map(str, known))}")
@@ -215,7 +229,7 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
     Returns:
         K measured paths: ``instability(…).barrier("test_error")``.
     Raises:
-        ValueError: equal seeds, or a step outside the schedule.
+        ValueError: equal seeds, a step outside the schedule, or networks that are at its end already.
 
     >>> import lmcnb
     >>> data = lmcnb.load("digits").first(train=64, test=50)
@@ -225,20 +239,24 @@ def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[
     >>> trained = start.train(data, recipe, seed=1)
     >>> assert found.test_loss[0, -1] == trained.evaluate(data.test).loss[0], "it ends in the second training"
     """
+    refuse_others(networks=networks)
     refuse_one(seeds)
     last = recipe.steps(len(data.train))
     if step is not None:
         if not networks.step <= step <= last:
             raise ValueError(f"step must lie in {networks.step}…{last}; got {step}")
+        if step == last:  # nothing is left to train twice: the limit in which the two ends are one
+            end = networks if networks.step == last else networks.train(data, recipe, seeds[0])
+            return path(end, end, measured_on or data, **options)
         networks = networks.train(data, recipe, seeds[0], stop=step)
-    if networks.step == last:  # nothing is left to train: the limit in which the two ends are one
-        return path(networks, networks, measured_on or data, **options)
     a, b = (networks.train(data, recipe, seed) for seed in seeds)
     return path(a, b, measured_on or data, **options)
 
 
 def refuse_one(seeds: tuple[int | str, int | str]) -> None:
-    """Raises ValueError where the seeds of the two trainings are one."""
+    """Raises ValueError where the seeds of the two trainings are one, or not two."""
+    if not isinstance(seeds, (tuple, list)) or len(seeds) != 2:
+        raise ValueError(f"seeds must be two, of the two trainings; got {seeds!r}")
     if str(seeds[0]) == str(seeds[1]):
         raise ValueError(f"seeds must be two different ones, or the two trainings are one; got {seeds}")
 

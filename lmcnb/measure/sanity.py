@@ -14,9 +14,10 @@ from ..kernel import masks as _masks
 from ..kernel.masks import Masks
 from ..kernel.recipe import Recipe, seeded
 from ..models.own import OwnNet
-from ..networks import Networks
+from ..networks import Networks, refuse_others
 from ..params import stack
 from ..prune.magnitude import prune_iteratively
+from ..spec import choose
 from ..statistics import Estimate, claim, estimate
 from .path import instability, refuse_one
 
@@ -35,7 +36,7 @@ CHECKS = {"shuffled": "which weights of a layer are kept",
 MARGINS = {"accuracy": ("points of test accuracy", 1.0), "rise": ("points that the test error rises on the path", 2.0)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sanity:
     """K masks as given and under each check, measured.
 
@@ -50,9 +51,13 @@ class Sanity:
     labels: tuple[int | str, ...]
     found: Mapping[str, Mapping[str, Tensor]]
 
+    def __repr__(self) -> str:
+        return f"Sanity({len(self.labels)} masks, {', '.join(self.found)})"
+
     def difference(self, check: str, quantity: str = "accuracy") -> Estimate:
-        """As given minus under the check: mean and 95% interval. Raises KeyError for unknown names."""
-        return estimate((self.found[GIVEN][quantity] - self.found[check][quantity]).tolist())
+        """As given minus under the check: mean and 95% interval. Raises ValueError for unknown names."""
+        given, other = (choose("quantity", quantity, choose("check", name, self.found)) for name in (GIVEN, check))
+        return estimate((given - other).tolist())
 
     def verdict(self) -> str:
         """A line a check: whether what it destroys matters, by accuracy (1 point) and by stability (2 points).
@@ -74,9 +79,10 @@ class Sanity:
         return f"{CHECKS[check]}: {'; '.join(words)}; overlap {overlap:.2f}"
 
     def plot(self, quantity: str = "accuracy", ax: Axes | None = None) -> Axes:
-        """Draws a point a network and a mean a variant, and returns where; raises KeyError for an unknown quantity."""
+        """Draws a point a network and a mean a variant, returns where; raises ValueError for an unknown quantity."""
         from matplotlib import pyplot as plt
 
+        choose("quantity", quantity, self.found[GIVEN])
         ax = plt.gca() if ax is None else ax
         for row, (variant, values) in enumerate(self.found.items()):
             points = values[quantity].tolist()
@@ -122,6 +128,7 @@ def sanity(start: Networks, masks: Masks, data: Dataset, recipe: Recipe, *, find
     unknown = [c for c in checks if c not in CHECKS]
     if unknown or not checks:
         raise ValueError(f"checks must be some of {', '.join(CHECKS)}; got {', '.join(unknown) or 'none'}")
+    refuse_others(start=start)
     refuse_one(seeds)
     start = start.on(data.train)
     given = start.masked(masks)
@@ -176,8 +183,7 @@ def _variant(check: str, start: Networks, given: Networks, images: Images, find:
 
 def _by_magnitude(recipe: Recipe, sparsity: float) -> Find:
     rounds = max(1, round(math.log(1 - sparsity) / math.log(0.8)))
-    rate = 1 - (1 - sparsity) ** (1 / rounds)
-    return lambda start, images, seed: prune_iteratively(start, images, recipe, rounds, seed, rate=rate)[-1]
+    return lambda start, images, seed: prune_iteratively(start, images, recipe, rounds, seed, sparsity=sparsity)[-1]
 
 
 def _permuted(images: Images, label: int | str) -> Images:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from ..data.images import Images
+from ..data.images import Dataset, Images, training
 from ..params import Params, sent
 from ..sources import code_digest, is_ours
 from ..spec import Spec, choose
@@ -32,8 +32,9 @@ class Net(Spec):
     width: int | None = Field(default=None, ge=1)
 
     @classmethod
-    def of(cls, images: Images, name: str = "convnet3", width: int | None = None) -> Net:
+    def of(cls, data: Dataset | Images, name: str = "convnet3", width: int | None = None) -> Net:
         """The network for these images: channels, size and classes are theirs. Raises ValueError unless square."""
+        images = training(data)
         channels, height, size = images.shape
         if height != size:
             raise ValueError(f"images must be square; got {height} × {size}: crop or resize them")

@@ -12,6 +12,7 @@ from torch import nn
 from ..data import Images
 from ..params import Params
 from ..sources import code_digest
+from .foreign import unpruned
 from .net import MODELS, Net, prunable
 
 SIDE = 32  # pixels, where nothing says how large the images are
@@ -36,22 +37,13 @@ def logits_of(_: nn.Module, inputs: tuple, output: Any) -> torch.Tensor | None:
     return None if isinstance(output, torch.Tensor) else getattr(output, "logits", None)
 
 
-def loaded(net: Net | nn.Module, state: Mapping[str, Any] | nn.Module) -> nn.Module:
-    """A new module of this network with the weights of a state dict, as it is or as "state_dict" or "model" of a
-    checkpoint, with or without the "module." of data parallelism.
-
-    Raises:
-        ValueError: they are not of this network.
-    """
+def loaded(net: Net | nn.Module, state: Mapping[str, Any]) -> nn.Module:
+    """A new module of this network with the weights of a state dict. Raises ValueError where they are another's."""
     if isinstance(net, OwnNet):
         raise ValueError(f"{net.name} is known by its modules: give one of them as net, or networks.modules()[0]")
-    module = net.module() if isinstance(net, Net) else copy.deepcopy(net)
-    found = state.state_dict() if isinstance(state, nn.Module) else state
-    found = next((found[n] for n in ("state_dict", "model") if isinstance(found.get(n), Mapping)), found)
-    if found and all(n.startswith("module.") for n in found):
-        found = {n.removeprefix("module."): t for n, t in found.items()}
+    module = net.module() if isinstance(net, Net) else copy.deepcopy(unpruned(net)[0])
     try:
-        module.load_state_dict(found)
+        module.load_state_dict(state)
     except RuntimeError as error:
         name = net.name if isinstance(net, Net) else type(net).__name__
         reason = [line.strip() for line in str(error).splitlines()[1:]]
@@ -122,12 +114,17 @@ def _settings(module: nn.Module) -> dict[str, object]:
 
 def _refuse_misfit(net: Net) -> None:
     with torch.device("meta"), torch.no_grad():
+        images = torch.empty(2, net.channels, net.size, net.size)
+        before = images._version
         try:
-            logits = net.build().eval()(torch.empty(2, net.channels, net.size, net.size))
+            logits = net.build().eval()(images)
         except Exception as error:  # whatever a module of one's own raises
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{net.name} does not take images of {net.channels} × {net.size} × {net.size}: "
                              f"{reason}") from None
+    if images._version != before:
+        raise ValueError(f"{net.name} changes the images that it is given in place (as x.sub_(…) does), which networks "
+                         f"of a stack share: let it write x = x - …")
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
     if found != (2, net.classes):
         raise ValueError(f"{net.name} must map images to logits [B, {net.classes}]; for two it gave {found}")

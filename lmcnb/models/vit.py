@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..data import Images, located
+from ..data import Dataset, Images, located, training
 from ..data.folders import known_sha256, of_digest
 from ..data.untrusted import Damaged, read_pt, read_safetensors
 from ..spec import SettingError
@@ -50,8 +50,9 @@ class ViT(Net):
     pruned: Literal["blocks", "all"] = "blocks"
 
     @classmethod
-    def of(cls, images: Images, name: str = "vit", width: int | None = 192, **settings: Any) -> ViT:
+    def of(cls, data: Dataset | Images, name: str = "vit", width: int | None = 192, **settings: Any) -> ViT:
         """The network for these images: channels, size, classes and normalisation are theirs. Raises ValueError."""
+        images = training(data)
         base = Net.of(images, "convnet1")
         pixels: dict[str, Any] = {n: tuple(round(float(v), 6) for v in getattr(images, n)) for n in ("mean", "std")}
         return cls(name=name, channels=base.channels, size=base.size, classes=base.classes, width=width,

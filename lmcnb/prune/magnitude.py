@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..data import Dataset, Images
+from ..data import Dataset, Images, training
 from ..kernel import masks as _masks
 from ..kernel.recipe import Recipe
 from ..kernel.step import State
 from ..kernel.training import fit
-from ..networks import Networks
+from ..networks import Networks, refuse_others
 
 Rewind = Literal["full", "weights"]
 
@@ -53,7 +53,10 @@ def prune_round(origin: Networks, start: Networks, data: Images, recipe: Recipe,
 def prune_rounds(start: Networks, data: Dataset | Images, recipe: Recipe, rounds: int = 10, seed: int | str = 0,
                  **options) -> Iterator[Round]:
     """The rounds of :func:`prune_iteratively` as they are computed; ``options`` are :func:`prune_round`'s."""
-    images = (data.train if isinstance(data, Dataset) else data).to(start.device)
+    refuse_others(start=start)
+    if not isinstance(rounds, int) or rounds < 0:
+        raise ValueError(f"rounds must be a whole number, 0 or more; got {rounds!r}")
+    images = training(data).to(start.device)
     origin = start = start.on(images)
     for number in range(1, rounds + 1):
         seeds = [round_seed(f"{seed}/{label}", number) for label in start.labels]
@@ -63,14 +66,17 @@ def prune_rounds(start: Networks, data: Dataset | Images, recipe: Recipe, rounds
 
 
 def prune_iteratively(start: Networks, data: Dataset | Images, recipe: Recipe, rounds: int = 10, seed: int | str = 0, *,
-                      rate: float = 0.2, rewind: Rewind = "full") -> list[Networks]:
+                      rate: float = 0.2, sparsity: float | None = None, rewind: Rewind = "full") -> list[Networks]:
     """Iterative magnitude pruning (Frankle & Carbin, 2019): train, remove the smallest weights, rewind, again.
 
     Args:
         start: K networks, dense or pruned already; what survives is rewound to them.
         data: a data set's training images (IMP), or ``distilled.decoded()`` (distilled pruning).
         rounds: of pruning. seed: of the SGD noise. rate: share of the remaining weights that a round removes.
-        rewind: see :func:`rewound`.
+        sparsity: share of what ``start`` has that all rounds together remove, in place of rate: .9 in one round is
+            one-shot pruning. rewind: see :func:`rewound`.
+    Raises:
+        ValueError: rounds, rate or sparsity that cannot be, or images that do not fit.
     Returns:
         rounds + 1 stacks of K subnetworks, each ready to be trained: [0] is ``start``, [r] what r rounds left.
 
@@ -81,7 +87,10 @@ def prune_iteratively(start: Networks, data: Dataset | Images, recipe: Recipe, r
     >>> rounds = lmcnb.prune_iteratively(start, data, short, rounds=2)
     >>> assert [round(float(r.sparsity), 2) for r in rounds] == [0.0, 0.2, 0.36]
     """
-    images = data.train if isinstance(data, Dataset) else data
+    refuse_others(start=start)
+    if sparsity is not None:
+        rate = rate_of(sparsity, rounds)
+    images = training(data)
     return [start.on(images), *(found.start for found in prune_rounds(start, data, recipe, rounds, seed, rate=rate,
                                                            rewind=rewind))]
 
@@ -114,5 +123,23 @@ def sparsity_after(rounds: int, rate: float = 0.2) -> float:
 
     >>> assert sparsity_after(0) == 0 and sparsity_after(1, rate=0.5) == 0.5
     >>> assert round(sparsity_after(10), 3) == 0.893
+
+    Raises:
+        ValueError: fewer than no rounds.
     """
+    if rounds < 0:
+        raise ValueError(f"rounds must be 0 or more; got {rounds}")
     return 1 - (1 - rate) ** rounds
+
+
+def rate_of(sparsity: float, rounds: int) -> float:
+    """The rate that removes this share of the prunable weights in so many rounds: 1 − (1 − sparsity)^(1/rounds).
+
+    >>> assert round(rate_of(sparsity_after(4), 4), 9) == 0.2 and rate_of(0.9, 1) == 0.9
+
+    Raises:
+        ValueError: a sparsity outside [0, 1), or no round.
+    """
+    if not 0 <= sparsity < 1 or rounds < 1:
+        raise ValueError(f"sparsity must lie in [0, 1), and take a round at least; got {sparsity} in {rounds} rounds")
+    return sparsity if rounds == 1 else 1 - (1 - sparsity) ** (1 / rounds)

@@ -100,6 +100,8 @@ def claim(id: str, statement: str, statistic: Statistic | Values, *, claimed: Cl
     >>> assert claim("A", "lower", [0.1, -0.1, 0.0], margin=1).word == "no difference that matters"
     >>> assert claim("A", "equal", [0.1, -0.1, 0.0], margin=1, claimed="within").word == "reproduced"
     """
+    if claimed not in get_args(Claimed):
+        raise ValueError(f"unknown claimed {claimed!r}; known: {', '.join(get_args(Claimed))}")
     if margin < 0:
         raise ValueError(f"the margin of {id} must be 0 or more; got {margin:g}")
     if not isinstance(statistic, Statistic):
