@@ -1,8 +1,9 @@
 """A stack of K networks as one object: whoever is not a kernel adds and removes no model axis."""
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -124,9 +125,11 @@ class Networks:
         return len(self.labels)
 
     def __getitem__(self, index: int | slice | Sequence[int]) -> Networks:
-        if isinstance(index, int):
-            index = slice(range(len(self))[index], range(len(self))[index] + 1)
-        chosen = range(len(self))[index] if isinstance(index, slice) else index
+        every = range(len(self))
+        if isinstance(index, slice):
+            chosen = every[index]
+        else:
+            chosen = [every[operator.index(k)] for k in (index if isinstance(index, Iterable) else [index])]
         params, buffers, masks = (select(d, list(chosen)) for d in (self.params, self.buffers, self.masks))
         return replace(self, params=params, buffers=buffers, masks=masks, labels=tuple(self.labels[k] for k in chosen))
 

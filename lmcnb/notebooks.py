@@ -136,14 +136,14 @@ def read_parameters(source: str) -> dict[str, Parameter]:
         SyntaxError: the source is not Python.
         ValueError: a statement is something else than `name = literal`.
     """
-    lines = io.StringIO(source).readline
+    statements, lines = ast.parse(source).body, io.StringIO(source).readline
     comments = {
         token.start[0]: token.string.removeprefix("#").strip()
         for token in tokenize.generate_tokens(lines)
         if token.type == tokenize.COMMENT
     }
     found = {}
-    for node in ast.parse(source).body:
+    for node in statements:
         name, default = _assignment(node)
         kind = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else type(default).__name__
         text = comments.get(node.end_lineno or 0) or comments.get(node.lineno, "")

@@ -18,6 +18,8 @@ UNJUDGED = "smoke"  # the profile that shows that everything works, not what is 
 CUSTOM = "custom"  # where figures go that are not exactly of a profile
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 
+INT = "tag:yaml.org,2002:int"
+
 
 class _Yaml(yaml.SafeLoader):
     """YAML of plain values only, in which 1e-3 is a number, as in Python and in YAML 1.2."""
@@ -28,11 +30,13 @@ class _Yaml(yaml.SafeLoader):
         if tag in PLAIN or tag is None  # None: refuses every other tag
     }
     yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag in PLAIN]
+        first: [(tag, pattern) for tag, pattern in known if tag in PLAIN - {INT}]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
+# In YAML 1.1 010 is 8 and 1:30 is 90.
+_Yaml.add_implicit_resolver(INT, re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
 _Yaml.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )

@@ -18,7 +18,8 @@ from typing import Any
 
 Seen = dict[int, Any]  # by identity, and held: the identity of what is gone could come again
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
-INSTALLED = tuple(str(Path(sysconfig.get_path(p)).resolve()) for p in ("stdlib", "platstdlib", "purelib", "platlib"))
+INSTALLED = [Path(sysconfig.get_path(p)).resolve() for p in ("stdlib", "platstdlib", "purelib", "platlib")]
+PACKAGES = {"site-packages", "dist-packages"}  # wherever such a folder lies: of the user, of a system, of a cluster
 SELF = __name__.partition(".")[0]
 # Of a class: what Python and pydantic add by themselves.
 ADDED = ("__module__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__annotate__", "__annotations_cache__",
@@ -39,7 +40,13 @@ def is_user(thing: Any) -> bool:
     if name == "__main__":  # a notebook or a script, whatever file started it
         return True
     file = getattr(sys.modules.get(name or ""), "__file__", None)
-    return file is None or not str(Path(file).resolve()).startswith(INSTALLED)
+    return file is None or not _is_installed(file)
+
+
+@functools.cache
+def _is_installed(file: str) -> bool:
+    path = Path(file).resolve()
+    return not PACKAGES.isdisjoint(path.parts) or any(path.is_relative_to(place) for place in INSTALLED)
 
 
 def code_digest(thing: Any) -> str:

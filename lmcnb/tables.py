@@ -1,7 +1,7 @@
 """One tidy table for everything that is measured: a row a number, and verbs for what is read off it."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,10 +124,9 @@ class Table(pd.DataFrame):
             text: as text with so many digits, "0.12 [0.08, 0.16]", for people; None gives :class:`Estimate` objects.
         """
         wide: dict[Any, dict[str, Any]] = {}
-        for name in dict.fromkeys(self["quantity"]):
-            for key, values in self.values_of(name, by).items():
-                found = estimate(values)
-                wide.setdefault(key, {})[name] = found if text is None else shown(found, text)
+        for name, key, values in self._of_inits(by):
+            found = estimate(values)
+            wide.setdefault(key, {})[name] = found if text is None else shown(found, text)
         return pd.DataFrame.from_dict(wide, orient="index").rename_axis(list(by) if len(by) > 1 else by[0])
 
     def intervals(self, by: Sequence[str] = ("method", "round"), scale: float = 1.0) -> pd.DataFrame:
@@ -139,13 +138,18 @@ class Table(pd.DataFrame):
         >>> assert table.intervals(["method"])[["mean", "n"]].values.tolist() == [[2, 3]]
         """
         rows = []
-        for name in dict.fromkeys(self["quantity"]):
-            for key, values in self.values_of(name, by, scale).items():
-                found = estimate(values)
-                group = dict(zip(by, key if isinstance(key, tuple) else (key,)))
-                rows.append({**group, "quantity": name, "mean": found.mean, "low": found.low, "high": found.high,
-                             "n": found.n})
+        for name, key, values in self._of_inits(by):
+            found = estimate(scale * values)
+            group = dict(zip(by, key if isinstance(key, tuple) else (key,)))
+            rows.append({**group, "quantity": name, "mean": found.mean, "low": found.low, "high": found.high,
+                         "n": found.n})
         return pd.DataFrame(rows)
+
+    def _of_inits(self, by: Sequence[str]) -> Iterator[tuple[str, Any, np.ndarray]]:
+        """Each quantity and group, with a value an initialisation: its two trainings are one, their mean."""
+        one = self.averaged("seeds") if "seeds" in self and "seeds" not in by else self
+        return ((name, key, values) for name in dict.fromkeys(one["quantity"])
+                for key, values in one.values_of(name, by).items())
 
     def contrast(self, one: Any, other: Any, by: Sequence[str] = ("method", "round")) -> np.ndarray:
         """``one`` minus ``other``, paired by initialisation: float64 [n].

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import sys
 import time
 from pathlib import Path
 
@@ -35,10 +36,13 @@ def main() -> None:
         parser.error(f"no campaign {', '.join(sorted(strangers))}; known: {', '.join(known)}")
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
     rows = {line.split("|")[1].strip(): line for line in lines[len(HEAD):] if line.startswith("|")}
+    failed = False
     for name in given.names or known:
         rows[name], failures = row(name, given.count, given.seed)
         print(rows[name], *failures[:200], sep="\n")
         RESULTS.write_text("\n".join([*HEAD, *(rows[n] for n in sorted(rows))]) + "\n")
+        failed |= bool(failures)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

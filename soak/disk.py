@@ -42,7 +42,7 @@ def run(count: int, seed: int) -> dict:
     chance, found, failures, known = random.Random(f"disk/{seed}"), Counter(), [], {}
     with TemporaryDirectory(prefix="lmcnb-soak-") as folder:
         if reason := unable(Path(folder) / "probe"):
-            return {"skipped": 1, "reason": [reason]}
+            return {"skipped": 1, "reason": reason}
         for number, (kind, way) in enumerate(islice(cycle((k, w) for k in KINDS for w in (full, read_only)), count)):
             if kind not in known:
                 known[kind] = undisturbed(PLANS[kind], Path(folder) / kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,8 @@ def _row(each: Judged, prediction: Prediction | None) -> str:
     if each.alone != claim.word:
         verdict += f", alone: {each.alone}"
     if claim.word == "too close to call":
-        verdict += f"; decided by n = {claim.needed}" if claim.needed else "; n over 1,000"
+        known = claim.n > 1 and math.isfinite(claim.error)
+        verdict += f"; decided by n = {claim.needed}" if claim.needed else "; n over 1,000" if known else ""
     if prediction:
         verdict += f"; {prediction.beside(*claim.interval, claim.margin, claim.holds)}"
     margin = "twice" if claim.family == "count" else f"{claim.margin:.3g}"

@@ -32,6 +32,8 @@ def folders(root: Path, profiles: Sequence[str] = ()) -> list[Path]:
         raise Refused("the smoke profile shows that everything works, not what is true: it judges no claim")
     if strangers := [name for name in profiles if name not in judging]:
         raise Refused(unknown("profile", strangers[0], judging))
+    if not judging:
+        raise Refused(f"{root} has no profile but smoke, which judges no claim")
     places = {name: figures_dir(name) for name in profiles or judging}
     return [path for name, path in places.items() if profiles or name == "laptop" or any(path.glob("*.json"))]
 
@@ -45,7 +47,7 @@ def rejudged(*figures: Path) -> list[str]:
         board.recorded(path)
         try:
             told.append(f"{path.stem}: {len(rejudge(path))} claims")
-        except ValueError as error:
+        except Exception as error:  # whatever the notebook's own code raises
             told.append(f"{path.stem}: left as it is, {error}")
     return told
 

@@ -59,7 +59,6 @@ def execute(job: Job, folder: Path) -> Path:
         Interrupted: a signal came within :func:`stoppable`.
     """
     import papermill
-    from nbclient.exceptions import DeadKernelError
 
     # Its own parser, which misses some parameters, would warn of them; ours has checked them all.
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -78,7 +77,7 @@ def execute(job: Job, folder: Path) -> Path:
         first = next((line for line in error.source.splitlines() if line.strip()), "")
         sentence = f"failed {copy.where} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
         raise Failed(_told(copy, FAILED, sentence, f"it begins: {first}")) from error
-    except DeadKernelError as error:
+    except RuntimeError as error:  # nbclient's DeadKernelError, or jupyter_client's where it did not even start
         sentence = f"the kernel died {copy.where}, killed or out of memory; {KEPT}"
         raise Failed(_told(copy, FAILED, sentence)) from error
     except Stop as stop:

@@ -142,7 +142,10 @@ def without_formulas(markdown: str, drawn: list[str]) -> str:
     def mark(found: re.Match[str]) -> str:
         if found[1]:
             return found[1]
-        drawn.append(convert(found[2] or found[3], display="block" if found[2] else "inline"))
+        try:
+            drawn.append(convert(found[2] or found[3], display="block" if found[2] else "inline"))
+        except Exception:  # the converter's, of what is no formula: it stays as it is written
+            return f"`{found[0]}`"
         return f"formula-{len(drawn) - 1}-here"
     return MATH.sub(mark, markdown)
 

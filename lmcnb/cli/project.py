@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import sys
+import site
+import sysconfig
 from pathlib import Path
 
 import click
@@ -22,10 +23,11 @@ def source() -> Path:
     Raises:
         Refused: neither is there.
     """
-    places = Path(__file__).absolute().parents[2], Path(sys.prefix) / "share" / "lmcnb"
+    brought = [Path(place) / "share" / "lmcnb" for place in (sysconfig.get_path("data"), site.getuserbase())]
+    places = Path(__file__).absolute().parents[2], *brought
     found = next((place for place in places if (place / "notebooks" / "profiles").is_dir()), None)
     if found is None:
-        raise Refused(f"no notebooks beside the package, none in {places[1]}: install lmcnb again, from its wheel or "
+        raise Refused(f"no notebooks beside the package, none in {brought[0]}: install lmcnb again, from its wheel or "
                       f"from a checkout")
     return found
 

@@ -102,7 +102,11 @@ def redrawn(names: Sequence[str], folder: Path) -> float:
 
     start = time.monotonic()
     for name in names:
-        redraw(folder / f"{name}.json")
+        try:
+            redraw(folder / f"{name}.json")
+        except Exception as error:  # of the notebook's own code
+            raise Failed(f"{name} cannot be drawn again from its table ({type(error).__name__}: {error}): its notebook "
+                         f"was changed; --recompute runs it") from error
     return time.monotonic() - start
 
 
@@ -201,10 +205,11 @@ def _replace(folder: Path, aside: Path, wanted: Container[str], taken: set[str],
     if size > MOST:
         raise Failed(f"all archives together would have {human(size)}, and a clone should carry {human(MOST)}: they "
                      "are left as they were; --without NN leaves a figure's results out")
-    for path in old:
-        path.unlink()
-    for path in new:
+    for path in new:  # first what is new: whatever stops this, nothing is lost
         os.replace(path, folder / path.name)
+    for path in old:
+        if path.name not in again:
+            path.unlink()
 
 
 def _so_far(notebooks: Sequence[str], profile: str, lab: Any) -> dict[str, list[str]]:

@@ -74,6 +74,13 @@ def versions() -> dict[str, str]:
     return {"lmcnb": f"{__version__} {commit()}", "torch": torch.__version__}
 
 
+def _differ(here: str, ordered: str) -> bool:
+    """Commits only where both are known: a compute node need not have git."""
+    one, other = here.split(), ordered.split()
+    known = "unknown" not in (one[-1], other[-1])
+    return one != other if known else one[:1] != other[:1]
+
+
 def work(given: Order) -> None:
     """Computes what is missing of an order's plan, beside other workers; runs in a process of any machine.
 
@@ -82,7 +89,7 @@ def work(given: Order) -> None:
     """
     os.environ |= given.places
     here = versions()
-    if wrong := [f"{n} {here[n]} instead of {v}" for n, v in given.versions.items() if here[n] != v]:
+    if wrong := [f"{n} {here[n]} instead of {v}" for n, v in given.versions.items() if _differ(here[n], v)]:
         raise Refused(f"a worker has {', '.join(wrong)}: install the same on every machine, as their results would mix")
     if given.device not in ("cpu", device()):
         raise Refused(f"a worker has no GPU that torch can use, and {given.device} was ordered: give each worker one, "

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from ..data import Dataset, Images
-from ..kernel.inside import refuse_batchnorm
 from ..kernel.recipe import seeded
 from ..kernel.warp import by_matrices, enlarged
 from ..models import Net
@@ -129,7 +128,13 @@ class Method(Spec):
             raise SettingError(f"{cls.__name__}.kind is {kind!r}, which is {other.__qualname__}'s: choose another")
         METHODS[kind] = cls
 
-    unmixed: ClassVar[bool] = False  # whether it needs a network whose layers do not mix images
+    @model_validator(mode="after")
+    def _of_its_kind(self):
+        if METHODS.get(self.kind) is not type(self):  # which another method's results would be served for
+            raise ValueError(f"kind {self.kind!r} is {METHODS[self.kind].__name__}'s: make it by that")
+        return self
+
+    reads: ClassVar[Callable[[Net], Any]] = staticmethod(lambda net: None)  # of a network; raises where that cannot be
     length: ClassVar[str] = ""  # the setting that counts its iterations; none where a set is just chosen
 
     ipc: int = Field(default=10, ge=1)
@@ -148,8 +153,7 @@ class Method(Spec):
 
         A lab asks before any work begins.
         """
-        if self.unmixed:
-            refuse_batchnorm(net)
+        self.reads(net)
         tile_spans(data.train.shape[-1], self.factor)
         need, smallest = self.ipc * self.factor ** 2, min(len(i) for i in data.train.by_class)
         if need > smallest:

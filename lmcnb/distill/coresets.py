@@ -33,6 +33,8 @@ class Herding(Method):
     The features are those of ``net`` trained on the whole training set with ``recipe``.
     """
 
+    reads = staticmethod(features)
+
     kind: Literal["herding", "k-center"] = "herding"
     recipe: Recipe = Recipe(epochs=30)
     factor: Literal[1] = 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -10,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data import Dataset, Images, normalise
+from ..kernel.inside import class_gradients
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
@@ -37,7 +39,7 @@ class DC(Method):
             in the released code now; none of them decays weights.
     """
 
-    unmixed: ClassVar[bool] = True
+    reads = staticmethod(partial(class_gradients, linear=True))
     length: ClassVar[str] = "iterations"
 
     kind: Literal["dc", "dsa"] = "dc"

@@ -36,6 +36,7 @@ class DM(Method):
         lr_image, momentum: SGD on the normalised pixels.
     """
 
+    reads = staticmethod(features)
     length: ClassVar[str] = "iterations"
 
     kind: Literal["dm"] = "dm"

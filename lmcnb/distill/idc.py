@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data import Dataset, Images
+from ..kernel.inside import class_gradients
 from ..kernel.recipe import Recipe, seeded
 from ..kernel.sizes import classes_at_once
 from ..kernel.step import State
@@ -33,7 +34,7 @@ class IDC(Method):
         pretrain_epochs: training of each fresh network on real data before matching begins (ImageNet-10: 10).
     """
 
-    unmixed: ClassVar[bool] = True
+    reads = staticmethod(class_gradients)
     length: ClassVar[str] = "outer"
 
     kind: Literal["idc"] = "idc"

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data import Dataset, Images, normalise, whitening
 from ..kernel.augment import AUGMENTS, Draws, apply, draw
 from ..kernel.exact import exact_on
+from ..kernel.inside import refuse_batchnorm
 from ..kernel.layers import fuse_twice
 from ..kernel.recipe import Recipe, order, seeded
 from ..kernel.step import caller, layout_of
@@ -39,7 +40,7 @@ class MTT(Method):
         expert_count, expert: how many trainings on real data to follow, and how they train.
     """
 
-    unmixed: ClassVar[bool] = True
+    reads = staticmethod(refuse_batchnorm)
     length: ClassVar[str] = "iterations"
 
     kind: Literal["mtt"] = "mtt"

@@ -44,7 +44,7 @@ def sample_dots(ax: Axes, table: Table, xlabel: str, rate: float = 0.2) -> None:
         face, shift = None if k else "white", 0.28 * ((len(samples) - 1) / 2 - k)
         dots(ax, table.select(images=images), xlabel, zero=False, rate=rate, shift=shift, face=face)
         ax.plot([], [], "o", color="#555555", markerfacecolor=face, label=f"{images:,.0f} images")
-    ax.set_xlim(0, None)
+    ax.set_xlim(min(0, ax.dataLim.xmin), None)  # an interval may reach below
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=len(samples), borderaxespad=0)
 
 

@@ -13,6 +13,7 @@ from ..models import Net
 from ..params import Params
 from .convolution import install, weight_gradient
 from .layers import fuse_twice
+from .randomness import refuse_random
 
 
 def features(net: Net, training: bool = True, fused: bool = False) -> Callable[[Params, Params, Tensor], Tensor]:
@@ -21,8 +22,10 @@ def features(net: Net, training: bool = True, fused: bool = False) -> Callable[[
     Args:
         fused: norm, ReLU and pool as one operation (:mod:`.fused`).
     Raises:
-        ValueError: the network has no linear layer.
+        ValueError: the network has no linear layer, or draws random numbers in training.
     """
+    if training:
+        refuse_random(net)
     module = net.build().train(training)
     linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
     if not linear:
@@ -70,11 +73,15 @@ def class_gradients(net: Net, linear: bool = False, fused: bool = False
         fused: norm, ReLU and pool as one operation, by plain autograd: x is a leaf of it or made from one, and has the
             gradients' graph only if it requires a gradient. Not for torch.func, nor to be compiled.
     Raises:
-        ValueError: the network has BatchNorm.
+        ValueError: the network has BatchNorm, no such layer, or draws random numbers.
     """
     module = net.build().train()
     refuse_batchnorm(net)
+    refuse_random(net)
     layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear) if linear else nn.Conv2d)]
+    if not layers:
+        raise ValueError(f"gradients are matched on convolutions, and {net.name} has none: take DC, DSA or DM, or "
+                         f"another network")
     runs = _runs(module, layers, net)
     weights = list(dict.fromkeys(id(layer.weight) for layer, _ in runs))
     which = [weights.index(id(layer.weight)) for layer, _ in runs]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import Net, per_network
+from .agreement import agrees
 from .fused import LANES, NAMES, convolution, convolution_norm_relu_pool, library, norm_relu_pool
 
 
@@ -126,10 +127,10 @@ def _pair(sides: int | tuple[int, int]) -> tuple[int, int]:
 @per_network(256)
 def fuses(net: Net) -> bool:
     """Whether a CPU runs this network with the fused operation: it has the three in a row, and they can be built."""
-    return fuse(net.build()) > 0 and library() is not None
+    return fuse(net.build()) > 0 and library() is not None and agrees(net, fuse)
 
 
 @per_network(256)
 def quickens(net: Net) -> bool:
     """Whether a CPU that compiles this network compiles it with other convolutions."""
-    return quicken(net.build()) > 0 and library() is not None
+    return quicken(net.build()) > 0 and library() is not None and agrees(net, quicken)

@@ -140,7 +140,7 @@ def jaccard(a: Masks, b: Masks) -> Tensor:
     >>> assert jaccard(a, b) == 0.5 and jaccard(a, a) == 1
     """
     x, y = flat(a), flat(b)
-    return (x & y).sum(1).double() / (x | y).sum(1)
+    return (x & y).sum(1).double() / (x | y).sum(1).clamp(min=1)  # of two empty masks 0
 
 
 def pack(masks: Masks) -> Params:

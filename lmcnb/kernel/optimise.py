@@ -71,7 +71,9 @@ class SGD:
                  ) -> tuple[Params, Params]:
         old = list(params.values())
         grads = _foreach_add(grads, old, alpha=self.decay)
-        _mask(params, grads, masks)
+        for g, n in zip(grads, params):
+            if n in masks:
+                g.mul_(masks[n])
         velocity = _foreach_add(grads, [memory[n] for n in params], alpha=self.beta)
         if isinstance(lr, Tensor):
             new = _foreach_sub(old, _foreach_mul(velocity, lr))
@@ -109,7 +111,8 @@ class AdamW:
 
     def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: float | Tensor
                  ) -> tuple[Params, Params]:
-        _mask(params, grads, masks)
+        # Not in place: autograd hands out one tensor for both terms of a sum.
+        grads = [g * masks[n] if n in masks else g for g, n in zip(grads, params)]
         new = [p.clone() for p in params.values()]
         # The kernel walks through memory, whatever the strides: all of a weight's tensors must be laid out alike.
         first, second = ([torch.empty_like(p).copy_(memory[f"{kind}/{n}"]) for n, p in params.items()]
@@ -121,8 +124,3 @@ class AdamW:
         kept = {f"first/{n}": t for n, t in zip(params, first)} | {f"second/{n}": t for n, t in zip(params, second)}
         return dict(zip(params, new)), kept | {"count": counts[0]}
 
-
-def _mask(params: Params, grads: Tensors, masks: Params) -> None:
-    for g, n in zip(grads, params):
-        if n in masks:
-            g.mul_(masks[n])

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from ..data import normalise
 from ..models import Net, per_network
 from ..params import Params, clone, size
+from .agreement import agrees
 from .attention import attention_on, rounded_attention
 from .augment import Draws, apply
 from .layers import is_strided_pointwise
 from .optimise import rule
-from .randomness import refuse_random
+from .randomness import refuse_frozen, refuse_random
 from .recipe import Recipe
 
 Layers = Callable[[nn.Module], int]
@@ -134,9 +135,10 @@ def make_first_order_step(net: Net, recipe: Recipe, layers: Layers | None = None
 def layout_of(net: Net, recipe: Recipe, layers: Layers | None) -> torch.memory_format:
     """bfloat16's matrix units and the faster layers take channels last; other float32 kernels lose by it.
 
-    Networks with strided 1 × 1 convolutions of PyTorch's never do (:class:`.layers.StridedPointwise` says why).
+    Networks with strided 1 × 1 convolutions of PyTorch's never do (:class:`.layers.StridedPointwise` says why), nor
+    those of one's own that need another (``view`` behind a convolution).
     """
-    wanted = (layers or recipe.precision == "bf16") and not _strided_pointwise(net, layers)
+    wanted = (layers or recipe.precision == "bf16" and agrees(net)) and not _strided_pointwise(net, layers)
     return torch.channels_last if wanted else torch.contiguous_format
 
 
@@ -160,6 +162,7 @@ def caller(net: Net, training: bool, precision: str = "float32", layers: Layers 
     module = net.build().train(training)
     if training:
         refuse_random(net)
+        refuse_frozen(net)
     if layers:
         layers(module)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..data import Images
 from ..models import Net, per_network
 from ..params import Params, laid_out, select, size
+from .agreement import traces
 from .capturable import capturable
 from .fused import machine_file
 from .graph import forked, replayed
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 STRATEGIES = ("loop", "fused", "vmap", "compiled", "graph")
 COMPILE_OPERATIONS = 5e11  # of a training: some 350 steps of a ConvNet-3 of width 32, about 20 s of one core
+SHAPES = 64  # of one function: numbers of images, of classes at once, of a layer's weights
 _numbers = itertools.count()
 
 
@@ -64,8 +66,11 @@ def compiled(function: Callable) -> Callable:
     """``torch.compile`` for static shapes, without graph breaks, and with a cache of its own.
 
     Dynamo counts recompilations by code object and gives up after a few. Closures of one factory share theirs, so the
-    fifth network or recipe of a long study would fail: each gets a renamed copy.
+    fifth network or recipe of a long study would fail: each gets a renamed copy, for as many shapes as a study has.
     """
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
     code = function.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
     own = types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
     return torch.compile(own, fullgraph=True, dynamic=False)
@@ -135,7 +140,7 @@ def differentiated(net: Net, device: torch.device, long: bool) -> str:
 
 def compiles(net: Net, device: str = "cpu") -> bool:
     """Whether anything of this network is ever compiled here."""
-    return not tiny(net) and (can_compile() if device == "cpu" else can_compile(device))
+    return not tiny(net) and (can_compile() if device == "cpu" else can_compile(device)) and traces(net)
 
 
 def mode(net: Net, device: torch.device, distilled: bool = False) -> str:

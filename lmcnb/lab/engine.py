@@ -154,7 +154,8 @@ class Lab:
         return entry
 
     def _stored(self, stage: str, key: str) -> Entry | None:
-        if key not in self._entries:
+        known = self._entries.get(key)
+        if known is None or type(known) is Entry and not self.store.has(stage, key):  # `store gc` may have removed it
             entry = self.store.get(stage, key)
             if entry is None:
                 return None
@@ -256,7 +257,7 @@ class Lab:
             sets: the methods of a study by name, which rows are called by; others are called by their kind.
             columns: by spec, columns to add to its rows or to set otherwise.
         """
-        specs = [] if isinstance(plan, type) else list(dict.fromkeys([plan] if isinstance(plan, Stage) else plan))
+        specs = [] if isinstance(plan, type) else list(dict.fromkeys(plan))
         found = self.recall(plan) if isinstance(plan, type) else list(zip(specs, self.map(specs)))
         return tabulated(found, sets or {}, columns or {})
 

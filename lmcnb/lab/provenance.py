@@ -19,9 +19,11 @@ def commit() -> str:
     """The package's git commit, with "-dirty" when its code differs from it, or "unknown" outside a checkout."""
     folder = Path(__file__).parents[1]
     try:
-        head, changed = (subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=5).stdout
-                         for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."]))
-        return (head.strip() + ("-dirty" if changed.strip() else "")) or "unknown"
+        # A package that is installed inside somebody else's repository is no part of it.
+        tracked, head, changed = (
+            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=5).stdout.strip()
+            for words in (["ls-files", "__init__.py"], ["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."]))
+        return (head + ("-dirty" if changed else "")) if tracked and head else "unknown"
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
 

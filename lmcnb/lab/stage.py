@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..data import Dataset
 from ..kernel.randomness import refuse_random
@@ -41,9 +41,12 @@ class Stage(Spec):
     version: ClassVar[int] = 1
     stacked: ClassVar[tuple[str, ...]] = ()  # fields along the model axis: specs that differ only there are one stack
 
-
     dataset: str = "digits"
     net: Net
+
+    def __iter__(self) -> Iterator[Self]:  # pyright: ignore[reportIncompatibleMethodOverride]  # pydantic's are its fields
+        """One stage is a plan, too: ``lab.map(stage)``."""
+        yield self
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,8 @@ from .lease import dead
 from .stage import STAGES, Stage, closure
 from .store import Store
 from .verify import obstacle
+
+FORGOTTEN = 86_400.0  # seconds without a sign of life after which a lease of any machine counts as ended
 
 
 def figure_keys(figures: Path) -> set[str]:
@@ -157,7 +160,7 @@ def _inside(store: Store, name: str) -> list[Path]:
 
 
 def _ended(lease: Path) -> bool:
-    try:
-        return dead(lease.read_text())
+    try:  # of a node that is gone for good nothing else tells; a living one renews its leases
+        return dead(lease.read_text()) or time.time() - lease.stat().st_mtime > FORGOTTEN
     except FileNotFoundError:
         return True

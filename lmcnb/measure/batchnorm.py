@@ -28,10 +28,11 @@ def recalibrated(networks: Networks, images: Images, batch: int = 500) -> Networ
         return networks
     if len(images) < 2:
         raise ValueError(f"re-estimating BatchNorm needs two images or more; got {len(images)}: raise train_images")
+    images = images.to(networks.device)
     parts = torch.arange(len(images)).tensor_split(-(-len(images) // batch))  # a rest could be one image
+    module.eval()  # dropout stays off
     for m in norms:
-        m.momentum = 1.0  # a batch then leaves exactly its own statistics, which are averaged here
-    module.train()
+        m.train().momentum = 1.0  # a batch then leaves exactly its own statistics, which are averaged here
     models = []
     for k in range(len(networks)):
         p, total = select(networks.params, k), {}

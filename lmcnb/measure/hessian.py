@@ -48,6 +48,7 @@ class HessianOperator:
     def __init__(self, network: Networks, images: Images, names: Sequence[str] | None = None, batch: int = 64,
                  compile: bool | None = None):
         net, params, self.buffers, masks = one(network)
+        images = images.to(network.device)
         self.net, self.images, self.batch = net, images, batch
         self.names = known(net.prunable if names is None else names, params)
         self.params = {n: p.detach() for n, p in params.items()}

@@ -137,7 +137,7 @@ class Bends:
         """float64 [O, F] for a layer of the sequence with unfolded input a [B, F, L], right where ``kept``."""
         found = torch.zeros(kept.shape, dtype=torch.float64, device=kept.device)
         tail = self.parts[self.parts.index(layer) + 1:self.last + 1] if self.norms else []
-        if not tail:
+        if not tail or not bool(kept.any()):
             return found
         convs = [k for k, part in enumerate(tail) if isinstance(part, nn.Conv2d)]
         own, rest = tail[:convs[0]] if convs else tail, tail[convs[0]:] if convs else []

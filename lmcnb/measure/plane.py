@@ -189,7 +189,7 @@ def loss_on_plane(plane: Plane, images: Images, xs: Tensor, ys: Tensor, *, tile:
     """
     values = torch.full((2, len(ys) * len(xs)), torch.nan, dtype=torch.float64) if done is None \
         else done.reshape(2, -1).clone()
-    points, net = torch.cartesian_prod(ys, xs).flip(1), plane.origin.net
+    points, net, images = torch.cartesian_prod(ys, xs).flip(1), plane.origin.net, images.to(plane.origin.device)
     # All points are one network to compile, which some 64,000 passes repay: a rule of the whole plane, not of a tile.
     strategy = scored(net, images.x.device, max(len(images), len(images) * len(points) // 32))
     for index in values[0].isnan().nonzero().squeeze(1).split(tile):

@@ -83,6 +83,7 @@ def probe(network: Networks, train: Images, test: Images, *, C: float = 0.01, ba
 def _seen(network: Networks, images: Images, batch: int) -> np.ndarray:
     """float64 [N, d]: every image's features."""
     _, batch = portion(network.net, network.device, 1, batch)
+    images = images.to(network.device)
     call, params, buffers = features(network.net, training=False), select(network.params, 0), select(network.buffers, 0)
     with exact_on(network.device):
         found: list[Tensor] = [call(params, buffers, images.normalised(slice(start, start + batch))).flatten(1)

@@ -199,7 +199,7 @@ def _anew(start: Networks) -> Networks:
     modules, left = [], set[str]()
     for module, label in zip(start.modules(), start.labels):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seeded("fresh", label).initial_seed())
+            torch.default_generator.manual_seed(seeded("fresh", label).initial_seed())
             left |= _restarted(module)
         modules.append(module)
     if left:

@@ -35,7 +35,10 @@ class Segment:
 
     @property
     def bend(self) -> Tensor:
-        """float64 [A]: second derivative of the loss by α, curvature · length² (nats)."""
+        """float64 [A]: second derivative of the loss by α, curvature · length² (nats), with the buffers held.
+
+        A path moves BatchNorm's statistics, too, and their share of its bending is not in it.
+        """
         return self.curvature * self.length ** 2
 
 

@@ -124,7 +124,7 @@ def initialise(net: Net, seed: int, device: torch.device | str = "cpu") -> tuple
     ±1/√fan_in), ResNets' convolutions as in the papers' released code (:func:`.resnet.he`).
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs, too
         module = net.module()
     params, buffers = ({n: sent(t.detach().clone(), device) for n, t in named}
                        for named in (module.named_parameters(), module.named_buffers()))

@@ -55,6 +55,9 @@ def own_net(modules: Sequence[nn.Module], images: Images | None) -> OwnNet:
     """The architecture that modules share, registered under their class's name and a digest of their structure."""
     if not modules:
         raise ValueError("give at least one module")
+    if other := {str(p.dtype) for m in modules for p in m.parameters() if p.is_floating_point()} - {"torch.float32"}:
+        raise ValueError(f"the modules have weights of {' and '.join(sorted(other))}, and images are float32: give "
+                         f"module.float()")
     texts = {f"{m}{[(n, tuple(t.shape)) for n, t in m.state_dict().items()]}{code_digest(_types(m))}"
              f"{code_digest([_settings(part) for part in m.modules()])}" for m in modules}
     if len(texts) > 1:

@@ -40,7 +40,13 @@ def prune_round(origin: Networks, start: Networks, data: Images, recipe: Recipe,
         seeds: of the SGD noise, one a network. rewind: see :func:`rewound`.
         state, on_segment: where to resume the training, and what to call between its segments: see
             :func:`lmcnb.kernel.training.fit`.
+    Raises:
+        ValueError: nothing is left to train: ``origin`` is at the end of the recipe.
     """
+    if origin.step >= (last := recipe.steps(len(data))):
+        raise ValueError(f"these networks are at step {origin.step}, the end of a recipe of {last} on {len(data)} "
+                         f"images, and magnitudes are those of trained weights: raise epochs, or begin the schedule "
+                         f"anew with dataclasses.replace(networks, step=0)")
     if state is None:
         state = State.start(start.params, start.buffers, origin.step)
     trained = fit(start.net, start.params, start.buffers, data, recipe, seeds, start.masks, state=state,
@@ -52,7 +58,10 @@ def prune_round(origin: Networks, start: Networks, data: Images, recipe: Recipe,
 
 def prune_rounds(start: Networks, data: Dataset | Images, recipe: Recipe, rounds: int = 10, seed: int | str = 0,
                  **options) -> Iterator[Round]:
-    """The rounds of :func:`prune_iteratively` as they are computed; ``options`` are :func:`prune_round`'s."""
+    """The rounds of :func:`prune_iteratively` as they are computed; ``options`` are :func:`prune_round`'s.
+
+    A ``state`` among them is where the first round is resumed.
+    """
     refuse_others(start=start)
     if not isinstance(rounds, int) or rounds < 0:
         raise ValueError(f"rounds must be a whole number, 0 or more; got {rounds!r}")
@@ -62,6 +71,7 @@ def prune_rounds(start: Networks, data: Dataset | Images, recipe: Recipe, rounds
         seeds = [round_seed(f"{seed}/{label}", number) for label in start.labels]
         found = prune_round(origin, start, images, recipe, seeds, **options)
         start = found.start
+        options.pop("state", None)
         yield found
 
 

@@ -93,6 +93,7 @@ class RandomMask(Stage):
             found = masks.largest_layerwise(like, spec.like.unmasked(job.lab).params)
         else:
             shuffle = masks.random_layerwise if spec.kind == "layerwise" else masks.random_global
+            # One shuffle for each seed and initialisation: of two tickets it keeps the same places, as far as they go.
             found = shuffle(like, [seeded("mask", spec.seed, spec.like.init, spec.kind)])
         values = {"sparsity": float(masks.sparsity(found)),
                   "density": {n: float(d) for n, d in masks.layer_density(found).items()}}

@@ -103,7 +103,13 @@ def rank_correlation(x: Values, y: Values, *, groups: Sequence[Hashable] | None 
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("x and y must be finite: leave out points that were not measured")
     size = np.bincount(of)
-    means = [np.bincount(of, v) / size for v in (a, b)]
+    means = [_rounded(np.bincount(of, v) / size) for v in (a, b)]
     constant = any(len(np.unique(v)) < 2 for v in means)
     rho = float("nan") if constant else float(np.corrcoef(*map(scipy.stats.rankdata, means))[0, 1])
     return RankCorrelation(rho, len(a), len(unit))
+
+
+def _rounded(means: np.ndarray) -> np.ndarray:
+    """To nine digits of the largest: equal means, which differ in their last bit, are ties."""
+    largest = np.abs(means).max(initial=0)
+    return means if not largest else np.round(means, 8 - int(np.floor(np.log10(largest))))
