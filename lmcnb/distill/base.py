@@ -191,10 +191,9 @@ class Method(Spec):
         Raises:
             ValueError: pixels of another shape, or in units of 0…255.
         """
-        wanted = (data.classes, self.ipc, *data.train.shape)
-        if tuple(pixels.shape) != wanted:
-            raise ValueError(f"{type(self).__name__}: pixels must be [classes, ipc, C, H, W] = {list(wanted)}; got "
-                             f"{list(pixels.shape)}")
+        if pixels.ndim != 5 or pixels.shape[:2] != (data.classes, self.ipc):
+            raise ValueError(f"{type(self).__name__}: pixels must be [classes, ipc, C, H, W] = [{data.classes}, "
+                             f"{self.ipc}, …]; got {list(pixels.shape)}")
         self.finite(pixels, "at the end")
         if float(pixels.abs().max()) > BYTES:
             raise ValueError(f"{type(self).__name__}: pixels must be in units of 0…1; got {float(pixels.min()):.0f}…"

@@ -116,7 +116,7 @@ def mutations(spec: Spec, rng: Random) -> Iterator[tuple[dict, str]]:
     """Settings for ``type(spec)``, each wrong in one place, and the name of that place."""
     for changed, name in _changed(spec, rng):
         yield changed, name
-    own = dict(spec)
+    own = {name: getattr(spec, name) for name in type(spec).model_fields}
     name = rng.choice(list(own))
     for typo in {name + "s", name[:-1] + "_", name.upper(), "", "__class__", "model_config"} - set(own):
         yield own | {typo: 1}, typo
@@ -126,7 +126,7 @@ def mutations(spec: Spec, rng: Random) -> Iterator[tuple[dict, str]]:
 
 
 def _changed(spec: Spec, rng: Random) -> Iterator[tuple[dict, str]]:
-    own = dict(spec)
+    own = {name: getattr(spec, name) for name in type(spec).model_fields}
     for name, field in type(spec).model_fields.items():
         if name == "kind" and isinstance(spec, METHOD) or isinstance(spec, SoftLabels) and name in ("ipc", "factor"):
             continue  # filled in by the class or from another method
