@@ -4,8 +4,9 @@ import pytest
 import torch
 from helpers import BATCHNORM, module
 from tiny_methods import CHOSEN, DATA, THREE
+from torch import nn
 
-from lmcnb import Net, Recipe, SoftLabels
+from lmcnb import DM, IDC, Herding, KCenter, Net, Networks, Recipe, SoftLabels, load
 from lmcnb.distill import RDED
 from lmcnb.distill.coresets import cover, herd
 from lmcnb.kernel.inside import features
@@ -73,3 +74,19 @@ def test_rded_takes_the_patches_that_its_teacher_is_surest_of():
 def test_rded_says_how_many_candidates_it_needs(candidates: int):
     with pytest.raises(ValueError, match="candidates must lie between the 8 patches"):
         TAUGHT.but(candidates=candidates).distill(DATA, THREE, 0)
+
+
+def test_a_method_is_not_made_by_anothers_kind():
+    with pytest.raises(ValueError, match="kind 'k-center' is KCenter's"):
+        Herding(kind="k-center")
+    assert Herding().key != KCenter().key
+
+
+@pytest.mark.parametrize(("method", "words"), [(IDC(ipc=1), "matched on convolutions.*has none"),
+                                               (DM(ipc=1), "has none: take a convnet"), (Herding(ipc=1), "has none")])
+def test_a_network_that_is_unfit_is_told_before_anything_is_trained(method, words: str):
+    data = load("digits").first(train=300, test=20)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)) if "convolutions" in words else \
+        nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
+    with pytest.raises(ValueError, match=words):
+        method.check(data, Networks.of(flat, data).net)

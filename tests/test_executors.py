@@ -233,6 +233,11 @@ def test_a_worker_of_another_version_is_refused(order: workers.Order, changed: d
     assert not (tmp_path / "store").exists()
 
 
+def test_a_worker_without_git_is_of_the_same_version():
+    assert not workers._differ("0.2.0 unknown", "0.2.0 abc") and not workers._differ("2.14", "2.14")
+    assert workers._differ("0.2.0 unknown", "0.1 abc") and workers._differ("0.2.0 abc-dirty", "0.2.0 abc")
+
+
 def test_a_worker_without_the_gpu_that_was_ordered_is_refused(order: workers.Order, monkeypatch):
     monkeypatch.setattr(workers, "device", lambda: "cpu")
     with pytest.raises(Refused, match="no GPU that torch can use, and cuda was ordered"):

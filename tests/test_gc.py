@@ -147,3 +147,19 @@ def test_gc_touches_no_folder_that_is_not_the_stores(shelf: Lab):
         path.write_text("mine")
     call("gc", "--yes", "--older", "--damaged")
     assert all(path.read_text() == "mine" for path in strange)
+
+
+def test_a_lab_that_is_open_notices_what_was_removed(shelf: Lab):
+    [entry] = shelf.map(TRAIN)
+    shutil.rmtree(entry.folder)
+    assert shelf.missing(TRAIN) == [TRAIN] and not shelf.has(TRAIN)
+
+
+def test_a_lease_of_a_machine_that_is_gone_for_good_ends(shelf: Lab):
+    path = shelf.store.root / "leases" / f"{'a' * 64}.1"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"host": "node17", "pid": 1, "since": 0}))
+    assert upkeep.held(shelf.store) == {"a" * 64}
+    old = path.stat().st_mtime - 2 * upkeep.FORGOTTEN
+    os.utime(path, (old, old))
+    assert upkeep.held(shelf.store) == set()

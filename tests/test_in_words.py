@@ -12,6 +12,7 @@ from torch import nn
 
 import lmcnb
 from lmcnb.lab.store import StoreError
+from lmcnb.profiles import parse_yaml
 from lmcnb.tables import Table
 
 DATA = lmcnb.load("digits").first(train=64, test=50)
@@ -120,3 +121,9 @@ def test_several_paths_of_one_label_are_one_entry_of_the_legend():
     ax = path.plot(label="mine", color="C1", ax=plt.figure().add_subplot())
     assert ax.get_legend_handles_labels()[1] == ["mine"] and {line.get_color() for line in ax.lines} == {"C1"}
     plt.close("all")
+
+
+@pytest.mark.parametrize(("text", "value"), [("10", 10), ("-3", -3), ("0", 0), ("1_000", 1000), ("010", "010"),
+                                             ("1:30", "1:30"), ("1e-3", 0.001)])
+def test_whole_numbers_are_those_of_python(text: str, value: object):
+    assert parse_yaml(text, "a test") == value

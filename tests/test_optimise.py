@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import apart, double
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lmcnb import Dataset, Images, Net, Networks, Recipe
@@ -108,3 +109,20 @@ def test_schedules_rise_and_fall() -> None:
 def test_what_was_there_before_adamw_keeps_its_keys() -> None:
     assert Recipe().but(optimiser="sgd", warmup=0.0).key == Recipe().key != RECIPE.key
     assert "beta2" not in Recipe().settings()
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_weights_that_are_added_are_masked_each_by_its_own(digits: Dataset, optimiser: str) -> None:
+    """Of a sum autograd gives both terms one tensor, which must not be masked in place."""
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(64, 10, bias=False), nn.Linear(64, 10, bias=False)
+
+        def forward(self, x):
+            return nn.functional.linear(x.flatten(1), self.a.weight + self.b.weight)
+    start = Networks.of(Sum(), digits)
+    start = start.masked({"a.weight": torch.rand(10, 64) > 0.5})
+    loop, vmap = (fit(start.net, start.params, start.buffers, digits.train.first(96), RECIPE.but(optimiser=optimiser),
+                      ["train/0/0"], start.masks, strategy=strategy) for strategy in ("loop", "vmap"))
+    assert apart(loop.params, vmap.params) < 1e-5

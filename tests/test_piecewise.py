@@ -70,3 +70,13 @@ def test_the_key_says_what_is_computed_in_pieces(attention):  # noqa: F811
     estimated = mode(CASES["instance norm"], "hutchinson")
     assert "pieces" not in estimated and mode(CASES["instance norm"], "exact") == f"{estimated} in pieces"
     assert mode(Net(name=attention, channels=1, size=8, classes=3), "exact") == "eager"
+
+
+@pytest.mark.parametrize("layer", ["0.0.weight", "1.weight"])
+def test_an_emptied_layer_has_no_diagonal(layer: str):
+    images = made_up(8, classes=3)
+    network = Networks.of(layers().eval(), images)
+    masks = dict(network.masks) | {layer: torch.zeros_like(network.masks[layer])}
+    network = network.masked(masks)
+    expected = plain_hessian(network, images, network.net.prunable).diag()
+    assert torch.allclose(exact_diagonal(network, images), expected, atol=1e-5)

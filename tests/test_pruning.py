@@ -130,3 +130,20 @@ def test_a_hybrid_of_two_rates_has_the_sparsity_of_both():
     assert [whole.sparsity_at(r) for r in (1, 2, 3)] == pytest.approx([0.5, 0.75, 0.8])
     assert whole.described({})["sparsity"] == pytest.approx(0.8)
     assert first.but(round=3, base=first).sparsity_at(3) == first.at(3).sparsity_at(3) == sparsity_after(3, 0.5)
+
+
+def test_what_is_trained_already_is_not_pruned_without_training(few: Images):
+    start = networks(NET, 0)
+    trained_on = start.train(few, SHORT)
+    with pytest.raises(ValueError, match="at step .*, the end of a recipe.*begin the schedule anew"):
+        prune_iteratively(trained_on, few, SHORT, rounds=1)
+    anew = prune_iteratively(replace(trained_on, step=0), few, SHORT, rounds=1)
+    assert round(float(anew[-1].sparsity), 2) == 0.2
+
+
+def test_only_the_first_round_is_resumed(few: Images):
+    start = networks(NET, 0)
+    half = trained(start, few, SHORT, seeds=["prune/0/0/1"], stop=1)
+    found = list(prune_rounds(start, few, SHORT, rounds=2, state=half))
+    again = prune_round(start, found[0].start, few, SHORT, ["prune/0/0/2"])
+    assert identical(found[1].trained.params, again.trained.params)

@@ -38,6 +38,12 @@ def test_formulas_are_mathml_and_code_stays(page: str):
     assert "formula-" not in page and "$$" not in page and "None" not in page
 
 
+def test_what_is_no_formula_stays_as_it_is_written():
+    drawn: list[str] = []
+    assert without_formulas(r"between $\left( a$ and $b$", drawn).startswith(r"between `$\left( a$` and formula-0-here")
+    assert len(drawn) == 1
+
+
 def test_code_is_folded_where_it_is_in_the_notebook_and_what_lived_in_a_kernel_is_gone(page: str):
     begin, end = page.index("<details>"), page.index("</details>")
     assert page.count("<details>") == 1 and begin < end < page.index('class="n">y<')

@@ -1,5 +1,6 @@
 """A result knows the code that made it: an edited network, method or data set is another one, a new comment not."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -191,3 +192,25 @@ def test_a_data_set_that_is_registered_again_is_another_one(lab: Lab, digits, mo
     DATASETS["mine"] = lambda: fewer
     assert lab.status([spec])[0].remaining == 1 and lab.key(spec) != key
     assert lab.dataset("mine") is not digits
+
+
+def test_what_is_installed_anywhere_is_not_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of a user's, a cluster's or a system's site-packages that lies outside the interpreter's own."""
+    folder = tmp_path / "python3.11" / "site-packages" / "elsewhere"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("def f(): return 1")
+    (tmp_path / "own_of_a_test.py").write_text("def f(): return 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(folder.parent)
+    assert not is_user(importlib.import_module("elsewhere").f)
+    assert is_user(importlib.import_module("own_of_a_test").f)
+
+
+def test_an_installed_package_is_no_commit_of_the_repository_around_it(tmp_path: Path, monkeypatch):
+    inside = tmp_path / "venv" / "lmcnb" / "lab" / "provenance.py"
+    inside.parent.mkdir(parents=True)
+    for words in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    provenance = importlib.import_module("lmcnb.lab.provenance")
+    monkeypatch.setattr(provenance, "__file__", str(inside))
+    assert provenance.commit.__wrapped__() == "unknown"

@@ -173,3 +173,14 @@ def test_families_are_corrected_each_by_its_own_rule():
     assert [c.word for c in found] == ["reproduced"] * 4 + ["too close to call"]
     both = corrected([of(0.03, "primary"), of(0.03, "secondary"), of(0.03, "count")])
     assert [c.word for c in both] == ["reproduced"] * 3, "a family of one needs no correction"
+
+
+def test_two_sets_of_one_method_share_what_an_initialisation_adds():
+    """Of one method's mean nothing takes it out, so it has to stay in the error."""
+    def rise(values: list[float]):
+        cells = {"idc": values, "imp": [0.0, 0.1, 0.05]}
+        return claim("A1", "", layout(**cells).contrast({"idc": 1.0}), margin=2.0)
+    first, second = [0.1, 1.0, 1.9], [0.2, 1.1, 1.8]
+    [whole] = merged([rise(first), rise(second)])
+    [alone] = merged([rise([0.15, 1.05, 1.85])])
+    assert whole.interval == pytest.approx(alone.interval) and whole.units == "3 × 2 sets"

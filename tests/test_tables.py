@@ -153,3 +153,13 @@ def test_a_layout_has_one_value_for_each_initialisation():
     assert str(found.difference("idc", "imp")) == "2 × own sets"
     with pytest.raises(ValueError, match="has 4 values for 2 initialisations: select one quantity"):
         Table.of(rows * 2).layout()
+
+
+def test_two_trainings_of_a_pair_are_one_value():
+    rows = [{"method": "imp", "init": i, "seeds": s, "quantity": "test_accuracy", "value": i + float(s)}
+            for i in (1, 2, 3) for s in "01"]
+    table = Table.of(rows)
+    found = table.intervals(["method"])
+    assert found[["mean", "n"]].values.tolist() == [[2.5, 3]]
+    assert table.estimates(["method"]).iloc[0, 0].n == 3
+    assert len(table.intervals(["method", "seeds"])) == 2

@@ -5,6 +5,7 @@ others are tried once, on two images of noise, and run plainly where they differ
 """
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ..models import Net, per_network
 from ..models.own import OwnNet
 from ..params import Params
+from .compiling import compiled
 from .fused import machine_file
 
 Form = Callable[[nn.Module], int]
@@ -54,20 +56,26 @@ def traces(net: Net) -> bool:
 def _traces(net: Net) -> bool:
     import torch._dynamo
 
+    calls = []
+    for training in (False, True):
+        module = net.build().train(training)
+        calls.append((compiled(_calling(module), backend="eager"), _noise(module, net)))
+    logging.disable(logging.WARNING)  # what dynamo has to say of a limit that is meant to be hit
     try:
         with torch._dynamo.config.patch(recompile_limit=2), torch.random.fork_rng(devices=[]):
-            for training in (False, True):
-                module = net.build().train(training)
-                call = torch.compile(_calling(module), fullgraph=True, dynamic=False, backend="eager")
-                for _ in range(4):  # a forward that counts its calls is another one each time
-                    call(*_noise(module, net))
+            for call, noise in 4 * calls:  # a forward that counts its calls is another one each time
+                call(*noise)
     except Exception:  # whatever a module of one's own, or tracing it, raises
         return False
+    finally:
+        logging.disable(logging.NOTSET)
     return True
 
 
 def _calling(module: nn.Module) -> Callable[[Params, Params, Tensor], Tensor]:
-    return lambda params, buffers, x: torch.func.functional_call(module, (params, buffers), (x,))
+    def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
+        return torch.func.functional_call(module, (params, buffers), (x,))
+    return call
 
 
 def _logits(net: Net, form: Form | None, layout: torch.memory_format) -> list[Tensor]:

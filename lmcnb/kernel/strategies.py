@@ -5,13 +5,7 @@ training and pruning amplify last bits, so the rule asks nothing that could diff
 """
 from __future__ import annotations
 
-import itertools
-import logging
-import sys
-import types
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -21,19 +15,15 @@ from ..models import Net, per_network
 from ..params import Params, laid_out, select, size
 from .agreement import traces
 from .capturable import capturable
-from .fused import machine_file
+from .compiling import can_compile, compiled
 from .graph import forked, replayed
 from .layers import fuse, fuses, quicken, quickens
 from .recipe import Recipe
 from .sizes import stack_size
 from .step import Layers, Pruner, State, layout_of, make_first_order_step, make_score, make_step
 
-log = logging.getLogger(__name__)
-
 STRATEGIES = ("loop", "fused", "vmap", "compiled", "graph")
 COMPILE_OPERATIONS = 5e11  # of a training: some 350 steps of a ConvNet-3 of width 32, about 20 s of one core
-SHAPES = 64  # of one function: numbers of images, of classes at once, of a layer's weights
-_numbers = itertools.count()
 
 
 @per_network(32)
@@ -60,44 +50,6 @@ def _score(net: Net, strategy: str, shape: tuple) -> Callable:
     if strategy == "vmap":
         return torch.vmap(score, in_dims=(0, 0, None, None))
     return compiled(score) if strategy == "compiled" else score
-
-
-def compiled(function: Callable) -> Callable:
-    """``torch.compile`` for static shapes, without graph breaks, and with a cache of its own.
-
-    Dynamo counts recompilations by code object and gives up after a few. Closures of one factory share theirs, so the
-    fifth network or recipe of a long study would fail: each gets a renamed copy, for as many shapes as a study has.
-    """
-    import torch._dynamo
-
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
-    code = function.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
-    own = types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
-    return torch.compile(own, fullgraph=True, dynamic=False)
-
-
-@cache
-def can_compile(device: str = "cpu") -> bool:
-    """Whether torch.compile works for this kind of device; a CPU needs a C++ compiler, a GPU Triton. Without it
-    everything runs, only slower.
-
-    Keys ask it, so every process does, and asking loads the compiler, for ten seconds of a slow core: a CPU's yes is
-    kept with the fused kernels. A no is asked again, as it can be mended.
-    """
-    known = machine_file("compiles", torch.__version__, sys.version) if device == "cpu" else None
-    if known and known.exists():
-        return True
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a CPU needs no CUDA at run time
-    try:
-        compiled(lambda x: x + 1)(torch.ones(1, device=device))
-    except Exception as error:  # whatever a broken tool chain raises
-        log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
-        return False
-    if known:
-        with suppress(OSError):  # a cache that cannot be written to remembers nothing
-            known.parent.mkdir(parents=True, exist_ok=True)
-            known.touch()
-    return True
 
 
 @per_network(256)

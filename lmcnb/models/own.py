@@ -59,7 +59,7 @@ def own_net(modules: Sequence[nn.Module], images: Images | None) -> OwnNet:
         raise ValueError(f"the modules have weights of {' and '.join(sorted(other))}, and images are float32: give "
                          f"module.float()")
     texts = {f"{m}{[(n, tuple(t.shape)) for n, t in m.state_dict().items()]}{code_digest(_types(m))}"
-             f"{code_digest([_settings(part) for part in m.modules()])}" for m in modules}
+             f"{code_digest([_settings(part) for part in m.modules()])}{_frozen(m) or ''}" for m in modules}
     if len(texts) > 1:
         raise ValueError("the modules are not of one architecture: their layers, the shapes of their weights or other "
                          "attributes differ")
@@ -103,6 +103,10 @@ def _returns_logits(skeleton: nn.Module, images: Images | None) -> bool:
     except Exception:  # whatever a module of one's own raises: it says so where it is used
         return hasattr(skeleton, "config")
     return not isinstance(output, torch.Tensor) and hasattr(output, "logits")
+
+
+def _frozen(module: nn.Module) -> list[str]:
+    return [n for n, p in module.named_parameters() if not p.requires_grad]
 
 
 def _types(module: nn.Module) -> list[type]:
