@@ -1,24 +1,30 @@
 """A stack of K networks as one object: whoever is not a kernel adds and removes no model axis."""
 from __future__ import annotations
 
+import json
 import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .data import Dataset, Images, training
+from .data.untrusted import read_safetensors
 from .kernel import masks as _masks
 from .kernel.recipe import Recipe
 from .kernel.step import State
 from .kernel.training import Scores, evaluate, fit
-from .models import Net, initialise
+from .models import MODELS, Net, initialise
 from .models.foreign import state_of, unpruned
 from .models.own import as_given, filled, loaded, own_net
-from .params import Params, clone, select, size, stack, to
+from .params import Params, clone, prefixed, select, size, stack, to
+
+PARTS = ("params", "buffers", "masks")
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,39 @@ class Networks:
     def jaccard(self, other: Networks) -> Tensor:
         """float64 [K]: ``|a ∩ b| / |a ∪ b|`` of the kept weights. Independent masks of density d give d / (2 − d)."""
         return _masks.jaccard(self.masks, other.masks)
+
+    def save(self, path: Path | str) -> None:
+        """Writes all of it to a .safetensors file, which :meth:`load` reads; reading it runs no code."""
+        parts = {f"{kind}/{n}": t.contiguous() for kind in PARTS for n, t in getattr(self, kind).items()}
+        note = {"net": self.net.settings(), "labels": self.labels, "step": self.step}
+        save_file(parts, path, {"lmcnb": json.dumps(note)})
+
+    @classmethod
+    def load(cls, path: Path | str, net: nn.Module | None = None) -> Networks:
+        """What :meth:`save` wrote, on the CPU. ``net``: the module, where they are of a module of one's own.
+
+        Raises:
+            ValueError: another file, or networks of another module.
+
+        >>> import tempfile
+        >>> from lmcnb import Net, Networks
+        >>> start = Networks.initialise(Net(name="convnet2", channels=1, size=8, width=4), seeds=[3])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     start.save(f"{folder}/start.safetensors")
+        ...     again = Networks.load(f"{folder}/start.safetensors")
+        >>> assert again.net == start.net and again.labels == (3,) and torch.equal(again.masks["0.weight"],
+        ...                                                                        start.masks["0.weight"])
+        """
+        tensors, found = read_safetensors(Path(path))
+        if "lmcnb" not in found:
+            raise ValueError(f"{path} does not hold networks that Networks.save wrote: Networks.of takes state dicts")
+        note = json.loads(found["lmcnb"])
+        name, own = note["net"]["name"], None if net is None else own_net([unpruned(net)[0]], None)
+        if name != own.name if own else name not in MODELS:
+            raise ValueError(f"{path} holds networks of {name}: give net, the module they are of, or register it")
+        made = own.but(**note["net"]) if own else Net.model_validate(note["net"])
+        parts = (prefixed(tensors, f"{kind}/") for kind in PARTS)
+        return cls(made, *parts, labels=tuple(note["labels"]), step=note["step"])
 
     def masked(self, masks: Mapping[str, Any]) -> Networks:
         """The same networks under other masks: what these prune becomes zero.

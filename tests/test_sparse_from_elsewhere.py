@@ -108,3 +108,25 @@ def test_one_shot_to_a_sparsity():
     for found in (once[-1], thrice[-1]):
         assert float(found.sparsity) == pytest.approx(0.9, abs=1e-3)
     assert copy.copy(start) is not start and float(start.sparsity) == 0
+
+
+def test_networks_are_saved_whole_and_read_without_running_code(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    for networks, net in ((lmcnb.Networks.of(pruned(), DATA).train(DATA, RECIPE), plain(5)),
+                          (lmcnb.Networks.initialise(lmcnb.Net.of(DATA, "resnet10", 4), [3, 4]), None),
+                          (lmcnb.Networks.initialise(lmcnb.ViT.of(DATA, width=8, depth=1, heads=2, patch=4)), None)):
+        networks.save(path)
+        again = lmcnb.Networks.load(path, net)
+        assert (again.net, again.labels, again.step) == (networks.net, networks.labels, networks.step)
+        for kind in ("params", "buffers", "masks"):
+            ours, theirs = getattr(networks, kind), getattr(again, kind)
+            assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+        assert torch.equal(again.evaluate(DATA.test).loss, networks.evaluate(DATA.test).loss)
+    lmcnb.Networks.of(pruned(), DATA).save(path)
+    with pytest.raises(ValueError, match="holds networks of Sequential-.*: give net"):
+        lmcnb.Networks.load(path, nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    with pytest.raises(ValueError, match="does not hold networks that Networks.save wrote"):
+        from safetensors.torch import save_file
+
+        save_file(plain().state_dict(), path)
+        lmcnb.Networks.load(path)
