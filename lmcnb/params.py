@@ -18,11 +18,6 @@ def stack(models: Sequence[Params]) -> Params:
     return {n: torch.stack([m[n] for m in models]) for n in first}
 
 
-def unstack(params: Params) -> list[Params]:
-    """One dictionary of [K, ...] to K of [...]."""
-    return [select(params, k) for k in range(size(params))]
-
-
 def select(params: Params, index) -> Params:
     """The models at ``index`` (an integer drops the model axis; a list or slice keeps it)."""
     return {n: t[index] for n, t in params.items()}

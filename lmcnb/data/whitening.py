@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .images import Dataset, Images
+from .images import Images
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,6 @@ class Whitening:
         """The whitened images; their normalisation is the identity."""
         x = torch.cat([self.whiten(part) for part in images.x.split(batch)])
         return replace(images, x=x, mean=torch.zeros_like(images.mean), std=torch.ones_like(images.std))
-
-    def dataset(self, data: Dataset) -> Dataset:
-        """Both splits whitened."""
-        return replace(data, train=self.images(data.train), test=self.images(data.test))
 
 
 def zca(images: Images, eps: float = 0.1, batch: int = 5000) -> Whitening:

@@ -14,11 +14,10 @@ from ..statistics import Claim, claim, estimate
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker
 from .judging import RISE
-from .parts import row_of_dots
+from .parts import curve, row_of_dots
 
 PANELS = {"network": "parted after k steps", "transformer": "a transformer, parted after k steps",
           "pretraining": "a transformer, fine-tuned after k steps of pretraining"}
-NOISE = "#0072b2"
 
 
 def emergence(table: Table, noises: Sequence[str], note: str = "") -> Figure:
@@ -43,11 +42,8 @@ def emergence(table: Table, noises: Sequence[str], note: str = "") -> Figure:
 def _curves(ax: Axes, table: Table, title: str) -> None:
     for method in dict.fromkeys(table["method"]):
         found = table.select(method=method).values_of(by=["step"])
-        steps = sorted(found)
-        means = [estimate(found[s]) for s in steps]
-        half = np.nan_to_num([[e.mean - e.low for e in means], [e.high - e.mean for e in means]])
-        ax.errorbar([s + 1 for s in steps], [e.mean for e in means], half, color=colour(method), marker=marker(method),
-                    markersize=4, linewidth=1.3, elinewidth=0.7, label=label(method))
+        curve(ax, {s + 1: estimate(found[s]) for s in sorted(found)}, color=colour(method), marker=marker(method),
+              markersize=4, linewidth=1.3, elinewidth=0.7, label=label(method))
     every = sorted(set(table["step"]))
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.axhline(RISE, color="#999999", linewidth=0.8, linestyle=":")

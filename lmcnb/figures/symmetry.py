@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from ..statistics import Claim, claim, estimate
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker
 from .judging import ACCURACY, RISE
-from .parts import row_of_dots
+from .parts import curve, row_of_dots
 
 WAYS = {"as they are": "#bbbbbb", "re-estimated": "#e69f00", "matched": "#0072b2", "matched, re-estimated": "#1a8f5b"}
 OWN = ("own mask", "mask of another init, matched", "mask of another init", "random mask")
@@ -40,10 +39,8 @@ def _layers(ax: Axes, table: Table, title: str) -> None:
     names = list(dict.fromkeys(table["layer"]))
     for method in dict.fromkeys(table["method"]):
         found = table.select(method=method).values_of(by=["layer"])
-        means = [estimate(found[n]) for n in names]
-        half = np.nan_to_num([[e.mean - e.low for e in means], [e.high - e.mean for e in means]])
-        ax.errorbar(range(len(names)), [e.mean for e in means], half, color=colour(method), marker=marker(method),
-                    markersize=4, linewidth=1.3, elinewidth=0.7, label=label(method))
+        curve(ax, {k: estimate(found[n]) for k, n in enumerate(names)}, color=colour(method), marker=marker(method),
+              markersize=4, linewidth=1.3, elinewidth=0.7, label=label(method))
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.axhline(RISE, color="#999999", linewidth=0.8, linestyle=":")
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right")

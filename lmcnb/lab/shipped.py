@@ -51,10 +51,6 @@ class Shipped(Entry):
             raise LookupError(f"{self.stage} {self.key[:12]} came without its tensors: a lab computes them")
         return self.compute().tensors
 
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.files.values()))
-
 
 class Archive:
     """All archives below a folder, as one store that is only read. What is damaged there counts as absent."""
