@@ -90,7 +90,8 @@ def test_messages_are_our_own(project: Path, arguments: list[str]) -> None:
 
 def test_status_has_no_seconds_where_nothing_was_measured(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = types.SimpleNamespace(stage="trained", done=0, remaining=3, seconds=None)
-    monkeypatch.setitem(sys.modules, "lmcnb.lab", types.SimpleNamespace(status=lambda plan: [row], Stage=float))
+    answer = types.SimpleNamespace(status=lambda plans, workers: ([[row]], None), Stage=float)
+    monkeypatch.setitem(sys.modules, "lmcnb.lab", answer)
     output = call("status", "00").output
     assert output.endswith("Remaining: 3 entries of stages not measured yet\n") and " 0 s" not in output
 
@@ -211,13 +212,13 @@ def test_params_shows_values_and_whole_help_texts(project: Path) -> None:
 
 
 def test_status_counts_and_adds_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stages(plan: list) -> list:
+    def stages(plans: list, workers: int) -> tuple[list, None]:
         row = types.SimpleNamespace
-        return [
+        return [[
             row(stage="trained", done=1, remaining=len(plan), seconds=3700.0 * len(plan)),
             row(stage="paths", done=0, remaining=3, seconds=None),
             row(stage="distilled", done=2, remaining=0, seconds=0.0),
-        ]
+        ] for plan in plans], None
 
     monkeypatch.setitem(sys.modules, "lmcnb.lab", types.SimpleNamespace(status=stages, Stage=float))
     result = call("status", "--profile", "laptop", "--set", "rounds=2")

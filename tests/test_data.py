@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import made_up
 
-from lmcnb import Dataset, Images, Net, load
+from lmcnb import Dataset, Images, Net, load, register_dataset
 from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, normalise
 
 
@@ -208,3 +208,15 @@ def test_cifar100_says_how_it_is_normalised(tmp_path: Path, monkeypatch):
 def test_labels_that_are_none_and_pixels_that_say_nothing_are_refused(change: dict, message: str):
     with pytest.raises(ValueError, match=message):
         Dataset.from_arrays("mine", **(arrays() | change))
+
+
+def test_a_name_is_loaded_once_where_no_pixels_are_changed():
+    from lmcnb.data.sources import loaded_once
+
+    with loaded_once():
+        assert load("digits") is load("digits")
+        register_dataset("once, in a test", lambda: load("digits").first(9))
+        first = load("once, in a test")
+        register_dataset("once, in a test", lambda: load("digits").first(8))
+        assert len(load("once, in a test").train) == 8 and len(first.train) == 9, "registered anew"
+    assert load("digits") is not load("digits")

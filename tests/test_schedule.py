@@ -9,7 +9,7 @@ from helpers import NET, RECIPE, STUDY, TRAIN, another
 
 from lmcnb import Lab, Net
 from lmcnb.kernel.strategies import operations as flops
-from lmcnb.lab import estimate, outlook
+from lmcnb.lab import estimate, status
 from lmcnb.lab.estimate import Paces
 from lmcnb.lab.schedule import Task, makespan, shard, stacks, tasks
 from lmcnb.lab.stage import Stage, closure
@@ -111,11 +111,11 @@ def test_another_kind_is_said_and_none_is_not_guessed(lab: Lab, paces, monkeypat
 
 def test_an_outlook_counts_shared_work_once_and_divides_it(lab: Lab, monkeypatch):
     monkeypatch.setenv("LMCNB_STORE", str(lab.store.root))
-    one, four = outlook(PLAN + PLAN), outlook(PLAN, 4)
+    one, four = status([PLAN, PLAN])[1], status([PLAN], 4)[1]
     needed: list[Stage] = closure(PLAN)
     assert one.images == sum(map(lab.cost, needed)) == four.images and one.unknown == 0
     assert one.span == pytest.approx(one.seconds) and four.chain <= four.span < one.span
     assert four.span >= four.seconds / 4
     lab.map(needed[:2])
-    assert outlook(PLAN).images == pytest.approx(one.images - sum(map(lab.cost, needed[:2])))
+    assert status([PLAN])[1].images == pytest.approx(one.images - sum(map(lab.cost, needed[:2])))
     assert another(lab).status([TRAIN])[0].remaining == 1

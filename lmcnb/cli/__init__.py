@@ -189,9 +189,9 @@ def status(notebooks: Sequence[str], profile: str, settings: Sequence[str], work
     jobs = runner.prepare(root, notebooks, profile, settings)
     with places.pinned(root):
         plans = runner.plans(jobs)
-        from lmcnb.lab import status as stages  # imports torch
+        from lmcnb.lab import status as asked  # imports torch
 
-        found = [stages(plan) for plan in plans]
+        found, together = asked(plans, workers)
     rows = [
         (job.notebook.stem, row.stage, row.done, row.remaining, _cost(row))
         for job, its_rows in zip(jobs, found, strict=True)
@@ -199,8 +199,8 @@ def status(notebooks: Sequence[str], profile: str, settings: Sequence[str], work
     ]
     click.echo(table(("notebook", "stage", "done", "remaining", "estimated"), rows))
     click.echo(_total([row for its_rows in found for row in its_rows]))
-    if specs := many.stages(plans):
-        click.echo(many.outlook(specs, workers))
+    if many.stages(plans):
+        click.echo(many.outlook(together, workers))
 
 
 def _cost(row: Any) -> str:

@@ -105,12 +105,15 @@ def plans(jobs: Sequence[Job]) -> list[list[Any]]:
     Raises:
         Refused: plans that cannot be made, one message for each notebook.
     """
+    from lmcnb.data.sources import loaded_once
+
     made, problems = [], []
-    for job in jobs:
-        try:
-            made.append(_plan(job))
-        except Exception as error:  # whatever a notebook's own code raises is news for its user
-            problems.append(f"{job.notebook.stem}: {_describe(error)}{_set_here(job, str(error))}")
+    with loaded_once():
+        for job in jobs:
+            try:
+                made.append(_plan(job))
+            except Exception as error:  # whatever a notebook's own code raises is news for its user
+                problems.append(f"{job.notebook.stem}: {_describe(error)}{_set_here(job, str(error))}")
     if problems:
         raise Refused("\n".join(problems))
     return made

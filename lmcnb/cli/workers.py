@@ -108,11 +108,8 @@ def stages(plans: Iterable[Iterable[Any]]) -> list[Any]:
     return list(dict.fromkeys(spec for plan in plans for spec in plan if isinstance(spec, Stage)))
 
 
-def outlook(specs: Sequence[Any], workers: int) -> str:
-    """What is missing of specs that notebooks may share, and its cost, in words."""
-    from lmcnb.lab import outlook as found
-
-    now = found(specs, workers)
+def outlook(now: Any, workers: int) -> str:
+    """What is missing of plans that notebooks may share, and its cost, in words."""
     if not now.images:
         return "Nothing is left to compute."
     words = [f"Without what notebooks share: {now.images:.3g} training images, {now.flops / 1e15:.3g} PFLOP"]

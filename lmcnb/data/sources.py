@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,8 @@ from .generated import shapes
 from .imagenet import SUBSETS
 from .images import CIFAR10_MEAN, CIFAR10_STD, Dataset
 from .untrusted import Damaged, read_npz
+
+_kept: ContextVar[dict[tuple, Dataset] | None] = ContextVar("kept", default=None)
 
 
 def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
@@ -42,18 +46,36 @@ def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
         ValueError: an unknown name (the message lists the known ones), a malformed file, or other classes.
         FileNotFoundError: neither a packed file nor a network, or no such folder (the message says how to get it).
     """
+    kept = _kept.get()
+    if kept is None or not isinstance(name, str):
+        return _load(name).to(device)
+    key = name, DATASETS.get(name)
+    if key not in kept:
+        kept[key] = _load(name)
+    return kept[key].to(device)
+
+
+@contextmanager
+def loaded_once() -> Iterator[None]:
+    """Within it a name is one object, however often it is loaded: for code that changes no pixels."""
+    before = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(before)
+
+
+def _load(name: str) -> Dataset:
     if not isinstance(name, str):
         raise ValueError(f"the data set's name must be text, such as 'cifar10' or 'folder:PATH'; got {name!r}")
     if name.startswith("folder:"):
-        dataset = _folder(located(Path(name.removeprefix("folder:")).expanduser()))
-    elif (subset := SUBSETS.get(name.partition(":")[0])) and ":" in name:
-        dataset = subset.load(name.partition(":")[2])
-    elif Path(name).expanduser().is_dir() and name not in DATASETS:
+        return _folder(located(Path(name.removeprefix("folder:")).expanduser()))
+    if (subset := SUBSETS.get(name.partition(":")[0])) and ":" in name:
+        return subset.load(name.partition(":")[2])
+    if Path(name).expanduser().is_dir() and name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}, which is a folder: write 'folder:{name}'")
-    else:
-        forms = ("folder:PATH", *(f"{subset}:SIZE:FOLDER" for subset in SUBSETS))
-        dataset = choose("data set", name, DATASETS | dict.fromkeys(forms))()
-    return dataset.to(device)
+    forms = ("folder:PATH", *(f"{subset}:SIZE:FOLDER" for subset in SUBSETS))
+    return choose("data set", name, DATASETS | dict.fromkeys(forms))()
 
 
 def _digits() -> Dataset:

@@ -19,7 +19,7 @@ from ..spec import canonical, digest
 from ..tables import Table
 from . import inventory, shelf
 from .entry import Entry
-from .estimate import Row, expected
+from .estimate import Paces, Row, expected
 from .job import Job
 from .keys import code, execution, foreign, registered
 from .progress import Progress, progress
@@ -294,4 +294,4 @@ class Lab:
     def status(self, specs: Iterable[Stage]) -> list[Row]:
         """For every stage that ``specs`` need, upstream included: how much is done, what remains, its likely cost."""
         self._forget_changed()
-        return expected(self, list(specs))
+        return expected(self, list(specs), Paces(self))

@@ -108,9 +108,9 @@ class Paces:
         return "paces " + " and ".join(filter(None, (here, shipped))) + other
 
 
-def expected(lab: Lab, specs: Sequence[Stage]) -> list[Row]:
+def expected(lab: Lab, specs: Sequence[Stage], paces: Paces) -> list[Row]:
     """:meth:`Lab.status`."""
-    needed, missing, paces = closure(specs), set(closure(specs, lab.has)), Paces(lab)
+    needed, missing = closure(specs), set(closure(specs, lab.has))
     rows = []
     for name in dict.fromkeys(s.stored for s in needed):
         mine = [s for s in needed if s.stored == name]
@@ -122,9 +122,9 @@ def expected(lab: Lab, specs: Sequence[Stage]) -> list[Row]:
     return rows
 
 
-def outlook(lab: Lab, specs: Sequence[Stage], workers: int = 1) -> Outlook:
+def outlook(lab: Lab, specs: Sequence[Stage], paces: Paces, workers: int = 1) -> Outlook:
     """What is missing of ``specs``, upstream included, for so many workers of this kind."""
-    paces, plan = Paces(lab), tasks(closure(specs, lab.has), lab.key, lab.cost)
+    plan = tasks(closure(specs, lab.has), lab.key, lab.cost)
     times = {task.key: _seconds(paces, lab, task.spec) for task in plan}
     known = [t for t in times.values() if t is not None]
     span, chain = (makespan(plan, lambda task: times[task.key], n) for n in (workers, max(1, len(plan))))

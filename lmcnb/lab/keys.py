@@ -6,7 +6,7 @@ recorded with every result.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -57,16 +57,16 @@ def registered(classes: Iterable[type]) -> dict[str, Any]:
         name: code_digest(thing) for name, thing in things.items()}
 
 
-def _specs(value: Any) -> Iterator[Spec]:
-    """A spec and all specs within it."""
-    if isinstance(value, Spec):
-        yield value
-    if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _specs(getattr(value, name))
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _specs(each)
-    elif isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _specs(each)
+def _specs(value: Any) -> list[Spec]:
+    """A spec and all specs within it, each object once: the two trainings of a pair share most of what they are."""
+    seen, left = dict[int, Any](), [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, BaseModel) and id(each) not in seen:
+            seen[id(each)] = each
+            left += [getattr(each, name) for name in type(each).model_fields]
+        elif isinstance(each, dict):
+            left += each.values()
+        elif isinstance(each, (tuple, list)):
+            left += each
+    return [each for each in seen.values() if isinstance(each, Spec)]
