@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -276,7 +277,11 @@ def test_init_makes_a_project_of_ones_own(tmp_path: Path, monkeypatch: pytest.Mo
     made = tmp_path / "mine"
     said = call("init", str(made)).output
     assert f"{len(list((ROOT / 'notebooks').glob('*.ipynb')))} notebooks. Now: cd {made} && lmcnb run 00" in said
-    assert {p.name for p in (made / "figures").iterdir()} == {"basins.gif", "laptop", "gpu", "predictions.yaml"}
+    assert {p.name for p in (made / "figures").iterdir()} == {"basins.gif", "board.png", "laptop", "gpu",
+                                                              "predictions.yaml"}
+    pages = [page.read_text() for page in made.glob("notebooks/*.ipynb")]
+    linked = {link for text in pages for link in re.findall(r"\]\((\.\./[^)#]+)", text)}
+    assert linked and not [link for link in linked if not (made / "notebooks" / link).exists()]
     monkeypatch.chdir(made)
     monkeypatch.delenv("LMCNB_PROJECT", raising=False)
     monkeypatch.delenv("LMCNB_FIGURES", raising=False)
@@ -288,5 +293,6 @@ def test_init_says_when_nothing_was_installed_to_copy(tmp_path: Path, monkeypatc
     from lmcnb.cli import project
 
     monkeypatch.setattr(project, "__file__", str(tmp_path / "a" / "b" / "c.py"))
-    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setattr(project.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(project.site, "getuserbase", lambda: str(tmp_path))
     refused(call("init", str(tmp_path / "mine")), "install lmcnb again")

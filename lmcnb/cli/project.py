@@ -13,7 +13,7 @@ from lmcnb.cli.text import Refused
 
 # What of a checkout a project is made of, beneath its folder; the wheel installs the same below share/lmcnb.
 PARTS = ("notebooks/*.ipynb", "notebooks/profiles/*.yaml", "figures/predictions.yaml", "figures/*.gif",
-         "figures/*/*.json", "figures/*/*.png")
+         "figures/*/*.json", "figures/*/*.png", "figures/board.png", "README.md", "docs/*.md")  # notebooks link to pages
 PROFILES = ("laptop", "gpu", "paper")  # whose figures are results; what others draw is not the project's
 
 
