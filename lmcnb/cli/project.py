@@ -11,9 +11,10 @@ import click
 
 from lmcnb.cli.text import Refused
 
-# What of a checkout a project is made of, beneath its folder; the wheel installs the same below share/lmcnb.
+# What of a checkout a project is made of, beneath its folder, pages that notebooks link to included; the wheel installs
+# the same below share/lmcnb.
 PARTS = ("notebooks/*.ipynb", "notebooks/profiles/*.yaml", "figures/predictions.yaml", "figures/*.gif",
-         "figures/*/*.json", "figures/*/*.png", "figures/board.png", "README.md", "docs/*.md")  # notebooks link to pages
+         "figures/*/*.json", "figures/*/*.png", "figures/board.png", "README.md", "docs/*.md")
 PROFILES = ("laptop", "gpu", "paper")  # whose figures are results; what others draw is not the project's
 
 
