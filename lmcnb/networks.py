@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,8 @@ from .kernel.recipe import Recipe
 from .kernel.step import State
 from .kernel.training import Scores, evaluate, fit
 from .models import MODELS, Net, initialise
-from .models.foreign import state_of, unpruned
-from .models.own import as_given, filled, loaded, own_net
+from .models.foreign import joined, unpruned, warn_of_zeros
+from .models.own import OwnNet, as_given, filled, own_net, parted
 from .params import Params, clone, prefixed, select, size, stack, to
 
 PARTS = ("params", "buffers", "masks")
@@ -104,13 +104,19 @@ class Networks:
             raise ValueError(f"networks are modules or state dicts; got {others[0]}: read a file with torch.load")
         if net is None and not all(isinstance(m, nn.Module) for m in given):
             raise ValueError("a state dict does not say what it is of: give net, a module or one of lmcnb's")
-        plain, pruned = zip(*(_parted(m, net) for m in given)) if given else ((), ())
+        pairs = [parted(m, net) for m in given]
+        plain, pruned = [module for module, _ in pairs], [masks for _, masks in pairs]
         own = net if isinstance(net, Net) else own_net(plain, None if data is None else training(data))
         params, buffers = ([{n: t.detach().clone() for n, t in getattr(m, kind)()} for m in plain]
                            for kind in ("named_parameters", "named_buffers"))
+        if still := [n for n, p in plain[0].named_parameters() if not p.requires_grad]:
+            warnings.warn(f"{', '.join(still[:3])} are frozen (requires_grad=False), and a training here trains all "
+                          f"weights", stacklevel=2)
         made = cls(own, stack(params), stack(buffers))
         if masks is None:
-            return made.masked(_joined(pruned, params)) if any(pruned) else _warned(made)
+            if not any(pruned):
+                warn_of_zeros(made.params, made.masks)
+            return made.masked(joined(pruned, params, own.prunable)) if any(pruned) else made
         if isinstance(masks, str) and masks != "zeros":
             raise ValueError(f"masks must be a dict of tensors by weight name, or 'zeros'; got {masks!r}")
         return made.masked({n: made.params[n] != 0 for n in made.masks} if isinstance(masks, str) else masks)
@@ -135,7 +141,10 @@ class Networks:
         if isinstance(index, slice):
             chosen = every[index]
         else:
-            chosen = [every[operator.index(k)] for k in (index if isinstance(index, Iterable) else [index])]
+            wanted = torch.as_tensor(index).flatten()
+            if wanted.dtype == torch.bool:
+                raise ValueError("networks are chosen by their positions: give those where it is true")
+            chosen = [every[operator.index(k)] for k in wanted.tolist()]
         params, buffers, masks = (select(d, list(chosen)) for d in (self.params, self.buffers, self.masks))
         return replace(self, params=params, buffers=buffers, masks=masks, labels=tuple(self.labels[k] for k in chosen))
 
@@ -176,15 +185,16 @@ class Networks:
     def save(self, path: Path | str) -> None:
         """Writes all of it to a .safetensors file, which :meth:`load` reads; reading it runs no code."""
         parts = {f"{kind}/{n}": t.contiguous() for kind in PARTS for n, t in getattr(self, kind).items()}
-        note = {"net": self.net.settings(), "labels": self.labels, "step": self.step}
+        labels = [label if isinstance(label, str) else int(label) for label in self.labels]
+        note = {"net": self.net.settings(), "own": isinstance(self.net, OwnNet), "labels": labels, "step": self.step}
         save_file(parts, path, {"lmcnb": json.dumps(note)})
 
     @classmethod
     def load(cls, path: Path | str, net: nn.Module | None = None) -> Networks:
         """What :meth:`save` wrote, on the CPU. ``net``: the module, where they are of a module of one's own.
 
-        Raises:
-            ValueError: another file, or networks of another module.
+        Warns where the module's code is not what it was. Raises:
+            ValueError: another file, or networks of a module with other weights.
 
         >>> import tempfile
         >>> from lmcnb import Net, Networks
@@ -198,12 +208,20 @@ class Networks:
         tensors, found = read_safetensors(Path(path))
         if "lmcnb" not in found:
             raise ValueError(f"{path} does not hold networks that Networks.save wrote: Networks.of takes state dicts")
-        note = json.loads(found["lmcnb"])
-        name, own = note["net"]["name"], None if net is None else own_net([unpruned(net)[0]], None)
-        if name != own.name if own else name not in MODELS:
+        note, parts = json.loads(found["lmcnb"]), [prefixed(tensors, f"{kind}/") for kind in PARTS]
+        name = note["net"]["name"]
+        if net is not None:
+            plain = unpruned(net)[0]
+            own = own_net([plain], None)
+            if {n: p.shape for n, p in plain.named_parameters()} != {n: t.shape[1:] for n, t in parts[0].items()}:
+                raise ValueError(f"{path} holds networks of {name}: net's weights have other names or shapes")
+            if own.name != name:
+                warnings.warn(f"{path} holds networks of {name}, and net is {own.name}: its code differs", stacklevel=2)
+            made = own.but(**note["net"] | {"name": own.name})
+        elif name not in MODELS:
             raise ValueError(f"{path} holds networks of {name}: give net, the module they are of, or register it")
-        made = own.but(**note["net"]) if own else Net.model_validate(note["net"])
-        parts = (prefixed(tensors, f"{kind}/") for kind in PARTS)
+        else:
+            made = OwnNet(**note["net"]) if note["own"] else Net.model_validate(note["net"])
         return cls(made, *parts, labels=tuple(note["labels"]), step=note["step"])
 
     def masked(self, masks: Mapping[str, Any]) -> Networks:
@@ -258,32 +276,6 @@ def refuse_others(**given: object) -> None:
         if not isinstance(found, Networks):
             raise ValueError(f"{name} must be Networks; got a {type(found).__name__}: lmcnb.Networks.of([module, …], "
                              f"data) makes them of modules")
-
-
-def _parted(given: nn.Module | Mapping[str, Any], net: Net | nn.Module | None) -> tuple[nn.Module, Params]:
-    """A module without torch's pruning, and the masks by name that it had."""
-    if isinstance(given, nn.Module) and net is None:
-        return unpruned(given)
-    state, masks = state_of(given.state_dict() if isinstance(given, nn.Module) else given)
-    assert net is not None
-    return loaded(net, state), masks
-
-
-def _joined(masks: Sequence[Params], params: Sequence[Params]) -> Params:
-    """One stack [K, ...] of masks that may be of other weights from network to network."""
-    names = dict.fromkeys(n for each in masks for n in each)
-    return stack([{n: each[n] if n in each else torch.ones_like(own[n], dtype=torch.bool) for n in names}
-                  for each, own in zip(masks, params)])
-
-
-def _warned(made: Networks) -> Networks:
-    """The same; warns of layers that look pruned: exact zeros among other weights."""
-    zeros = {n: float((made.params[n] == 0).double().mean()) for n in made.masks}
-    if sparse := {n: share for n, share in zeros.items() if 0.01 < share < 1}:
-        name, share = max(sparse.items(), key=lambda found: found[1])
-        warnings.warn(f"{100 * share:.0f}% of {name} is exactly 0, and no masks are given: training would fill them. "
-                      f"Networks.of(…, masks='zeros') keeps them pruned", stacklevel=3)
-    return made
 
 
 def noise(seed: int | str, labels: Sequence[int | str]) -> list[str]:

@@ -18,7 +18,7 @@ UNJUDGED = "smoke"  # the profile that shows that everything works, not what is 
 CUSTOM = "custom"  # where figures go that are not exactly of a profile
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 
-INT = "tag:yaml.org,2002:int"
+INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 
 
 class _Yaml(yaml.SafeLoader):
@@ -30,16 +30,16 @@ class _Yaml(yaml.SafeLoader):
         if tag in PLAIN or tag is None  # None: refuses every other tag
     }
     yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag in PLAIN - {INT}]
+        first: [(tag, pattern) for tag, pattern in known if tag in PLAIN - {INT, FLOAT}]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
-# In YAML 1.1 010 is 8 and 1:30 is 90.
-_Yaml.add_implicit_resolver(INT, re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+# As Python writes them: in YAML 1.1 010 is 8, 1:30 is 90, and 1e-3 is text.
+_Yaml.add_implicit_resolver(INT, re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0b[01]+)$"), list("-+0123456789"))
+_Yaml.add_implicit_resolver(FLOAT, re.compile(
+    r"^[-+]?(([0-9][0-9_]*\.[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."))
 
 
 def load_profile(root: Path, name: str) -> dict[str, dict[str, object]]:

@@ -1,13 +1,18 @@
 """Networks of one's own whose forward sees what a faster form changes: they run as they are."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lmcnb
+from lmcnb.kernel import agreement, fused
 from lmcnb.kernel.agreement import agrees, traces
+from lmcnb.kernel.fused import library
 from lmcnb.kernel.layers import fuse, fuses, quickens
 from lmcnb.kernel.step import layout_of
 from lmcnb.kernel.strategies import can_compile, compiles
@@ -65,13 +70,36 @@ class Printing(Own):
         return super().forward(x)
 
 
+class Masking(Looking):
+    """Of a few classes: with a buffer that, as zeros, would hide what the form changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("keep", torch.arange(DATA.classes) < 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).masked_fill(~self.keep, -1e4)
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Nothing is remembered of what this machine was asked, but what it compiled."""
+    library()
+    monkeypatch.setattr(fused, "cache_root", lambda: tmp_path)
+    for asked in (agrees, traces):
+        asked.cache_clear()
+    yield
+    for asked in (agrees, traces):
+        asked.cache_clear()
+
+
 def loss_of(module: nn.Module) -> float:
     with torch.no_grad():
         return float(F.cross_entropy(module.eval()(DATA.test.normalised()), DATA.test.y))
 
 
 @pytest.mark.parametrize("kind", [Viewing, Slicing, Looking, Own], ids=lambda k: k.__name__)
-def test_they_compute_what_they_compute(kind: type[nn.Module]):
+def test_they_compute_what_they_compute(kind: type[nn.Module], fresh: None):
     module = kind()
     networks = lmcnb.Networks.of(module, DATA)
     assert float(networks.evaluate(DATA.test).loss) == pytest.approx(loss_of(module), rel=1e-5)
@@ -81,19 +109,21 @@ def test_they_compute_what_they_compute(kind: type[nn.Module]):
     assert as_it_is == (kind is Own) and fuses(networks.net) <= as_it_is
 
 
-def test_lmcnbs_own_are_not_tried():
+def test_lmcnbs_own_are_not_tried(monkeypatch: pytest.MonkeyPatch):
+    for tried in ("_agrees", "_traces"):
+        monkeypatch.setattr(agreement, tried, None)  # which cannot be called
     for name in ("convnet3", "resnet10"):
         net = lmcnb.Net(name=name, width=8)
         assert agrees(net, fuse) and traces(net)
 
 
 @pytest.mark.parametrize("kind", [Counting, Printing], ids=lambda k: k.__name__)
-def test_what_cannot_be_traced_is_not_compiled(kind: type[nn.Module]):
+def test_what_cannot_be_traced_is_not_compiled(kind: type[nn.Module], fresh: None):
     net = lmcnb.Networks.of(kind(), DATA).net
     assert not traces(net) and not compiles(net)
 
 
-def test_what_can_be_traced_is_compiled_where_there_is_a_compiler():
+def test_what_can_be_traced_is_compiled_where_there_is_a_compiler(fresh: None):
     net = lmcnb.Networks.of(Own(), DATA).net
     assert traces(net)
     wide = lmcnb.Networks.of(nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 100), nn.ReLU(), nn.Linear(100, 10)),
@@ -131,10 +161,22 @@ def test_statistics_are_measured_without_dropout():
 def test_frozen_weights_are_not_trained_in_silence():
     module = Own()
     module.features.requires_grad_(False)
-    networks = lmcnb.Networks.of(module, DATA)
-    assert networks.evaluate(DATA.test).loss.isfinite().all()
-    with pytest.raises(ValueError, match=r"frozen weights \(features.0.weight.*requires_grad_\(True\)"):
-        networks.train(DATA, RECIPE)
+    with pytest.warns(UserWarning, match="features.0.weight, .* are frozen"):
+        networks = lmcnb.Networks.of([module, Own()], DATA)
+    assert networks[0].net == lmcnb.Networks.of(Own(), DATA).net, "of one architecture, to be measured"
+
+
+def test_a_form_is_tried_on_what_a_mask_lets_through(fresh: None):
+    assert not agrees(lmcnb.Networks.of(Masking(), DATA).net, fuse)
+
+
+def test_an_answer_that_was_not_written_whole_is_asked_again(fresh: None, tmp_path: Path):
+    net = lmcnb.Networks.of(Own(), DATA).net
+    assert traces(net)
+    [path] = tmp_path.glob("kernels/traces-*")
+    path.write_text("")
+    traces.cache_clear()
+    assert traces(net) and path.read_text() == "yes"
 
 
 def test_weights_of_other_types_are_told():

@@ -77,7 +77,7 @@ def test_rded_says_how_many_candidates_it_needs(candidates: int):
 
 
 def test_a_method_is_not_made_by_anothers_kind():
-    with pytest.raises(ValueError, match="kind 'k-center' is KCenter's"):
+    with pytest.raises(ValueError, match="kind of a Herding is 'herding'; got 'k-center'"):
         Herding(kind="k-center")
     assert Herding().key != KCenter().key
 

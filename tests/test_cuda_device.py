@@ -6,7 +6,7 @@ from torch.overrides import TorchFunctionMode
 
 from lmcnb import IDC, Images, Lab, Net
 from lmcnb.distill.matching import real_batches
-from lmcnb.kernel import fused, strategies
+from lmcnb.kernel import compiling, fused, strategies
 from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.sizes import products_at_once
 from lmcnb.lab.shelf import numbered
@@ -65,7 +65,7 @@ def test_compiling_is_asked_of_the_device_that_computes(monkeypatch, tmp_path):
             if x.device.type != "cpu":
                 raise RuntimeError("no Triton")
         return run
-    monkeypatch.setattr(strategies, "compiled", broken)
+    monkeypatch.setattr(compiling, "compiled", broken)
     monkeypatch.setattr(fused, "cache_root", lambda: tmp_path)
     strategies.can_compile.cache_clear()
     try:

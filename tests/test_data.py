@@ -8,7 +8,7 @@ import torch
 from helpers import made_up
 
 from lmcnb import Dataset, Images, Net, load, register_dataset
-from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, normalise
+from lmcnb.data import CIFAR10_MEAN, CIFAR10_STD, DATASETS, normalise
 
 
 def arrays(train: int = 6, test: int = 4, size: int = 4, channels: int = 3) -> dict[str, np.ndarray]:
@@ -220,3 +220,4 @@ def test_a_name_is_loaded_once_where_no_pixels_are_changed():
         register_dataset("once, in a test", lambda: load("digits").first(8))
         assert len(load("once, in a test").train) == 8 and len(first.train) == 9, "registered anew"
     assert load("digits") is not load("digits")
+    del DATASETS["once, in a test"]

@@ -121,7 +121,8 @@ def test_a_committed_figure_is_read_and_drawn():
     assert {c.id for c in given["fig"].claims} >= {"A1-59%", "A2-59%"} and "round" in given["fig"].table
 
 
-def test_bring_your_own_data_network_and_mask(folder, capsys):
+def test_bring_your_own_data_network_and_mask(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (80, 8, 8, 3), dtype=np.uint8)
     given = {"x": x, "y": np.arange(80) % 4, "xt": x[:8], "yt": np.arange(8) % 4, "MyNet": MyNet}

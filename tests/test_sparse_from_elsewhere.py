@@ -29,6 +29,22 @@ def pruned(seed: int = 0) -> nn.Module:
     return module
 
 
+def test_pruned_biases_are_told_and_left():
+    module = pruned()
+    prune.l1_unstructured(module[0], "bias", 0.5)
+    with pytest.warns(UserWarning, match="masks of 0.bias are left out"):
+        found = lmcnb.Networks.of([module, plain(1)], DATA)
+    assert list(found.masks) == ["0.weight", "3.weight"] and list(found.params)[:2] == ["0.weight", "0.bias"]
+    assert int((found.params["0.bias"][0] == 0).sum()) == 2
+
+
+def test_masks_are_the_networks_own():
+    kept = torch.rand(4, 1, 3, 3) > 0.5
+    found = lmcnb.Networks.of(plain(), DATA).masked({"0.weight": kept})
+    kept[:] = False
+    assert float(found.sparsity) < 0.1
+
+
 def test_torchs_pruning_is_read_off_modules():
     first = pruned(0)
     first(DATA.train.normalised(slice(0, 2))).sum().backward()  # a product that is no leaf, which cannot be copied
@@ -123,8 +139,12 @@ def test_networks_are_saved_whole_and_read_without_running_code(tmp_path):
             assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
         assert torch.equal(again.evaluate(DATA.test).loss, networks.evaluate(DATA.test).loss)
     lmcnb.Networks.of(pruned(), DATA).save(path)
-    with pytest.raises(ValueError, match="holds networks of Sequential-.*: give net"):
+    with pytest.raises(ValueError, match="holds networks of Sequential-.*: net's weights have other names or shapes"):
         lmcnb.Networks.load(path, nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    assert type(lmcnb.Networks.load(path).net) is type(lmcnb.Networks.of(pruned(), DATA).net), "known in this process"
+    changed = nn.Sequential(*plain(), nn.Identity())
+    with pytest.warns(UserWarning, match="its code differs"):
+        assert float(lmcnb.Networks.load(path, changed).sparsity) > 0.5
     with pytest.raises(ValueError, match="does not hold networks that Networks.save wrote"):
         from safetensors.torch import save_file
 

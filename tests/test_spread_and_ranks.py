@@ -133,3 +133,5 @@ def test_means_that_differ_in_their_last_bit_are_ties():
     assert rank_correlation(x, y).rho == pytest.approx(stats.spearmanr(x, [0.3, 0.3, 0.5, 0.4]).statistic)
     tiny = [1e-20 * v for v in y]
     assert rank_correlation(x, tiny).rho == rank_correlation(x, y).rho
+    far = [1e-12, 2e-12, 3e-12, 1.0]
+    assert rank_correlation(x, far).rho == 1 and rank_correlation(x, np.add(1e6, 1e-4 * np.arange(4))).rho == 1

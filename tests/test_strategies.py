@@ -5,7 +5,7 @@ import torch
 from helpers import BATCHNORM, NET, QUICK, apart, double, identical, made_up, random_masks, start
 
 from lmcnb import Images, Net
-from lmcnb.kernel import fused, strategies
+from lmcnb.kernel import compiling, fused, strategies
 from lmcnb.kernel.augment import AUGMENTS
 from lmcnb.kernel.sizes import stack_size
 from lmcnb.kernel.step import State
@@ -109,7 +109,7 @@ def test_a_compiler_that_works_is_asked_once_a_machine_and_one_that_does_not_eve
     def compiled(function):
         asked.append(function)
         return function if works else 1 / 0
-    monkeypatch.setattr(strategies, "compiled", compiled)
+    monkeypatch.setattr(compiling, "compiled", compiled)
     monkeypatch.setenv("CXX", "c++")
     try:
         for there, times in ((False, 1), (False, 2), (True, 3), (True, 3)):

@@ -111,21 +111,12 @@ def training(data: Dataset | Images) -> Images:
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """A named pair of splits; ``note`` says what a reader must know of it.
-
-    Raises:
-        ValueError: images of the two are of different sizes.
-    """
+    """A named pair of splits; ``note`` says what a reader must know of it."""
 
     name: str
     train: Images
     test: Images
     note: str = field(default="")
-
-    def __post_init__(self):
-        if self.train.shape != self.test.shape:
-            raise ValueError(f"{self.name}: training images of {sized(self.train)} and test images of "
-                             f"{sized(self.test)}: make them of one size")
 
     def __repr__(self) -> str:
         return (f"Dataset({self.name}: {len(self.train):,} training and {len(self.test):,} test images of "
@@ -136,7 +127,8 @@ class Dataset:
                     note: str = "", **arrays: np.ndarray) -> Dataset:
         """A data set from arrays x_train, x_test (uint8 [N, H, W, C] or [N, H, W]) and y_train, y_test (integers [N]).
 
-        Tensors and lists will do. ``mean`` and ``std`` are measured on the training images when they are not given.
+        Tensors will do, and lists of labels. ``mean`` and ``std`` are measured on the training images when they are not
+        given.
 
         >>> import numpy as np, lmcnb
         >>> x, y = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), np.arange(20) % 4
@@ -152,9 +144,9 @@ class Dataset:
         arrays = {n: np.asarray(a.cpu() if isinstance(a, Tensor) else a) for n, a in arrays.items()}
         x = {s: _chw(arrays[f"x_{s}"], name) for s in ("train", "test")}
         y = {s: _classes(arrays[f"y_{s}"], len(x["train"]), name) for s in x}
-        if int(y["train"].min()) > 0:
-            raise ValueError(f"{name}: labels must number the classes 0, 1, …; no training image has label 0, the "
-                             f"first is {int(y['train'].min())}: subtract it")
+        if (least := min(int(labels.min()) for labels in y.values())) > 0:
+            raise ValueError(f"{name}: labels must number the classes 0, 1, …; no image has label 0, the first is "
+                             f"{least}: subtract it")
         if (mean is None) != (std is None):
             raise ValueError(f"{name}: give both mean and std, or neither")
         centre, spread = (_moments(x["train"]) if mean is None or std is None else
@@ -164,6 +156,9 @@ class Dataset:
                              f"got a standard deviation of {spread.tolist()}")
         classes = int(max(y["train"].max(), y["test"].max())) + 1
         train, test = (Images(x[s], y[s], centre, spread, classes) for s in ("train", "test"))
+        if train.shape != test.shape:
+            raise ValueError(f"{name}: training images of {sized(train)} and test images of {sized(test)}: make them "
+                             f"of one size")
         return cls(name, train, test, note)
 
     @classmethod
@@ -204,7 +199,10 @@ class Dataset:
         >>> data = lmcnb.load("shapes").normalised_by(lmcnb.data.IMAGENET_MEAN, lmcnb.data.IMAGENET_STD)
         >>> assert torch.equal(data.test.mean, torch.tensor([0.485, 0.456, 0.406]))
         """
-        own = {n: torch.tensor(v, device=self.train.x.device) for n, v in (("mean", mean), ("std", std))}
+        own = {n: torch.tensor([float(c) for c in v], device=self.train.x.device)
+               for n, v in (("mean", mean), ("std", std))}
+        if not bool((own["std"] > 0).all()):
+            raise ValueError(f"std must be above 0; got {list(std)}")
         return replace(self, train=replace(self.train, **own), test=replace(self.test, **own))
 
     def to(self, device: torch.device | str) -> Dataset:

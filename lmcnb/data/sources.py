@@ -20,7 +20,7 @@ from .imagenet import SUBSETS
 from .images import CIFAR10_MEAN, CIFAR10_STD, Dataset
 from .untrusted import Damaged, read_npz
 
-_kept: ContextVar[dict[tuple, Dataset] | None] = ContextVar("kept", default=None)
+_kept: ContextVar[dict[str, tuple[Any, Dataset]] | None] = ContextVar("kept", default=None)
 
 
 def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
@@ -49,10 +49,10 @@ def load(name: str = "digits", device: torch.device | str = "cpu") -> Dataset:
     kept = _kept.get()
     if kept is None or not isinstance(name, str):
         return _load(name).to(device)
-    key = name, DATASETS.get(name)
-    if key not in kept:
-        kept[key] = _load(name)
-    return kept[key].to(device)
+    source, known = DATASETS.get(name), kept.get(name)
+    if known is None or known[0] is not source:  # registered anew
+        known = kept[name] = source, _load(name)
+    return known[1].to(device)
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _load(name: str) -> Dataset:
         return _folder(located(Path(name.removeprefix("folder:")).expanduser()))
     if (subset := SUBSETS.get(name.partition(":")[0])) and ":" in name:
         return subset.load(name.partition(":")[2])
-    if Path(name).expanduser().is_dir() and name not in DATASETS:
+    if name and name not in DATASETS and os.path.isdir(os.path.expanduser(name)):
         raise ValueError(f"unknown data set {name!r}, which is a folder: write 'folder:{name}'")
     forms = ("folder:PATH", *(f"{subset}:SIZE:FOLDER" for subset in SUBSETS))
     return choose("data set", name, DATASETS | dict.fromkeys(forms))()

@@ -20,7 +20,7 @@ from .experts import Experts
 
 Progress = Callable[[int, int], None]
 
-BYTES = 16  # beyond it pixels are in units of 0…255; learned ones may leave 0…1, by a few units
+BYTES = 16  # beyond it pixels that are none below 0 are in units of 0…255; learned ones may leave 0…1
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ class Method(Spec):
 
     @model_validator(mode="after")
     def _of_its_kind(self):
-        if METHODS.get(self.kind) is not type(self):  # which another method's results would be served for
-            raise ValueError(f"kind {self.kind!r} is {METHODS[self.kind].__name__}'s: make it by that")
+        if self.kind != (own := type(self).model_fields["kind"].default):  # another method's results would be served
+            raise ValueError(f"kind of a {type(self).__name__} is {own!r}; got {self.kind!r}")
         return self
 
     reads: ClassVar[Callable[[Net], Any]] = staticmethod(lambda net: None)  # of a network; raises where that cannot be
@@ -195,7 +195,7 @@ class Method(Spec):
             raise ValueError(f"{type(self).__name__}: pixels must be [classes, ipc, C, H, W] = [{data.classes}, "
                              f"{self.ipc}, …]; got {list(pixels.shape)}")
         self.finite(pixels, "at the end")
-        if float(pixels.abs().max()) > BYTES:
+        if float(pixels.min()) >= 0 and float(pixels.max()) > BYTES:
             raise ValueError(f"{type(self).__name__}: pixels must be in units of 0…1; got {float(pixels.min()):.0f}…"
                              f"{float(pixels.max()):.0f}: divide them by 255")
         labels = torch.arange(data.classes, device=pixels.device).repeat_interleave(self.ipc)

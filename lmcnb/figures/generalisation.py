@@ -144,11 +144,11 @@ def generalisation_claims(table: Table, target: str) -> list[Claim]:
 
 
 def within_initialisations(rows: Table, reading: str) -> tuple[RankCorrelation, int]:
-    """The rank correlation of a reading with the barrier among methods, each relative to the mean of its
-    initialisation, and the number of initialisations."""
-    sides = []
-    for values in (rows.barriers().values_of(by=["method"]), rows.values_of(reading, by=["method"], scale=100)):
-        sides.append({m: v - np.mean([*values.values()], axis=0) for m, v in values.items()})
+    """The rank correlation of a reading with the barrier among methods, and the number of initialisations.
+
+    It is that of the methods' means, in which each has the same initialisations, so that these take nothing out.
+    """
+    sides = [rows.barriers().values_of(by=["method"]), rows.values_of(reading, by=["method"], scale=100)]
     methods = [m for m in sides[0] for _ in sides[0][m]]
     x, y = (np.concatenate([side[m] for m in sides[0]]) for side in sides)
     return rank_correlation(x, y, groups=methods), len(methods) // len(sides[0])

@@ -6,7 +6,6 @@ others are tried once, on two images of noise, and run plainly where they differ
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from ..models import Net, per_network
 from ..models.own import OwnNet
 from ..params import Params
-from .compiling import compiled
-from .fused import machine_file
+from .compiling import renamed
+from .fused import asked_once
 
 Form = Callable[[nn.Module], int]
 
@@ -31,44 +30,59 @@ def agrees(net: Net, form: Form | None = None) -> bool:
     """Whether it gives the same logits with the layers of ``form``, and of images with their channels last."""
     if not is_foreign(net):
         return True
-    try:
-        pairs = zip(_logits(net, None, torch.contiguous_format), _logits(net, form, torch.channels_last))
-        return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max())) for a, b in pairs)
-    except Exception:  # whatever a module of one's own raises: as it is, it may run
-        return False
+    name = form.__name__ if form else "channels last"
+    return asked_once("agrees", net.canonical(), net.code or "", name, ask=lambda: _agrees(net, form))
 
 
 @per_network(256)
 def traces(net: Net) -> bool:
-    """Whether torch.compile can take its forward whole, again and again; asked once a machine, as it loads a lot."""
+    """Whether torch.compile can take its forward whole, again and again."""
     if not is_foreign(net):
         return True
-    found = machine_file("traces", torch.__version__, sys.version, net.canonical(), net.code or "")
-    with suppress(OSError):
-        return found.read_text() == "yes"
-    answer = _traces(net)
-    with suppress(OSError):  # a cache that cannot be written to remembers nothing
-        found.parent.mkdir(parents=True, exist_ok=True)
-        found.write_text("yes" if answer else "no")
-    return answer
+    return asked_once("traces", net.canonical(), net.code or "", ask=lambda: _traces(net))
+
+
+@per_network(256)
+def changes_input(net: Net) -> bool:
+    """Whether its forward writes into the images that it is given, as ``x.sub_(…)`` does."""
+    if not is_foreign(net):
+        return False
+    with torch.inference_mode(False), torch.no_grad(), torch.device("meta"):
+        images = torch.empty(2, net.channels, net.size, net.size)
+        before = images._version
+        with suppress(Exception):  # whatever a module of one's own raises: it says so where it is used
+            net.build().eval()(images)
+    return images._version != before
+
+
+def _agrees(net: Net, form: Form | None) -> bool:
+    try:
+        plain, formed = _logits(net, None, torch.contiguous_format), _logits(net, form, torch.channels_last)
+    except Exception:  # whatever a module of one's own raises: as it is, it may run
+        return False
+    # Logits that are the same for both images, or infinite, have seen nothing of them.
+    telling = all(bool(a.isfinite().all()) and not torch.equal(a[0], a[1]) for a in plain)
+    return telling and all(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max()))
+                           for a, b in zip(plain, formed))
 
 
 def _traces(net: Net) -> bool:
     import torch._dynamo
 
-    calls = []
-    for training in (False, True):
-        module = net.build().train(training)
-        calls.append((compiled(_calling(module), backend="eager"), _noise(module, net)))
-    logging.disable(logging.WARNING)  # what dynamo has to say of a limit that is meant to be hit
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))  # what dynamo has to say of a limit that is meant to be hit
     try:
         with torch._dynamo.config.patch(recompile_limit=2), torch.random.fork_rng(devices=[]):
-            for call, noise in 4 * calls:  # a forward that counts its calls is another one each time
-                call(*noise)
+            for training in (False, True):
+                module = net.build().train(training)
+                call = torch.compile(renamed(_calling(module)), fullgraph=True, dynamic=False, backend="eager")
+                noise = _noise(module, net)
+                for _ in range(4):  # a forward that counts its calls is another one each time
+                    call(*noise)
     except Exception:  # whatever a module of one's own, or tracing it, raises
         return False
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
     return True
 
 
@@ -97,8 +111,8 @@ def _noise(module: nn.Module, net: Net) -> tuple[Params, Params, Tensor]:
     generator = torch.Generator().manual_seed(0)
 
     def drawn(like: Tensor) -> Tensor:
-        if not like.is_floating_point():
-            return torch.zeros(like.shape, dtype=like.dtype)
+        if not like.is_floating_point():  # masks let all through, indices lie in any table
+            return torch.full(like.shape, like.dtype == torch.bool, dtype=like.dtype)
         noise = torch.randn(like.shape, generator=generator).to(like.dtype)
         return noise / max(1, like[0].numel()) ** 0.5 if like.ndim > 1 else 1 + 0.1 * noise  # variances, too
     params, buffers = ({n: drawn(t) for n, t in named}

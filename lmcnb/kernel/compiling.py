@@ -19,18 +19,25 @@ SHAPES = 64  # of one function: numbers of images, of classes at once, of a laye
 _numbers = itertools.count()
 
 
-def compiled(function: Callable, backend: str = "inductor") -> Callable:
-    """``torch.compile`` for static shapes, without graph breaks, and with a cache of its own.
+def compiled(function: Callable) -> Callable:
+    """``torch.compile`` for static shapes, without graph breaks, for as many shapes as a study has.
 
-    Dynamo counts recompilations by code object and gives up after a few. Closures of one factory share theirs, so the
-    fifth network or recipe of a long study would fail: each gets a renamed copy, for as many shapes as a study has.
+    The limit that dynamo ends at is that of the thread which asks for the function: call it there.
     """
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
+    return torch.compile(renamed(function), fullgraph=True, dynamic=False)
+
+
+def renamed(function: Callable) -> Callable:
+    """A copy under a name of its own.
+
+    Dynamo counts recompilations by code object and gives up after a few. Closures of one factory share theirs, so the
+    fifth network or recipe of a long study would fail.
+    """
     code = function.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
-    own = types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
-    return torch.compile(own, fullgraph=True, dynamic=False, backend=backend)
+    return types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
 
 
 @cache

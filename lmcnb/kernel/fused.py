@@ -16,7 +16,10 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .. import __version__
 from ..places import cache_root
 
 log = logging.getLogger(__name__)
@@ -52,6 +56,21 @@ def machine_file(name: str, *what: str) -> Path:
                  platform.node()))
     stem, dot, ending = name.partition(".")
     return cache_root() / "kernels" / f"{stem}-{hashlib.sha256(made.encode()).hexdigest()[:16]}{dot}{ending}"
+
+
+def asked_once(name: str, *what: str, ask: Callable[[], bool]) -> bool:
+    """A yes or no that this machine is asked once and remembers beside what it compiled; a bad file is asked anew."""
+    path = machine_file(name, __version__, torch.__version__, sys.version, *what)
+    with suppress(OSError):
+        if (known := path.read_text()) in ("yes", "no"):
+            return known == "yes"
+    answer = ask()
+    with suppress(OSError):  # a cache that cannot be written to remembers nothing
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.write_text("yes" if answer else "no")
+        aside.replace(path)
+    return answer
 
 
 @cache

@@ -31,7 +31,7 @@ def taken(masks: Mapping[str, Any], params: Params, prunable: tuple[str, ...]) -
                          f"are; got a {type(masks).__name__}")
     device, found = next(iter(params.values())).device, {}
     for name, given in masks.items():
-        mask = torch.as_tensor(given).to(device)
+        mask = torch.as_tensor(given).detach().clone().to(device)
         if mask.dtype != torch.bool and bool(((mask != 0) & (mask != 1)).any()):
             raise ValueError(f"the mask of {name!r} must hold True and False, or 1 and 0; it has other numbers")
         whole = params[name].shape if name in params else mask.shape

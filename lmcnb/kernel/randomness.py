@@ -22,14 +22,6 @@ class _Drawn(TorchDispatchMode):
 
 
 @per_network(256)
-def refuse_frozen(net: Net) -> None:
-    """Raises ValueError when weights of a network are not to be trained: all are, here."""
-    if frozen := [n for n, p in net.build().named_parameters() if not p.requires_grad]:
-        raise ValueError(f"{net.name} has frozen weights ({', '.join(frozen[:3])}), and all weights are trained here: "
-                         f"module.requires_grad_(True), then Networks.of, takes them all")
-
-
-@per_network(256)
 def refuse_random(net: Net) -> None:
     """Raises ValueError when a network in training draws random numbers: dropout, stochastic depth.
 

@@ -18,7 +18,7 @@ from .attention import attention_on, rounded_attention
 from .augment import Draws, apply
 from .layers import is_strided_pointwise
 from .optimise import rule
-from .randomness import refuse_frozen, refuse_random
+from .randomness import refuse_random
 from .recipe import Recipe
 
 Layers = Callable[[nn.Module], int]
@@ -162,7 +162,6 @@ def caller(net: Net, training: bool, precision: str = "float32", layers: Layers 
     module = net.build().train(training)
     if training:
         refuse_random(net)
-        refuse_frozen(net)
     if layers:
         layers(module)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import Images
 from ..models import Net, per_network
 from ..params import Params, laid_out, select, size
-from .agreement import traces
+from .agreement import changes_input, traces
 from .capturable import capturable
 from .compiling import can_compile, compiled
 from .graph import forked, replayed
@@ -170,16 +170,14 @@ def evaluator(net: Net, k: int, images: int, params: Params, strategy: str) -> C
     if strategy == "auto":  # of the network and the images alone: a model scores the same in any stack
         strategy = scored(net, device, images)
     score = _score(net, strategy, (str(device), torch.get_num_threads()))
+    shared = k > 1 and changes_input(net)  # the images of a stack
 
     def run(params: Params, buffers: Params, x: Tensor, y: Tensor) -> Tensor:
         if strategy == "vmap":
             return score(params, buffers, x, y).double()
-        before = None if x.is_inference() else x._version
-        found = torch.stack([score(select(params, i), select(buffers, i), x, y) for i in range(k)]).double()
-        if before is not None and x._version != before:
-            raise ValueError(f"{net.name} changes the images that it is given in place (as x.sub_(…) does), which "
-                             f"networks of a stack share: let it write x = x - …")
-        return found
+        given = (x.clone() if shared else x for _ in range(k))
+        return torch.stack([score(select(params, i), select(buffers, i), each, y) for i, each in enumerate(given)]
+                           ).double()
     return run
 
 

@@ -86,8 +86,9 @@ class LinearPath:
 
         self.barrier(quantity)  # which knows the names
         ax = plt.gca() if ax is None else ax
-        lines = ax.plot(self.alphas, getattr(self, quantity).T, **{"marker": "o", "markersize": 3, **look})
-        for line in lines[1:] if "label" in look else []:  # one entry of a legend for all of them
+        size = {} if "ms" in look else {"markersize": 3}
+        lines = ax.plot(self.alphas, getattr(self, quantity).T, **{"marker": "o", **size, **look})
+        for line in lines[1:] if isinstance(look.get("label"), str) else []:  # one entry of a legend for all of them
             line.set_label("_")
         ax.set(xlabel="α, position between the two networks", ylabel=quantity.replace("_", " "))
         return ax

@@ -15,7 +15,7 @@ from ..kernel.masks import Masks
 from ..kernel.recipe import Recipe, seeded
 from ..models.own import OwnNet
 from ..networks import Networks, refuse_others
-from ..params import stack
+from ..params import stack, to
 from ..prune.magnitude import prune_iteratively
 from ..spec import choose
 from ..statistics import Estimate, claim, estimate
@@ -197,7 +197,7 @@ def _anew(start: Networks) -> Networks:
         seeds = [int(torch.randint(2 ** 31, (), generator=seeded("fresh", label))) for label in start.labels]
         return Networks.initialise(start.net, seeds, start.device)
     modules, left = [], set[str]()
-    for module, label in zip(start.modules(), start.labels):
+    for module, label in zip(start.to("cpu").modules(), start.labels):  # where numbers are drawn that a seed decides
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seeded("fresh", label).initial_seed())
             left |= _restarted(module)
@@ -205,7 +205,7 @@ def _anew(start: Networks) -> Networks:
     if left:
         raise ValueError(f"{start.net.name} has weights that no layer can start anew ({', '.join(sorted(left))}): give "
                          f"fresh, other initial networks, or leave re-initialised out of checks")
-    params, buffers = (stack([{n: t.detach() for n, t in getattr(m, kind)()} for m in modules])
+    params, buffers = (to(stack([{n: t.detach() for n, t in getattr(m, kind)()} for m in modules]), start.device)
                        for kind in ("named_parameters", "named_buffers"))
     return replace(start, params=params, buffers=buffers)
 

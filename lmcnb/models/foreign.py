@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from ..params import Params
+from ..params import Params, stack
 
 
 def unpruned(module: nn.Module) -> tuple[nn.Module, Params]:
@@ -27,7 +29,8 @@ def unpruned(module: nn.Module) -> tuple[nn.Module, Params]:
         part = plain.get_submodule(name)
         masks[f"{name}.{own}" if name else own] = getattr(part, f"{own}_mask").bool()
         prune.remove(part, own)
-        part._parameters = {own: part._parameters.pop(own), **part._parameters}  # torch has moved it behind the bias
+        first = {n: part._parameters.pop(n) for n in ("weight", "bias") if n in part._parameters}
+        part._parameters = first | part._parameters  # torch has moved what it pruned behind the rest
     return plain, masks
 
 
@@ -43,3 +46,22 @@ def state_of(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], Params]:
     masks = {n: found[f"{n}_mask"].bool() for n in names if f"{n}_mask" in found}
     state = {n: t for n, t in found.items() if n.removesuffix("_orig").removesuffix("_mask") not in masks}
     return state | {n: found[f"{n}_orig"] * mask for n, mask in masks.items()}, masks
+
+
+def joined(masks: Sequence[Params], params: Sequence[Params], prunable: Sequence[str]) -> Params:
+    """One stack [K, ...] of masks that may be of other weights from network to network; warns of those left out."""
+    names = dict.fromkeys(n for each in masks for n in each)
+    if others := [n for n in names if n not in prunable]:
+        warnings.warn(f"the masks of {', '.join(others)} are left out: here only the weights of convolutions and "
+                      f"linear layers stay pruned in a training", stacklevel=3)
+    return stack([{n: each[n] if n in each else torch.ones_like(own[n], dtype=torch.bool)
+                   for n in names if n in prunable} for each, own in zip(masks, params)])
+
+
+def warn_of_zeros(params: Params, names: Iterable[str]) -> None:
+    """Warns of layers that look pruned: exact zeros among other weights."""
+    zeros = {n: float((params[n] == 0).double().mean()) for n in names}
+    if sparse := {n: share for n, share in zeros.items() if 0.01 < share < 1}:
+        name, share = max(sparse.items(), key=lambda found: found[1])
+        warnings.warn(f"{100 * share:.0f}% of {name} is exactly 0, and no masks are given: training would fill them. "
+                      f"Networks.of(…, masks='zeros') keeps them pruned", stacklevel=3)

@@ -123,8 +123,8 @@ def initialise(net: Net, seed: int, device: torch.device | str = "cpu") -> tuple
     nothing else that draws is disturbed. ConvNets and linear layers start as PyTorch starts them (uniform in
     ±1/√fan_in), ResNets' convolutions as in the papers' released code (:func:`.resnet.he`).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs, too
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would seed GPUs, too
         module = net.module()
     params, buffers = ({n: sent(t.detach().clone(), device) for n, t in named}
                        for named in (module.named_parameters(), module.named_buffers()))

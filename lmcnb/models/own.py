@@ -12,7 +12,7 @@ from torch import nn
 from ..data import Images
 from ..params import Params
 from ..sources import code_digest
-from .foreign import unpruned
+from .foreign import state_of, unpruned
 from .net import MODELS, Net, prunable
 
 SIDE = 32  # pixels, where nothing says how large the images are
@@ -51,15 +51,26 @@ def loaded(net: Net | nn.Module, state: Mapping[str, Any]) -> nn.Module:
     return module
 
 
+def parted(given: nn.Module | Mapping[str, Any], net: Net | nn.Module | None) -> tuple[nn.Module, Params]:
+    """A module without torch's pruning, or of ``net`` with the weights of a state dict; and the masks by name that it
+    had. Raises ValueError where it is another network's."""
+    if isinstance(given, nn.Module) and net is None:
+        return unpruned(given)
+    state, masks = state_of(given.state_dict() if isinstance(given, nn.Module) else given)
+    assert net is not None
+    return loaded(net, state), masks
+
+
 def own_net(modules: Sequence[nn.Module], images: Images | None) -> OwnNet:
     """The architecture that modules share, registered under their class's name and a digest of their structure."""
     if not modules:
         raise ValueError("give at least one module")
-    if other := {str(p.dtype) for m in modules for p in m.parameters() if p.is_floating_point()} - {"torch.float32"}:
-        raise ValueError(f"the modules have weights of {' and '.join(sorted(other))}, and images are float32: give "
+    types = {str(p.dtype) for m in modules for p in m.parameters() if p.is_floating_point()}
+    if types and "torch.float32" not in types:
+        raise ValueError(f"the modules have weights of {' and '.join(sorted(types))}, and images are float32: give "
                          f"module.float()")
     texts = {f"{m}{[(n, tuple(t.shape)) for n, t in m.state_dict().items()]}{code_digest(_types(m))}"
-             f"{code_digest([_settings(part) for part in m.modules()])}{_frozen(m) or ''}" for m in modules}
+             f"{code_digest([_settings(part) for part in m.modules()])}" for m in modules}
     if len(texts) > 1:
         raise ValueError("the modules are not of one architecture: their layers, the shapes of their weights or other "
                          "attributes differ")
@@ -105,10 +116,6 @@ def _returns_logits(skeleton: nn.Module, images: Images | None) -> bool:
     return not isinstance(output, torch.Tensor) and hasattr(output, "logits")
 
 
-def _frozen(module: nn.Module) -> list[str]:
-    return [n for n, p in module.named_parameters() if not p.requires_grad]
-
-
 def _types(module: nn.Module) -> list[type]:
     return list(dict.fromkeys(type(m) for m in module.modules()))
 
@@ -121,17 +128,12 @@ def _settings(module: nn.Module) -> dict[str, object]:
 
 def _refuse_misfit(net: Net) -> None:
     with torch.device("meta"), torch.no_grad():
-        images = torch.empty(2, net.channels, net.size, net.size)
-        before = images._version
         try:
-            logits = net.build().eval()(images)
+            logits = net.build().eval()(torch.empty(2, net.channels, net.size, net.size))
         except Exception as error:  # whatever a module of one's own raises
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{net.name} does not take images of {net.channels} × {net.size} × {net.size}: "
                              f"{reason}") from None
-    if images._version != before:
-        raise ValueError(f"{net.name} changes the images that it is given in place (as x.sub_(…) does), which networks "
-                         f"of a stack share: let it write x = x - …")
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
     if found != (2, net.classes):
         raise ValueError(f"{net.name} must map images to logits [B, {net.classes}]; for two it gave {found}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Literal
 
 from ..data import Dataset, Images, training
@@ -13,6 +14,7 @@ from ..kernel.training import fit
 from ..networks import Networks, refuse_others
 
 Rewind = Literal["full", "weights"]
+RATE = 0.2  # of the remaining weights, a round
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def prune_rounds(start: Networks, data: Dataset | Images, recipe: Recipe, rounds
     A ``state`` among them is where the first round is resumed.
     """
     refuse_others(start=start)
-    if not isinstance(rounds, int) or rounds < 0:
+    if not isinstance(rounds, Integral) or rounds < 0:
         raise ValueError(f"rounds must be a whole number, 0 or more; got {rounds!r}")
     images = training(data).to(start.device)
     origin = start = start.on(images)
@@ -76,7 +78,7 @@ def prune_rounds(start: Networks, data: Dataset | Images, recipe: Recipe, rounds
 
 
 def prune_iteratively(start: Networks, data: Dataset | Images, recipe: Recipe, rounds: int = 10, seed: int | str = 0, *,
-                      rate: float = 0.2, sparsity: float | None = None, rewind: Rewind = "full") -> list[Networks]:
+                      rate: float = RATE, sparsity: float | None = None, rewind: Rewind = "full") -> list[Networks]:
     """Iterative magnitude pruning (Frankle & Carbin, 2019): train, remove the smallest weights, rewind, again.
 
     Args:
@@ -99,6 +101,8 @@ def prune_iteratively(start: Networks, data: Dataset | Images, recipe: Recipe, r
     """
     refuse_others(start=start)
     if sparsity is not None:
+        if rate != RATE:
+            raise ValueError(f"give rate or sparsity, not both; got {rate} and {sparsity}")
         rate = rate_of(sparsity, rounds)
     images = training(data)
     return [start.on(images), *(found.start for found in prune_rounds(start, data, recipe, rounds, seed, rate=rate,

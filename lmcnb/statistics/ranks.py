@@ -103,13 +103,16 @@ def rank_correlation(x: Values, y: Values, *, groups: Sequence[Hashable] | None 
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("x and y must be finite: leave out points that were not measured")
     size = np.bincount(of)
-    means = [_rounded(np.bincount(of, v) / size) for v in (a, b)]
+    means = [_tied(np.bincount(of, v) / size) for v in (a, b)]
     constant = any(len(np.unique(v)) < 2 for v in means)
     rho = float("nan") if constant else float(np.corrcoef(*map(scipy.stats.rankdata, means))[0, 1])
     return RankCorrelation(rho, len(a), len(unit))
 
 
-def _rounded(means: np.ndarray) -> np.ndarray:
-    """To nine digits of the largest: equal means, which differ in their last bit, are ties."""
-    largest = np.abs(means).max(initial=0)
-    return means if not largest else np.round(means, 8 - int(np.floor(np.log10(largest))))
+def _tied(means: np.ndarray) -> np.ndarray:
+    """Equal means, which may differ in their last bits, made one."""
+    order, tied = np.argsort(means), means.copy()
+    for before, k in zip(order, order[1:]):
+        if means[k] - means[before] <= 1e-12 * abs(means[k]):
+            tied[k] = tied[before]
+    return tied
