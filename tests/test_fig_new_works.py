@@ -124,9 +124,9 @@ DRAWN: dict[str, Callable[[], plt.Figure]] = {
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_the_same_table_gives_the_same_bytes(figures_folder: Path, name: str) -> None:
-    one, other = (figures.png(DRAWN[name]()) for _ in range(2))
-    assert one == other and len(one) > 20_000
+def test_a_table_is_drawn(figures_folder: Path, name: str) -> None:
+    """That the same table gives the same bytes test_saved holds, of what saving writes and of committed figures."""
+    assert len(figures.png(DRAWN[name]())) > 20_000
 
 
 def words(claims: list) -> dict[str, str]:

@@ -8,7 +8,6 @@ from matplotlib import pyplot as plt
 from lmcnb import estimate, figures
 from lmcnb.figures.base import marker
 from lmcnb.figures.heat import heights
-from lmcnb.figures.saved import png
 from lmcnb.tables import Table
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
@@ -24,10 +23,6 @@ def a_table(n: int = 3, rounds: int = 3) -> Table:
 
 def a_stability_figure(n: int = 3) -> plt.Figure:
     return figures.stability(a_table(n), [2], "a note")
-
-
-def test_the_same_table_gives_the_same_bytes():
-    assert png(a_stability_figure()) == png(a_stability_figure())
 
 
 def test_dots_are_means_with_their_intervals():
