@@ -124,6 +124,9 @@ def test_what_is_shown_is_short():
     path = lmcnb.path(START, START, DATA, [0, 1])
     assert repr(path) == "LinearPath(1 × 2 α, test error rises by 0.0 points)"
     assert repr(DATA) == "Dataset(digits: 64 training and 50 test images of 1 × 8 × 8, 10 classes)"
+    assert repr(DATA.test) == "Images(50 of 1 × 8 × 8, 10 classes)"
+    distilled = lmcnb.RandomReal(ipc=1).distill(DATA, START.net, 0)
+    assert repr(distilled) == "Distilled(10 images of 1 × 8 × 8, factor 1, 10 classes)"
     assert len(repr(replace(DATA, name="x" * 40))) < 120
 
 

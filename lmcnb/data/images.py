@@ -16,7 +16,7 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Images:
     """Labelled images on one device.
 
@@ -46,6 +46,9 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def __repr__(self) -> str:
+        return f"Images({len(self):,} of {sized(self)}, {self.classes} classes)"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 BYTES = 16  # beyond it pixels that are none below 0 are in units of 0…255; learned ones may leave 0…1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Distilled:
     """A distilled set with all that is needed to use it.
 
@@ -60,6 +60,10 @@ class Distilled:
         if self.labels.ndim == 2 and self.labels.shape[1] != self.classes:
             raise ValueError(f"soft labels are probabilities [N, {self.classes}]; got {tuple(self.labels.shape)}")
         self.decoded()  # the checks of Images: channels, range of labels
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.images.shape[1:]))
+        return f"Distilled({len(self.images)} images of {shape}, factor {self.factor}, {self.classes} classes)"
 
     @property
     def ipc(self) -> int:
