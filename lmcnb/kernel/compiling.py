@@ -3,15 +3,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-import sys
 import types
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 
 import torch
 
-from .fused import machine_file
+from .fused import asked_once
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +46,12 @@ def can_compile(device: str = "cpu") -> bool:
     Keys ask it, so every process does, and asking loads the compiler, for ten seconds of a slow core: a CPU's yes is
     kept with the fused kernels. A no is asked again, as it can be mended.
     """
-    known = machine_file("compiles", torch.__version__, sys.version) if device == "cpu" else None
-    if known and known.exists():
+    def ask() -> bool:
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a CPU needs no CUDA at run time
+        try:
+            compiled(lambda x: x + 1)(torch.ones(1, device=device))
+        except Exception as error:  # whatever a broken tool chain raises
+            log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
+            return False
         return True
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a CPU needs no CUDA at run time
-    try:
-        compiled(lambda x: x + 1)(torch.ones(1, device=device))
-    except Exception as error:  # whatever a broken tool chain raises
-        log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
-        return False
-    if known:
-        with suppress(OSError):  # a cache that cannot be written to remembers nothing
-            known.parent.mkdir(parents=True, exist_ok=True)
-            known.touch()
-    return True
+    return asked_once("compiles", ask=ask, keep_no=False) if device == "cpu" else ask()

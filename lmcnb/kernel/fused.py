@@ -58,13 +58,17 @@ def machine_file(name: str, *what: str) -> Path:
     return cache_root() / "kernels" / f"{stem}-{hashlib.sha256(made.encode()).hexdigest()[:16]}{dot}{ending}"
 
 
-def asked_once(name: str, *what: str, ask: Callable[[], bool]) -> bool:
-    """A yes or no that this machine is asked once and remembers beside what it compiled; a bad file is asked anew."""
+def asked_once(name: str, *what: str, ask: Callable[[], bool], keep_no: bool = True) -> bool:
+    """A yes or no that this machine is asked once and remembers beside what it compiled; a bad file is asked anew.
+
+    ``keep_no``: whether a no stays; else it is asked again, as it may be mended.
+    """
     path = machine_file(name, __version__, torch.__version__, sys.version, *what)
     with suppress(OSError):
         if (known := path.read_text()) in ("yes", "no"):
             return known == "yes"
-    answer = ask()
+    if not (answer := ask()) and not keep_no:
+        return False
     with suppress(OSError):  # a cache that cannot be written to remembers nothing
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}")
