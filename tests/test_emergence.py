@@ -108,6 +108,12 @@ def test_connectivity_emerges_along_each_clock():
     assert {c.family for c in found} == {"secondary"}, "an open question"
 
 
+def test_where_the_first_pairs_are_stable_nothing_can_emerge():
+    [found] = emergence_claims(Table.of([row | {"value": row["value"] / 9} for row in table().to_dict("records")
+                                         if row["panel"] == "network"]))
+    assert found.word == "not tested" and "part at step 0 are not stable: the test error rises by 1.0" in found.premise
+
+
 def test_what_was_not_run_or_at_one_step_alone_is_not_judged():
     rows = table()
     some = Table.of(r for r in rows.to_dict("records") if r["panel"] != "transformer" and (

@@ -37,7 +37,7 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
     "C1": ("a pretrained ViT, fine-tuned twice, has no barrier", ("C1",)),
     "C2": ("a randomly initialised one has", ("C2",)),
     "C3": ("PLATON keeps accuracy at 20% and 5% of the weights", ("C3", "C3c")),
-    "C4": ("where in training connectivity emerges", ("C4",)),
+    "C4": ("(open) connectivity emerges along a training, and along pretraining (that it does, not where)", ("C4",)),
     "S": ("(open) tickets of two initialisations lie in one basin, up to permutation", ("S1", "S2")),
     "P": ("(of this package) training in bfloat16 moves nothing", ("P",)),
 }

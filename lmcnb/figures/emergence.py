@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ..statistics import Claim, claim, estimate
+from ..statistics import Claim, claim, estimate, paired
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker
 from .judging import RISE
@@ -32,26 +32,48 @@ def emergence(table: Table, noises: Sequence[str], note: str = "") -> Figure:
     figure, axes = plt.subplots(tall, 2, figsize=(WIDTH, 2.7 * tall), layout="constrained")
     for ax, panel in zip(axes.flat, panels):
         _curves(ax, table.select(panel=panel), PANELS[panel])
+    small = [ax for ax, panel in zip(axes.flat, panels) if panel != "network"]
+    for ax in small:  # of the same networks, and with the same first pairs
+        ax.set_ylim(min(a.get_ylim()[0] for a in small), max(a.get_ylim()[1] for a in small))
     for ax in axes.flat[len(panels) + 1:]:
         ax.set_axis_off()
     _noises(axes.flat[len(panels)], table.select(panel="noise"), noises)
-    caption(figure, note)
+    caption(figure, note, kept=True)  # a badge would say of all panels what is so of the first
     return figure
 
 
 def _curves(ax: Axes, table: Table, title: str) -> None:
-    for method in dict.fromkeys(table["method"]):
-        found = table.select(method=method).values_of(by=["step"])
-        curve(ax, {s + 1: estimate(found[s]) for s in sorted(found)}, color=colour(method), marker=marker(method),
+    methods, every = list(dict.fromkeys(table["method"])), sorted(set(table["step"]))
+    top = 0.0
+    for k, method in enumerate(methods):
+        found = {s: estimate(v) for s, v in sorted(table.select(method=method).values_of(by=["step"]).items())}
+        beside = 1 + 0.05 * (k - (len(methods) - 1) / 2)  # bars of one step do not hide each other
+        curve(ax, {(s + 1) * beside: e for s, e in found.items()}, color=colour(method), marker=marker(method),
               markersize=4, linewidth=1.3, elinewidth=0.7, label=label(method))
-    every = sorted(set(table["step"]))
+        top = max(top, *(max(e.mean, np.nan_to_num(e.high)) for e in found.values()))
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.axhline(RISE, color="#999999", linewidth=0.8, linestyle=":")
     ax.set_xscale("log")
-    ax.set_xticks([s + 1 for s in every], [f"{s:g}" for s in every])
+    ax.set_xticks([s + 1 for s in every], [f"{s:g}" if s in told(every) else "" for s in every])
     ax.minorticks_off()
-    ax.set(title=title, xlabel="k (steps)", ylabel="rise of the test error (points)")
-    ax.legend()
+    ax.set(title=title, xlabel="k (steps, at the logarithm of k + 1)", ylabel="rise of the test error (points)")
+    # No rise is below zero, whatever an interval says.
+    ax.set_ylim(-0.04 * top, (1.4 if len(methods) > 1 else 1.05) * top)
+    if len(methods) > 1:
+        ax.legend(loc="upper right", ncols=2)
+
+
+def told(steps: Sequence[float], apart: float = 0.1) -> list[float]:
+    """The steps, in order, whose labels do not touch on the axis of log(k + 1): the last, and those far enough from it.
+
+    >>> told([0, 50, 200, 600, 1200, 2344])
+    [0, 50, 200, 600, 2344]
+    """
+    kept = [steps[-1]]
+    for step in reversed(steps[:-1]):
+        if np.log((kept[0] + 1) / (step + 1)) > apart * np.log(steps[-1] + 1):
+            kept.insert(0, step)
+    return kept
 
 
 def _noises(ax: Axes, table: Table, noises: Sequence[str]) -> None:
@@ -69,8 +91,8 @@ def _noises(ax: Axes, table: Table, noises: Sequence[str]) -> None:
     ax.axvline(0, color="#999999", linewidth=0.8)
     ax.axvline(RISE, color="#999999", linewidth=0.8, linestyle=":")
     ax.set_yticks(range(len(noises)), list(noises)[::-1])
-    ax.set(title="by what differs", xlabel="rise of the test error (points)", ylim=(-0.6, len(noises) - 0.4))
-    ax.legend()
+    ax.set(title="by the noise that differs", xlabel="rise of the test error (points)", ylim=(-0.6, len(noises) + 0.4))
+    ax.legend(loc="upper right", ncols=len(steps))
 
 
 def emerged(rises: Mapping[float, np.ndarray], allowed: float = RISE) -> float | None:
@@ -88,19 +110,26 @@ def emerged(rises: Mapping[float, np.ndarray], allowed: float = RISE) -> float |
 
 
 def emergence_claims(table: Table) -> list[Claim]:
-    """C4: a later spawn lowers the path of dense networks, and more pretraining that of a transformer."""
+    """C4: a later spawn lowers the path of dense networks, and more pretraining that of a transformer.
+
+    Nothing is tested where the first pairs are stable: then there was nothing to emerge.
+    """
     found = []
-    for panel, who in (("network", "trainings of the dense network that part later"),
-                       ("transformer", "trainings of a transformer that part later"),
-                       ("pretraining", "fine-tunings after more pretraining")):
+    for panel, pairs, part in (("network", "trainings of the dense network", "that part at step {:g}"),
+                               ("transformer", "trainings of a transformer", "that part at step {:g}"),
+                               ("pretraining", "fine-tunings of a transformer", "after {:g} steps of pretraining")):
         if not ((table["panel"] == panel) & (table["method"] == "dense")).any():
             continue
         rises = table.select(panel=panel, method="dense")
         first, last = min(rises["step"]), max(rises["step"])
         if first == last:
             continue  # one step alone says nothing of later ones
-        gain = rises.contrast(first, last, by=["step"])
-        found.append(claim(f"C4-{panel}", f"{who} rise less between their ends", gain, claimed="above", margin=RISE,
-                           unit="points of test error",
-                           note=f"rise with k = {first:g} minus rise with k = {last:g}, by initialisation."))
+        start = paired(rises.values_of(by=["step"])[first])
+        low, high = start.interval()
+        found.append(claim(
+            f"C4-{panel}", f"between {pairs} {part.format(last)} the test error rises less than {part.format(first)}",
+            rises.contrast(first, last, by=["step"]), claimed="above", margin=RISE, unit="points of test error",
+            premise=(f"{pairs} {part.format(first)} are not stable: the test error rises by {start.estimate:.2f} "
+                     f"[{low:.2f}, {high:.2f}] points", 2 * start.above(RISE) <= 0.05),
+            note=f"rise with k = {first:g} minus rise with k = {last:g}, by initialisation."))
     return found
