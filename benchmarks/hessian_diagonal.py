@@ -23,8 +23,8 @@ from torch import Tensor
 import lmcnb
 from benchmarks._shared import DEVICE, Case, about, one_thread, peak_memory, random_data, side_by_side
 from lmcnb.measure.diagonal import estimate_diagonal
+from lmcnb.measure.diagonal_exact import exact_diagonal
 from lmcnb.measure.hessian import HessianOperator
-from lmcnb.measure.layerwise import exact_diagonal
 from lmcnb.params import select
 
 GOAL_RATIO, GOAL_ERROR, EVERY = 100, 1e-5, 16

@@ -17,7 +17,7 @@ import numpy as np
 
 import lmcnb
 from benchmarks._shared import DEVICE, Case, about, one_thread, peak_memory, random_data, side_by_side
-from lmcnb.measure.layerwise import exact_diagonal
+from lmcnb.measure.diagonal_exact import exact_diagonal
 
 RECIPE = lmcnb.Recipe(epochs=1, batch=64, schedule="constant")
 

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from lmcnb import DM, IDC, Net, Recipe
-from lmcnb.kernel import training
+from lmcnb.kernel import recipe
 from lmcnb.lab import Lab, Stage, Store, StoreError, job
 from lmcnb.lab.stage import closure
 from lmcnb.lab.store import ELSEWHERE
@@ -46,7 +46,7 @@ PLANS: dict[str, list[Stage]] = {
 
 def frequent_checkpoints() -> None:
     """After every five steps, so that a run of a second has some to go on from."""
-    training.SEGMENT, job.CHECKPOINT_SECONDS = 5, 0
+    recipe.SEGMENT, job.CHECKPOINT_SECONDS = 5, 0
 
 
 def compute(store: Path, plan: Sequence[Stage], log: Path, at: int = 0, act: Callable[[], None] | None = None) -> None:

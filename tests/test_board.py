@@ -147,9 +147,27 @@ def test_a_prediction_stands_beside_its_outcome(project: Path, predicted: str, c
     assert "predicted" not in row(said, "A2-87%")[2]
     predict(project, {**PREDICTION, "regime": "papers, 30 epochs"})
     assert "predicted" not in call("claims").output, "of another regime"
+    predict(project, {**PREDICTION, "profile": "gpu"})
+    assert "predicted" not in call("claims").output, "of another profile"
+    predict(project, {**PREDICTION, "profile": "gpu"}, {**PREDICTION, "predicted": predicted})
+    assert f"predicted {predicted}, about -1: {came}" in call("claims").output
     draw(project, "fig01_a", a_claim(idc=(0.1, 2.0, -2.0)))
     predict(project, {**PREDICTION, "predicted": predicted})
     assert f"predicted {predicted}, about -1: open" in call("claims").output
+
+
+def test_settings_that_show_a_headline_are_counted(project: Path):
+    below, above = a_claim(), a_claim(idc=(1.0, 1.1, 0.9))
+    draw(project, "fig01_a", below, a_claim("A2-87%", idc=(0.1, 2.0, -2.0)), a_claim("A3-59%"))
+    (project / "notebooks" / "profiles" / "paper.yaml").write_text("{}")
+    draw(project, "fig01_a", above, profile="paper")
+    page = project / "page.md"
+    page.write_text("<!-- settings -->\n<!-- /settings -->")
+    call("claims", "--write", str(page))
+    said = page.read_text()
+    assert "| | one-cycle, 2 epochs | one-cycle, 2 epochs, paper | shown in |" in said
+    assert row(said, "A2")[1:] == ["reproduced; too close to call", "contradicted", "1 of 2"]
+    assert row(said, "A3")[1:] == ["reproduced", "not run", "1 of 1"] and row(said, "A1")[3] == "0 of 0"
 
 
 @pytest.mark.parametrize(("entry", "words"), [

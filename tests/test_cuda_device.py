@@ -12,7 +12,7 @@ from lmcnb.kernel.sizes import products_at_once
 from lmcnb.lab.shelf import numbered
 from lmcnb.lab.store import Store
 from lmcnb.measure import hessian
-from lmcnb.measure.layerwise import exact_diagonal
+from lmcnb.measure.diagonal_exact import exact_diagonal
 from lmcnb.params import sent
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -40,7 +40,7 @@ class Indices(TorchFunctionMode):
 @pytest.mark.parametrize("density", [0.05, 1.0])
 def test_every_index_of_the_exact_diagonal_is_made_where_it_is_used(density: float, pieces: bool, monkeypatch):
     """On a GPU one that is made on the CPU is waited for."""
-    monkeypatch.setattr("lmcnb.measure.layerwise.is_piecewise", lambda _: pieces)
+    monkeypatch.setattr("lmcnb.measure.diagonal_exact.is_piecewise", lambda _: pieces)
     images, network = made_up(8, 10), networks(NET, 0)
     sparse = network.masked(random_masks(NET, network.params, density=density))
     with Indices() as indices:

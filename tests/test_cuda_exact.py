@@ -15,8 +15,8 @@ from lmcnb.kernel.exact import exact, exact_on
 from lmcnb.kernel.step import caller
 from lmcnb.kernel.training import evaluate, fit
 from lmcnb.measure.batchnorm import recalibrated
+from lmcnb.measure.diagonal_exact import exact_diagonal
 from lmcnb.measure.hessian import HessianOperator
-from lmcnb.measure.layerwise import exact_diagonal
 from lmcnb.measure.probe import probe
 from lmcnb.models import MODELS, register_model
 
@@ -64,7 +64,7 @@ CALLS = {
     "soft labels": distilled(SoftLabels(of=RandomReal(ipc=1), teacher=SHORT)),
 }
 ENTERED = [f"lmcnb.{name}" for name in (
-    "kernel.training", "measure.batchnorm", "measure.hessian", "measure.layerwise", "measure.probe",
+    "kernel.training", "measure.batchnorm", "measure.hessian", "measure.diagonal_exact", "measure.probe",
     "distill.matching", "distill.dm", "distill.mtt", "distill.coresets", "distill.soft")]
 
 

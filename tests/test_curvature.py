@@ -15,8 +15,8 @@ import lmcnb
 from lmcnb import Lab, Net, Networks, Recipe, register_model
 from lmcnb.measure import layerwise
 from lmcnb.measure.diagonal import estimate_diagonal, summary
+from lmcnb.measure.diagonal_exact import exact_diagonal
 from lmcnb.measure.hessian import HessianOperator, second_order
-from lmcnb.measure.layerwise import exact_diagonal
 from lmcnb.measure.spectrum import lanczos
 from lmcnb.models import MODELS, initialise
 from lmcnb.params import select, stack

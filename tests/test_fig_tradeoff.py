@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import lmcnb
 from lmcnb import figures
-from lmcnb.figures.tradeoff import area
+from lmcnb.figures.tradeoff import Beside, area
+from lmcnb.notebooks import find_notebooks
+from lmcnb.places import project_root
 from lmcnb.tables import Table
 
 pytestmark = pytest.mark.usefixtures("figures_folder")
@@ -20,22 +23,30 @@ def a_table(settings: tuple[str, ...] = ("here",), inits: int = 3) -> Table:
         for quantity in ("train_loss barrier, midpoint", "test_accuracy") for i in range(inits))
 
 
+def less(row: Beside) -> np.ndarray:
+    return row.barrier - row.imp_barrier
+
+
+def more(row: Beside) -> np.ndarray:
+    return row.accuracy - row.imp_accuracy
+
+
 def test_subnetworks_stand_beside_imps_of_their_setting_and_sparsity():
     given = a_table(("here", "there"))
     found = figures.beside_imp(given, [4, 9])
     assert [(r.setting, r.method, r.round) for r in found] == [
         (s, m, r) for s in ("here", "there") for m in ("dense", "idc") for r in (4, 9)]
     here = given.select(setting="here")
-    np.testing.assert_allclose(found[3].stability, here.barriers().contrast(("idc", 9), ("imp", 9)))
+    np.testing.assert_allclose(less(found[3]), here.barriers().contrast(("idc", 9), ("imp", 9)))
     accuracy = here.select(quantity="test_accuracy")
-    np.testing.assert_allclose(found[0].performance, 100 * accuracy.contrast(("dense", 0), ("imp", 4)))
+    np.testing.assert_allclose(more(found[0]), 100 * accuracy.contrast(("dense", 0), ("imp", 4)))
 
 
 def test_only_shared_initialisations_are_compared():
     given = a_table()
     fewer = given[(given["method"] != "imp") | (given["init"] != 1)]
     assert [len(r.barrier) for r in figures.beside_imp(fewer, [4])] == [2, 2]
-    np.testing.assert_allclose(figures.beside_imp(fewer, [4])[1].stability,
+    np.testing.assert_allclose(less(figures.beside_imp(fewer, [4])[1]),
                                given.barriers().contrast(("idc", 4), ("imp", 4))[[0, 2]])
 
 
@@ -43,7 +54,7 @@ def test_the_scatter_draws_the_mean_differences():
     given = a_table()
     ax = figures.tradeoff(given, [4, 9], "a note").axes[0]
     drawn = sorted(map(tuple, np.concatenate([c.get_offsets() for c in ax.collections])))
-    expected = sorted((r.stability.mean(), r.performance.mean()) for r in figures.beside_imp(given, [4, 9]))
+    expected = sorted((less(r).mean(), more(r).mean()) for r in figures.beside_imp(given, [4, 9]))
     np.testing.assert_allclose(drawn, expected)
 
 
@@ -91,3 +102,34 @@ def test_fieller_covers_the_true_ratio_as_often_as_it_says():
         e = figures.ratio(0.5 * y + rng.normal(size=4), y)
         hits += e.low <= 0.5 <= e.high
     assert 0.92 < hits / n < 0.98
+
+
+def test_what_the_store_holds_of_own_sets_is_a_group_too(monkeypatch: pytest.MonkeyPatch):
+    """The notebook's own cells, up to the one that groups paths."""
+    [notebook] = find_notebooks(project_root(), ["06"])
+    cells = [c.source for c in notebook.node.cells if c.cell_type == "code" and "committed(" not in c.source]
+    names: dict = {}
+    for cell in cells[:2]:
+        exec(cell, names)
+    study = names["study"]
+    own = study.but(own_sets=True)
+    both = [s.connect(m, i, 4) for s in (study, own) for m in ("idc", "random mask") for i in range(3)]
+    monkeypatch.setattr(lmcnb, "Lab", lambda: FakeLab([(path, None) for path in [*both, own.connect("imp", 2, 4)]]))
+    names["also_from_store"] = True
+    for cell in cells[2:4]:
+        exec(cell, names)
+    groups = {(getattr(mask, "like", mask).source and sets, type(mask).__name__): sorted(group)
+              for (_, mask, sets), group in names["groups"].items() if mask and len(group) > 1}
+    assert groups == {(None, "Ticket"): [0, 1, 2], ("shared", "Ticket"): [0, 1, 2], ("own", "Ticket"): [0, 1, 2],
+                      ("shared", "RandomMask"): [0, 1, 2], ("own", "RandomMask"): [0, 1, 2]}
+
+
+class FakeLab:
+    def __init__(self, stored: list):
+        self.stored = stored
+
+    def map(self, plan: list) -> None:
+        """Computes nothing."""
+
+    def recall(self, stage: type) -> list:
+        return self.stored

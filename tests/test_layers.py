@@ -7,8 +7,7 @@ from permuting import ViT, built, drawn, with_batchnorm
 
 from lmcnb import Dataset, Lab, Net, Networks, path
 from lmcnb.kernel.training import evaluate
-from lmcnb.measure import LayerPaths, layers_of, permuted, recalibrated
-from lmcnb.measure.layers import layerwise
+from lmcnb.measure import LayerPaths, layers_of, layerwise, permuted, recalibrated
 from lmcnb.measure.path import QUANTITIES
 from lmcnb.models import permutation_spec
 from lmcnb.spec import SettingError
@@ -81,6 +80,23 @@ def test_barriers_by_hand():
     ax = found.plot()
     assert [t.get_text() for t in ax.get_xticklabels()] == ["one", "two"]
     assert ax.lines[0].get_ydata().tolist() == [3.5, 2.0]
+
+
+@pytest.mark.parametrize("which", ["each", "cumulative"])
+def test_a_verdict_is_over_images_and_both_ways(ends, which: str):
+    a, b = ends
+    found = layerwise(a, b, DATA, which, ALPHAS)
+    wrong = found.mistakes()
+    assert wrong.shape == (2, 2, len(found.names), len(ALPHAS), 30)
+    assert torch.allclose(wrong.double().mean(-1), found.test_error)
+    lines = found.verdict().splitlines()
+    assert len(lines) == 2 * len(found.names) and lines[0].startswith(f"pair 0, {found.names[0]}: ")
+    for line, height in zip(lines, 100 * found.barrier("test_error").flatten()):
+        assert f"rises by {float(height):.1f} [" in line
+    alone = layerwise(a[:1], b[:1], DATA, which, ALPHAS)
+    assert alone.verdict().splitlines()[0] == lines[0].removeprefix("pair 0, ")
+    with pytest.raises(ValueError, match="measure with lmcnb.measure.layerwise"):
+        LayerPaths(("one",), torch.tensor([0.0, 1.0]), *4 * [torch.zeros(2, 1, 1, 2)]).verdict()
 
 
 def test_a_permuted_copy_has_no_layer_apart_when_aligned():

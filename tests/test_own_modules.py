@@ -7,8 +7,8 @@ from helpers import QUICK, identical, made_up
 from torch import Tensor, nn
 
 from lmcnb import Dataset, Net, Networks, instability, path, prune_iteratively, register_model
+from lmcnb.measure.diagonal_exact import exact_diagonal
 from lmcnb.measure.hessian import HessianOperator
-from lmcnb.measure.layerwise import exact_diagonal
 from lmcnb.models import MODELS
 from lmcnb.params import select
 

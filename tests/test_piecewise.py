@@ -10,7 +10,7 @@ from torch import nn
 
 from lmcnb import Net, Networks, Recipe
 from lmcnb.lab.keys import execution
-from lmcnb.measure.layerwise import exact_diagonal
+from lmcnb.measure.diagonal_exact import exact_diagonal
 from lmcnb.measure.piecewise import is_piecewise
 from lmcnb.stages import Curvature, Train
 

@@ -57,7 +57,7 @@ def test_the_tables_of_claims_are_those_of_the_figures(page: str):
     from lmcnb.cli.predictions import read_predictions
 
     found, said = board.judged(*folders(ROOT)), ROOT / "figures" / "predictions.yaml"
-    tables = {"claims": board.headlines(found), "details": board.details(found, read_predictions(said, board.PARTS))}
+    tables = board.tables(found, read_predictions(said, board.PARTS))
     text = (ROOT / page).read_text()
     assert updated(text, tables) == text, f"run: lmcnb claims --write {page}"
 

@@ -16,6 +16,7 @@ from lmcnb.lab.entry import META, TENSORS
 from lmcnb.lab.shipped import Archive, ship
 from lmcnb.lab.stage import closure
 from lmcnb.profiles import profile_files
+from lmcnb.stages import Connect, Train
 
 
 @pytest.fixture
@@ -55,6 +56,15 @@ def test_a_table_needs_nothing_else(archive: Path, shelf: Lab, tmp_path: Path):
     lab = fresh(tmp_path)
     assert lab.record(PLAN) == shelf.record(PLAN) and not (tmp_path / "empty").exists()
     assert all(row.remaining == 0 for row in lab.status(PLAN) if row.stage in ("Connect", "Landscape"))
+
+
+def test_what_came_with_the_project_is_recalled(archive: Path, shelf: Lab, tmp_path: Path):
+    for stage in (Train, Connect):
+        found, known = fresh(tmp_path).recall(stage), dict(shelf.recall(stage))
+        assert {spec: entry.result for spec, entry in found} == {s: e.result for s, e in known.items()} != {}
+    assert not (tmp_path / "empty").exists() and fresh(tmp_path, shipped=False).recall(Train) == []
+    both = Lab("cpu", shelf.store.root, progress=False)
+    assert len(both.recall(Train)) == len(shelf.recall(Train)), "each once"
 
 
 def test_weights_are_trained_when_they_are_asked_for(archive: Path, filled: Path, tmp_path: Path, monkeypatch):

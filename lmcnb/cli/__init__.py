@@ -29,7 +29,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 notebooks_argument = click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
 profile_option = click.option(
-    "--profile", default="smoke", show_default=True, metavar="NAME", help="smoke, laptop, gpu or paper."
+    "--profile", default="smoke", show_default=True, metavar="NAME", help="Of notebooks/profiles: smoke, laptop, gpu, paper, …"
 )
 settings_option = click.option(
     "-s", "--set", "settings", multiple=True, metavar="K=V", help="A parameter's value, as YAML; repeatable."
@@ -243,7 +243,7 @@ def claims(profiles: Sequence[str], pages: Sequence[Path], rejudge: bool) -> Non
             click.echo(line)
     found = board.judged(*folders)
     said = read_predictions(folders[0].parent / "predictions.yaml", board.PARTS)
-    tables = {"claims": board.headlines(found), "details": board.details(found, said)}
+    tables = board.tables(found, said)
     if not pages and not rejudge:
         click.echo(f"{tables['claims']}\n\n{tables['details']}")
     for page in pages:

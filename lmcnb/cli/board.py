@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 PARTS = {part: headline for headline, (_, parts) in HEADLINES.items() for part in parts}
 OTHERS = "others"
+EVERYWHERE = ("A1", "A2", "A2c", "A3")  # headlines that are asked of every network and recipe
 # Of networks that a notebook trains by another recipe than its own: the schedule, and the parameter of the length.
 OTHERWISE = {"C4-transformer": ("linear", "vit_epochs"), "C4-pretraining": ("linear", "vit_epochs")}
 FEW = 3  # claims that a headline has room for with their numbers
@@ -138,6 +140,11 @@ def is_older(record: Mapping[str, Any]) -> bool:
     return made_by.split(".")[:2] != __version__.split(".")[:2]
 
 
+def tables(found: Sequence[Judged], predictions: Mapping[tuple[str, str, str], Prediction]) -> dict[str, str]:
+    """What pages have markers for, by marker."""
+    return {"claims": headlines(found), "settings": by_setting(found), "details": details(found, predictions)}
+
+
 def headlines(found: Sequence[Judged]) -> str:
     """A row a headline, as a Markdown table: its leading claims by their word, a few with their effects, and the n."""
     rows = ["| | the papers say | here | n |", "|---|---|---|---|"]
@@ -152,6 +159,21 @@ def headlines(found: Sequence[Judged]) -> str:
         here = "; ".join(f"**{word}** {', '.join(texts)}" for word, texts in words.items()) or "not run"
         n = " or ".join(dict.fromkeys(each.claim.units for each in leading)) or "–"
         rows.append(f"| {name} | {sentence} | {here} | {n} |")
+    return "\n".join(rows)
+
+
+def by_setting(found: Sequence[Judged]) -> str:
+    """The headlines that are asked of every network and recipe, by setting, as a Markdown table, and how many show each.
+
+    A setting shows a headline where one of its leading claims is reproduced, of whatever size, and none contradicted.
+    """
+    settings = list(dict.fromkeys(_trained(j) for name in EVERYWHERE for j in leaders(name, found)))
+    rows = [f"| | {' | '.join(settings)} | shown in |", "|---" * (len(settings) + 2) + "|"]
+    for name in EVERYWHERE:
+        words = [[j.claim.word for j in leaders(name, found) if _trained(j) == setting] for setting in settings]
+        shown = sum(any(w.startswith("reproduced") for w in of) and "contradicted" not in of for of in words)
+        texts = ["; ".join(word + f" × {n}" * (n > 1) for word, n in Counter(of).items()) or "not run" for of in words]
+        rows.append(f"| {name} | {' | '.join(texts)} | {shown} of {sum(map(bool, words))} |")
     return "\n".join(rows)
 
 
@@ -186,13 +208,13 @@ def number(claim: Claim) -> str:
     return f"{claim.estimate:.3g} [{low}, {high}] {claim.unit}".rstrip()
 
 
-def details(found: Sequence[Judged], predictions: Mapping[tuple[str, str], Prediction]) -> str:
+def details(found: Sequence[Judged], predictions: Mapping[tuple[str, str, str], Prediction]) -> str:
     """Every claim, a table a headline."""
     parts = []
     for name, (sentence, _) in {**HEADLINES, OTHERS: ("claims of other notebooks", ())}.items():
         mine = [j for j in found if j.headline == name]
         if mine:
-            rows = [_row(j, predictions.get((j.claim.id, j.regime))) for j in mine]
+            rows = [_row(j, predictions.get((j.claim.id, j.regime, j.profile))) for j in mine]
             parts.append("\n".join([f"### {name} · {sentence}", "", HEADER, *rows]))
     return "\n\n".join(parts)
 

@@ -16,7 +16,7 @@ SIGNS = ("> 0", "< 0", "within margin", "> margin")
 
 @dataclass(frozen=True)
 class Prediction:
-    """A claim's outcome as expected: sign and size of its statistic, in the statistic's unit, and why."""
+    """A claim's outcome as expected: sign and size of its statistic, in the statistic's unit, why, and where."""
 
     claim: str
     regime: str
@@ -24,6 +24,7 @@ class Prediction:
     predicted: str
     size: float
     why: str
+    profile: str = "laptop"
 
     def beside(self, low: float, high: float, margin: float, tested: bool = True) -> str:
         """The prediction and whether an interval agrees: "predicted < 0, about -0.02: side as predicted"."""
@@ -39,8 +40,8 @@ class Prediction:
         return f"predicted {self.predicted}, about {self.size:g}: {came if tested else 'not tested'}"
 
 
-def read_predictions(path: Path, known: Mapping[str, Any]) -> dict[tuple[str, str], Prediction]:
-    """Predictions by claim and regime; none where there is no such file.
+def read_predictions(path: Path, known: Mapping[str, Any]) -> dict[tuple[str, str, str], Prediction]:
+    """Predictions by claim, regime and profile; none where there is no such file.
 
     Args:
         known: the parts of the board, as A2: what a claim's id begins with.
@@ -50,15 +51,17 @@ def read_predictions(path: Path, known: Mapping[str, Any]) -> dict[tuple[str, st
     """
     if not path.is_file():
         return {}
-    found: dict[tuple[str, str], Prediction] = {}
+    found: dict[tuple[str, str, str], Prediction] = {}
     entries = parse_yaml(path.read_text(encoding="utf-8"), str(path)) or []
     if not isinstance(entries, list):
         raise Refused(f"{path} must be a list of predictions, each with {', '.join(_names())}")
     for number, entry in enumerate(entries, start=1):
         made = _checked(entry, f"{path}, prediction {number}", known)
-        if (made.claim, made.regime) in found:
-            raise Refused(f"{path}, prediction {number}: {made.claim} under {made.regime} is predicted twice: keep one")
-        found[made.claim, made.regime] = made
+        place = made.claim, made.regime, made.profile
+        if place in found:
+            raise Refused(f"{path}, prediction {number}: {made.claim} under {made.regime} is predicted twice for profile "
+                          f"{made.profile}: keep one")
+        found[place] = made
     return found
 
 
@@ -71,6 +74,7 @@ def _checked(entry: Any, where: str, known: Mapping[str, Any]) -> Prediction:
         raise Refused(f"{where} must be a mapping of {', '.join(_names())}; got {entry!r}")
     if strangers := [unknown("key", str(name), _names()) for name in entry if name not in _names()]:
         raise Refused(f"{where}: {'; '.join(strangers)}")
+    entry = {"profile": Prediction.profile} | entry
     if absent := [name for name in _names() if entry.get(name) in (None, "")]:
         raise Refused(f"{where} lacks {', '.join(absent)}")
     if not isinstance(entry["size"], int | float) or isinstance(entry["size"], bool):

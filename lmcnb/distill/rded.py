@@ -66,18 +66,14 @@ class RDED(Method):
         side = tile_spans(size, self.factor)[0].stop
         patches = torch.stack([_cropped(image, boxes, side) for image, boxes in zip(
             real_pixels(train, row), _boxes(len(row), self.crops, size, self.smallest, generator))])
-        losses = _losses(net, teacher, decode_patches(patches.flatten(0, 1), size), label, train)
+        whole = F.interpolate(patches.flatten(0, 1), size=(size, size), mode="bilinear", align_corners=False)
+        losses = _losses(net, teacher, whole, label, train)  # enlarged as a mosaic's tiles are
         best = losses.view(patches.shape[:2]).min(1)
         order = best.values.argsort(stable=True)[:self.ipc * self.factor ** 2]
         return patches[order, best.indices[order]]
 
     def work(self, data: Dataset) -> int:
         return self.teacher.steps(len(data.train)) * self.teacher.batch + self.candidates * data.classes
-
-
-def decode_patches(patches: Tensor, size: int) -> Tensor:
-    """float32 [N, C, side, side] enlarged to [N, C, size, size], as :func:`.base.decode` enlarges a mosaic's tiles."""
-    return F.interpolate(patches, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def _boxes(images: int, crops: int, size: int, smallest: float, generator: torch.Generator) -> list[list[tuple]]:

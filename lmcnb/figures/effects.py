@@ -45,7 +45,7 @@ class Row:
 
     @property
     def texts(self) -> list[str]:
-        return textwrap.wrap(self.sentence, 28)
+        return textwrap.wrap(self.sentence, 27)
 
     @property
     def height(self) -> float:

@@ -61,16 +61,6 @@ class Beside:
     less_barrier: Estimate
     more_accuracy: Estimate
 
-    @property
-    def stability(self) -> np.ndarray:
-        """Barrier minus IMP's, nats [n]."""
-        return self.barrier - self.imp_barrier
-
-    @property
-    def performance(self) -> np.ndarray:
-        """Test accuracy minus IMP's, points [n]."""
-        return self.accuracy - self.imp_accuracy
-
 
 def beside_imp(table: Table, compared: Sequence[int]) -> list[Beside]:
     """Every subnetwork that shares two initialisations or more with IMP's of its setting, after ``compared`` rounds.

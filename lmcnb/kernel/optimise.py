@@ -1,11 +1,14 @@
 """Update rules as pure functions of one network's weights, gradients and memory: SGD with momentum, and AdamW.
 
 A rule keeps its memory in tensors by name, so that a stack's is stacked, checkpointed and captured like its weights.
+``begin`` is the memory before the first step of a stack [K, ...]. ``each`` makes a step of one network, tensor by
+tensor, so that vmap can stack it; ``together`` the same, all tensors in one call: ``grads`` are in the order of
+``params`` and its own to change, ``lr`` is a number, or a tensor where a device would be waited for. Both give weights
+and memory; pruned weights stay exactly zero, and so does their memory.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,27 +25,7 @@ _foreach_sub = torch._foreach_sub  # pyright: ignore[reportPrivateImportUsage]
 _fused_adamw_ = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
 
 
-class Rule(Protocol):
-    """How an optimiser goes from one step to the next. Pruned weights stay exactly zero, and so does their memory."""
-
-    def begin(self, params: Params) -> Params:
-        """Its memory before the first step of a stack [K, ...]."""
-        ...
-
-    def each(self, params: Params, grads: Params, memory: Params, masks: Params, lr: Tensor) -> tuple[Params, Params]:
-        """Weights and memory after a step of one network: tensor by tensor, so that vmap can stack it."""
-        ...
-
-    def together(self, params: Params, grads: Tensors, memory: Params, masks: Params, lr: float | Tensor
-                 ) -> tuple[Params, Params]:
-        """The same, all tensors in one call. ``grads`` are in the order of ``params``, and its own to change.
-
-        ``lr``: a number; a tensor where a device would be waited for.
-        """
-        ...
-
-
-def rule(recipe: Recipe) -> Rule:
+def rule(recipe: Recipe) -> SGD | AdamW:
     if recipe.optimiser == "adamw":
         return AdamW(recipe.momentum, recipe.beta2, recipe.weight_decay)
     return SGD(recipe.momentum, recipe.weight_decay)

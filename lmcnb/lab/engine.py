@@ -4,7 +4,9 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -22,7 +24,7 @@ from .entry import Entry
 from .estimate import Paces, Row, expected
 from .job import Job
 from .keys import code, execution, foreign, registered
-from .progress import Progress, progress
+from .progress import Progress
 from .provenance import provenance
 from .schedule import Task, stacks, tasks
 from .shelf import numbered
@@ -114,7 +116,7 @@ class Lab:
                 for spec in missing:
                     spec.check(self.dataset)
             shown = self.progress and outer is None
-            with progress(len(missing), sum(map(self.cost, missing)), shown) as self._progress:
+            with closing(Progress(len(missing), sum(map(self.cost, missing)), shown)) as self._progress:
                 try:
                     self._work(missing)
                 finally:
@@ -233,27 +235,28 @@ class Lab:
         return [spec.load(self) for spec in specs]
 
     def recall(self, stage: type[Stage]) -> list[tuple[Stage, Entry]]:
-        """Everything of one stage that the store holds, whoever computed it, as specs and entries; computes nothing.
+        """Everything of one stage that is there, whoever computed it, as specs and entries; computes nothing.
 
-        Entries of another version, of methods unknown here and of data that is not at hand are left out.
+        What the store holds, and what the project came with. Entries of another version, of methods unknown here and
+        of data that is not at hand are left out.
         """
-        found = []
-        for entry in self.store.entries(stage.stored):
+        found: dict[Stage, Entry] = {}
+        for entry in chain.from_iterable(s.entries(stage.stored) for s in (self.store, self.shipped) if s):
             try:
                 spec = inventory.rebuilt(stage.stored, entry.spec)
                 known = self.key(spec) == entry.key
             except (ValueError, OSError):  # not this package's, or its data is not at hand
                 continue
-            if known:
-                found.append((spec, entry))
-        return found
+            if known and spec not in found:
+                found[spec] = entry if type(entry) is Entry else self._find(spec) or entry
+        return list(found.items())
 
     def table(self, plan: Iterable[Stage] | type[Stage], sets: Mapping[str, Any] | None = None,
               columns: Mapping[Stage, Mapping[str, Any]] | None = None) -> Table:
         """Everything that was measured, as one tidy table: computed where it is missing.
 
         Args:
-            plan: specs; or a stage such as ``lmcnb.Train``, for all of it that the store holds (computes nothing).
+            plan: specs; or a stage such as ``lmcnb.Train``, for all of it that is there (computes nothing).
             sets: the methods of a study by name, which rows are called by; others are called by their kind.
             columns: by spec, columns to add to its rows or to set otherwise.
         """

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..kernel.strategies import operations
 from .job import device_name
 from .schedule import makespan, tasks
@@ -82,14 +84,8 @@ class Paces:
 
     def reference(self, work: float) -> float:
         """Seconds for an image of so many operations (forward), by the curve: straight lines between logarithms."""
-        points = [(math.log(x), math.log(y)) for x, y in self.curve]
-        x = math.log(max(work, 1.0))
-        if x <= points[0][0]:
-            return math.exp(points[0][1])
-        for (x0, y0), (x1, y1) in zip(points, points[1:]):
-            if x <= x1:
-                return math.exp(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
-        return math.exp(points[-1][1] + x - points[-1][0])
+        (xs, ys), x = np.log(self.curve).T, math.log(max(work, 1.0))
+        return math.exp(np.interp(x, xs, ys) + max(0.0, x - xs[-1]))  # beyond its end in proportion
 
     @cached_property
     def scale(self) -> float:

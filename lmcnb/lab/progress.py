@@ -9,8 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,16 +87,6 @@ class Progress:
                 aside.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), **asdict(self.now)}))
                 os.replace(aside, self._file)
             self._written = time.monotonic()
-
-
-@contextmanager
-def progress(entries: int, cost: float, shown: bool = True) -> Iterator[Progress]:
-    """:class:`Progress`, closed at the end."""
-    made = Progress(entries, cost, shown)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def doing(folder: Path) -> list[Doing]:

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from heapq import heapify, heappop, heappush
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 
 from .stage import Stage, closure
 
@@ -88,22 +89,17 @@ def makespan(plan: Iterable[Task], seconds: Callable[[Task], float | None], work
     At least as long as its longest chain. Tasks of unknown length count nothing.
     """
     left = {task.key: task for task in plan}
-    waits = {key: {need for need in task.needs if need in left} for key, task in left.items()}
-    followers: dict[str, list[str]] = defaultdict(list)
-    for key, needs in waits.items():
-        for need in needs:
-            followers[need].append(key)
-    ready = [(-left[key].urgency, key) for key, needs in waits.items() if not needs]
-    heapify(ready)
+    order = TopologicalSorter({key: [need for need in task.needs if need in left] for key, task in left.items()})
+    order.prepare()
+    ready: list[tuple[float, str]] = []
     running: list[tuple[float, str]] = []  # ends
     now = 0.0
-    while ready or running:
+    while order.is_active():
+        for key in order.get_ready():
+            heappush(ready, (-left[key].urgency, key))
         while ready and len(running) < workers:
             _, key = heappop(ready)
             heappush(running, (now + (seconds(left[key]) or 0.0), key))
         now, ended = heappop(running)
-        for key in followers[ended]:
-            waits[key].discard(ended)
-            if not waits[key]:
-                heappush(ready, (-left[key].urgency, key))
+        order.done(ended)
     return now

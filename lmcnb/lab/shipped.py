@@ -12,7 +12,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,6 +89,10 @@ class Archive:
         except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
             self._report((stage, key), f"{stage} {key[:12]} in {path} is damaged ({error})")
             return None
+
+    def entries(self, stage: str) -> Iterator[Shipped]:
+        """Every sound entry of one stage."""
+        return (found for name, key in self.places if name == stage and (found := self.get(name, key)))
 
     def read(self, path: Path, stage: str, key: str) -> Shipped:
         """Raises Damaged, or whatever a damaged archive raises."""

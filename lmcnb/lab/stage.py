@@ -9,7 +9,7 @@ from ..data import Dataset
 from ..kernel.randomness import refuse_random
 from ..models import Net
 from ..params import Params
-from ..spec import Spec
+from ..spec import Spec, canonical
 
 if TYPE_CHECKING:
     import torch
@@ -92,8 +92,10 @@ class Stage(Spec):
                 if isinstance(value, (int, float)))
 
     def upstream(self) -> list[Stage]:
-        """The artifacts that this one is made from."""
-        return []
+        """The artifacts that this one is made from: by default the stages among its settings, in their order."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        return [one for value in values for one in (value if isinstance(value, tuple) else (value,))
+                if isinstance(one, Stage)]
 
     def other_data(self) -> list[str]:
         """Data sets that it reads besides ``dataset``: their fingerprints are part of its key too."""
@@ -101,11 +103,7 @@ class Stage(Spec):
 
     def group(self) -> str:
         """Equal for specs that may be computed as one stack."""
-        return self.stored + self.but(**self.blank()).canonical() if self.stacked else self.canonical()
-
-    def blank(self) -> dict[str, Any]:
-        """Any one value for each of :attr:`stacked`."""
-        return {}
+        return self.stored + canonical({n: v for n, v in self.settings().items() if n not in self.stacked})
 
     def check(self, data: Data) -> None:
         """Raises ValueError when this stage cannot work on these data; a lab asks before anything is computed."""

@@ -27,7 +27,7 @@ def mistakes(networks: Networks, images: Images, batch: int = 500) -> Tensor:
     return torch.stack(found).cpu()
 
 
-def rise(wrong: Tensor) -> tuple[float, float, float]:
+def rise(wrong: Tensor, end: Tensor | None = None) -> tuple[float, float, float]:
     """The most that the error rises on a path over the mean of its ends, with its 95% interval: shares of images.
 
     The networks of a path see the same images, so each image has its own rise, in −1…1, and the interval is that of
@@ -36,13 +36,14 @@ def rise(wrong: Tensor) -> tuple[float, float, float]:
     highest of all points, as any of them may be the true top.
 
     Args:
-        wrong: bool [A, images], from one end of the path to the other.
+        wrong: bool [A, images], from one end of the path to the other. end: bool [images], the other end's mistakes
+            where the path does not lead there.
 
     >>> same = torch.tensor([[True, False, False]]).expand(3, 3)
     >>> low, high = rise(same)[1:]
     >>> assert rise(same)[0] == 0 and low < 0 < high
     """
-    each = wrong.double() - (wrong[0].double() + wrong[-1].double()) / 2
+    each = wrong.double() - (wrong[0].double() + (wrong[-1] if end is None else end).double()) / 2
     n = each.shape[1] + 2
     mean = each.sum(1) / n
     half = NORMAL * (((each.square().sum(1) + 2) / n - mean.square()) / n).sqrt()
@@ -52,7 +53,12 @@ def rise(wrong: Tensor) -> tuple[float, float, float]:
 
 def sentence(wrong: Tensor, allowed: float) -> str:
     """:func:`rise` in points of test error, and what it says of ``allowed`` points."""
-    top, low, high = (100 * x for x in rise(wrong))
+    return judged(rise(wrong), allowed)
+
+
+def judged(rises: tuple[float, float, float], allowed: float) -> str:
+    """A rise with its interval, shares of images, in a sentence: whether it is below ``allowed`` points."""
+    top, low, high = (100 * x for x in rises)
     word = "one basin" if high < allowed else "two basins" if low >= allowed else "too close to call"
     return (f"{word}: test error rises by {top:.1f} [{low:.1f}, {high:.1f}] points at "
             f"most ({allowed:g} allowed)")

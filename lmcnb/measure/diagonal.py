@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..kernel.recipe import seeded
+from .diagonal_exact import exact_diagonal
 from .hessian import HessianOperator
-from .layerwise import exact_diagonal
 
 __all__ = ["Diagonal", "estimate_diagonal", "exact_diagonal", "summary"]
 

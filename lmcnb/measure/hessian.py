@@ -1,7 +1,7 @@
 """The Hessian of a trained subnetwork's loss, restricted to the weights a mask keeps: its products.
 
 Everything composes from one object, :class:`HessianOperator`: ``operator @ v``, which is what the estimators of
-:mod:`.diagonal` and :mod:`.spectrum` take. The exact diagonal needs none: see :mod:`.layerwise`.
+:mod:`.diagonal` and :mod:`.spectrum` take. The exact diagonal needs none: see :mod:`.diagonal_exact`.
 """
 from __future__ import annotations
 

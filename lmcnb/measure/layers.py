@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,9 +14,13 @@ from ..models import Net
 from ..networks import Networks
 from ..params import Params
 from .align import Align
+from .basin import judged, mistakes, rise
+from .batchnorm import recalibrated
 from .path import QUANTITIES, BatchNorm, alpha_grid, ends, interpolate, measured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from matplotlib.axes import Axes
 
 Which = Literal["each", "cumulative"]
@@ -30,6 +35,7 @@ class LayerPaths:
         train_loss, test_loss: float64 [2, P, L, A], mean cross-entropy in nats; train_error, test_error likewise, share
             of images in 0…1. Of the first axis, [0] goes from a to b with the rest held at a's, [1] from b to a with
             the rest at b's. With "cumulative", layer l stands for the first l.
+        mistakes: computes, when called, which test images each network gets wrong: bool [2, P, L, A, images].
     """
 
     names: tuple[str, ...]
@@ -38,6 +44,7 @@ class LayerPaths:
     train_error: Tensor
     test_loss: Tensor
     test_error: Tensor
+    mistakes: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
 
     def tensors(self) -> Params:
         return {"alphas": self.alphas, **{q: getattr(self, q) for q in QUANTITIES}}
@@ -58,6 +65,26 @@ class LayerPaths:
             raise ValueError(f"unknown convention {convention!r}; known: frankle, midpoint")
         top = values.amax(-1) if convention == "frankle" else values[..., int(middle[0])]
         return (top - values[..., 0].mean(0, keepdim=True)).mean(0)
+
+    def verdict(self, allowed: float = 2.0) -> str:
+        """Whether each layer can be exchanged within one basin: a line a layer (and pair), as of a whole path.
+
+        The 95% interval is over test images. Both ways are averaged, ends of intervals too, which makes them too wide.
+
+        Args:
+            allowed: points of test error.
+        Raises:
+            ValueError: the paths were read from a file, and their networks are not at hand.
+        """
+        if self.mistakes is None:
+            raise ValueError("an interval over images needs the networks: measure with lmcnb.measure.layerwise")
+        lines = []
+        for k, pair in enumerate(self.mistakes().transpose(0, 1)):
+            for name, there, back in zip(self.names, *pair):
+                top, low, high = (sum(both) / 2 for both in zip(rise(there, back[0]), rise(back, there[0])))
+                lines.append(f"pair {k}, " * (len(self.test_error[0]) > 1) + f"{name}: "
+                             + judged((top, low, high), allowed))
+        return "\n".join(lines)
 
     def plot(self, quantity: str = "test_error", convention: str = "frankle", ax: Axes | None = None) -> Axes:
         """Draws each pair's barrier over the layers, and what is returned is where."""
@@ -122,19 +149,38 @@ def layerwise(a: Networks, b: Networks, data: Dataset, layers: Which = "each",
     found = [[_one_way(one, other, data, groups, layers, alphas, bn, strategy) for one, other in zip(x, y)]
              for x, y in ((a, b), (b, a))]
     return LayerPaths(tuple(groups), alphas, **{q: torch.stack([torch.stack([f[q] for f in way]) for way in found])
-                                                for q in QUANTITIES})
+                                                for q in QUANTITIES},
+                      mistakes=partial(_mistakes, a, b, data, groups, layers, alphas, bn))
+
+
+def _moved(one: Networks, other: Networks, groups: dict[str, tuple[str, ...]], layers: Which, alphas: Tensor
+           ) -> Iterator[Networks]:
+    """By layer the networks at alphas, of which the rest is held at ``one``'s."""
+    theta = interpolate(one, other, alphas)
+    moving: set[str] = set()
+    for names in groups.values():
+        moving = {*names} | (moving if layers == "cumulative" else set())
+        params, buffers = ({n: t if n in moving else held[n].expand_as(t) for n, t in kind.items()}
+                           for kind, held in ((theta.params, one.params), (theta.buffers, one.buffers)))
+        yield replace(theta, params=params, buffers=buffers)
 
 
 def _one_way(one: Networks, other: Networks, data: Dataset, groups: dict[str, tuple[str, ...]], layers: Which,
              alphas: Tensor, bn: BatchNorm, strategy: str) -> Params:
     """By quantity [L, A]. At α = 0 all layers' paths are in one network, which is measured once."""
     begin = measured(interpolate(one, other, alphas[:1]), data, bn, strategy)
-    theta = interpolate(one, other, alphas[1:])
-    rows: list[Params] = []
-    moving: set[str] = set()
-    for names in groups.values():
-        moving = {*names} | (moving if layers == "cumulative" else set())
-        params, buffers = ({n: t if n in moving else held[n].expand_as(t) for n, t in kind.items()}
-                           for kind, held in ((theta.params, one.params), (theta.buffers, one.buffers)))
-        rows.append(measured(replace(theta, params=params, buffers=buffers), data, bn, strategy))
+    rows = [measured(theta, data, bn, strategy) for theta in _moved(one, other, groups, layers, alphas[1:])]
     return {q: torch.stack([torch.cat([begin[q], row[q]]) for row in rows]) for q in QUANTITIES}
+
+
+def _mistakes(a: Networks, b: Networks, data: Dataset, groups: dict[str, tuple[str, ...]], layers: Which,
+              alphas: Tensor, bn: BatchNorm) -> Tensor:
+    def wrong(theta: Networks) -> Tensor:
+        return mistakes(recalibrated(theta, data.train) if bn == "recalibrate" else theta, data.test)
+
+    def way(one: Networks, other: Networks) -> Tensor:
+        begin = wrong(one)
+        return torch.stack([torch.cat([begin, wrong(theta)])
+                            for theta in _moved(one, other, groups, layers, alphas[1:])])
+
+    return torch.stack([torch.stack([way(one, other) for one, other in zip(x, y)]) for x, y in ((a, b), (b, a))])

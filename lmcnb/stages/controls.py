@@ -70,9 +70,6 @@ class RandomMask(Stage):
     def dense(self) -> bool:
         return False
 
-    def upstream(self) -> list[Stage]:
-        return [self.like]
-
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
         name = {"layerwise": "random mask", "global": "random mask, global", "magnitude": "magnitude mask"}[self.kind]
         return self.like.described(sets) | {"method": name}
@@ -139,9 +136,6 @@ class BorrowedMask(Stage):
     @property
     def ticket(self) -> BorrowedMask:
         return self
-
-    def upstream(self) -> list[Stage]:
-        return [self.of, *(self.matched or ())]
 
     def check(self, data: Data) -> None:
         super().check(data)

@@ -47,9 +47,6 @@ class GradualTicket(Stage):
     def ticket(self) -> GradualTicket:
         return self
 
-    def blank(self) -> dict[str, Any]:
-        return {"init": 0, "seed": 0}
-
     def check(self, data: Data) -> None:
         super().check(data)
         self.platon.check(self.recipe.steps(len(data(self.dataset).train)))

@@ -39,9 +39,6 @@ class Curvature(Stage):
     starts: int = Field(default=1, ge=1)
     seed: Seed = 0
 
-    def upstream(self) -> list[Stage]:
-        return [self.model]
-
     @model_validator(mode="after")
     def _same_network(self):
         check_same(self, self.model)

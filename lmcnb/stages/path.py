@@ -38,9 +38,6 @@ class Connect(Stage):
     masks: Literal["held", "released"] = "held"
     align: Align = late(None)
 
-    def upstream(self) -> list[Stage]:
-        return [self.a, self.b]
-
     @model_validator(mode="after")
     def _two_of_one_network(self):
         check_same(self, self.a, self.b)

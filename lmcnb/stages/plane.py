@@ -40,9 +40,6 @@ class Landscape(Stage):
     masks: Literal["held", "released"] = "held"
     seed: Seed = 0
 
-    def upstream(self) -> list[Stage]:
-        return list(self.models)
-
     @model_validator(mode="after")
     def _enough_models(self):
         needed = {"through": 3, "released": 4, "random": 1}[self.kind]

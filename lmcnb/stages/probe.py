@@ -29,9 +29,6 @@ class Probe(Stage):
     test_images: int | None = Field(default=None, ge=1)
     C: float = Field(default=0.01, gt=0)
 
-    def upstream(self) -> list[Stage]:
-        return [self.model]
-
     def other_data(self) -> list[str]:
         return [self.target]
 

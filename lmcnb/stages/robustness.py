@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from ..data import Images
-from ..kernel.recipe import Recipe
 from ..kernel.training import Scores
 from ..lab import shelf
 from ..lab.entry import Entry
@@ -37,12 +36,6 @@ class Robustness(Stage):
     images: int | None = Field(default=None, ge=1)
     seed: Seed = 0
     files: str = late("")
-
-    def upstream(self) -> list[Stage]:
-        return [self.model]
-
-    def blank(self) -> dict[str, Any]:
-        return {"model": Train(dataset=self.dataset, net=self.net, recipe=Recipe())}
 
     @model_validator(mode="after")
     def _defined(self):

@@ -26,9 +26,6 @@ class Segment(Stage):
     b: Train
     images: int = Field(default=1024, ge=1)
 
-    def upstream(self) -> list[Stage]:
-        return [self.a, self.b]
-
     @model_validator(mode="after")
     def _two_of_one_start(self):
         check_same(self, self.a, self.b)

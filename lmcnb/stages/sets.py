@@ -40,9 +40,6 @@ class Expert(Stage):
     def stays(cls, settings: Mapping[str, Any]) -> bool:
         return True
 
-    def blank(self) -> dict[str, Any]:
-        return {"init": 0}
-
     def cost(self, data: Data) -> float:
         return self.recipe.epochs * len(data(self.dataset).train)
 
@@ -157,9 +154,6 @@ class Assess(Stage):
             raise ValueError(f"source is of the dataset {self.source.dataset}, the assessment of {self.dataset}: give "
                              f"both the same")
         return self
-
-    def upstream(self) -> list[Stage]:
-        return [self.source]
 
     def described(self, sets: Mapping[str, Any]) -> dict[str, Any]:
         return self.source.described(sets)

@@ -39,7 +39,7 @@ class Ticket(Stage):
     """
 
     version: ClassVar[int] = 3  # 2: the accuracy of every round's training is kept; 3: how far it moved
-    stacked: ClassVar[tuple[str, ...]] = ("init", "seed")
+    stacked: ClassVar[tuple[str, ...]] = ("init", "seed", "rewind_to", "base")
 
     init: Seed = 0
     seed: Seed | str = 0
@@ -108,12 +108,8 @@ class Ticket(Stage):
         before: list[Stage] = [self.previous()] if self.round > 1 else []
         return before + [s for s in (self.source, self.rewind_to) if s is not None]
 
-    def blank(self) -> dict[str, Any]:
-        point = self.rewind_to and self.rewind_to.but(init=0)
-        return {"init": 0, "seed": 0, "rewind_to": point, "base": None}
-
     def group(self) -> str:
-        return super().group() + way_back(self.previous() if self.round > 1 else None)
+        return super().group() + way_back(self) + way_back(self.previous() if self.round > 1 else None)
 
     @model_validator(mode="after")
     def _base_is_before(self):

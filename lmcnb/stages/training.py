@@ -41,7 +41,7 @@ class Train(Stage):
         nudge: added to a single weight, the first that is kept, before the first step: the smallest noise there is.
     """
 
-    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed", "pretrained", "nudge")
+    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed", "start", "pretrained", "nudge")
 
     recipe: Recipe
     init: Seed = 0
@@ -59,9 +59,6 @@ class Train(Stage):
     def upstream(self) -> list[Stage]:
         before: list[Stage] = [self.mask] if self.mask is not None and not self.mask.dense else []
         return before + [other for other in (self.start, self.pretrained) if other]
-
-    def blank(self) -> dict[str, Any]:
-        return {"mask": None, "init": 0, "seed": 0, "start": None, "pretrained": None, "nudge": 0.0}
 
     def group(self) -> str:
         return f"{super().group()}{way_back(self.mask)}/{self.first_step}"

@@ -56,9 +56,6 @@ class TransferredTicket(Stage):
     def init(self) -> int:
         return self.of.init
 
-    def upstream(self) -> list[Stage]:
-        return [self.of]
-
     def check(self, data: Data) -> None:
         super().check(data)
         if not set(shared_weights(self.net, self.of.net)) & set(self.net.prunable):
