@@ -20,8 +20,11 @@ from tiny_methods import (
 )
 
 from lmcnb import (
+    DC,
     DM,
+    DSA,
     IDC,
+    MTT,
     Dataset,
     Herding,
     Images,
@@ -84,6 +87,16 @@ def test_an_image_too_small_for_its_tiles_is_refused():
     tiny = Dataset("tiny", made_up(60, 3, size=4), made_up(30, 3, size=4))
     with pytest.raises(ValueError, match="images of 4 pixels do not hold 3 × 3 smaller ones: lower factor"):
         RandomReal(ipc=2, factor=3).check(tiny, THREE)
+
+
+@pytest.mark.parametrize("method", [DC(factor=3), DSA(factor=3), DM(factor=3), MTT(factor=3, zca=None)],
+                         ids=lambda m: m.kind)
+def test_tiles_of_normalised_pixels_that_would_be_padded_are_refused(method: Method):
+    with pytest.raises(ValueError, match=f"factor 3 does not divide the 8 pixels of .* {method.kind} pads"):
+        method.but(ipc=1).check(DATA, THREE)
+    method.but(ipc=1, factor=2).check(DATA, THREE)
+    for other in (MTT(ipc=1, factor=3), IDC(ipc=1, factor=3), RandomReal(ipc=1, factor=3)):
+        other.check(DATA, THREE)
 
 
 RESUMED = {m.kind: m for m in LEARNED} | {"pretrained": IDC_TINY.but(pretrain_epochs=1)}

@@ -227,6 +227,18 @@ def test_what_is_at_hand_comes_before_what_takes_hours(tmp_path: Path, monkeypat
     assert not results.soonest([], [], "laptop")
 
 
+def test_what_must_be_computed_may_be_left_out(monkeypatch):
+    done: list[str] = []
+    monkeypatch.setattr(results, "redraws", lambda *_: [])
+    monkeypatch.setattr(cli, "_one_by_one", lambda jobs, *_: done.extend(j.notebook.stem[:2] for j in jobs))
+    monkeypatch.setattr(runner, "plans", lambda jobs: [[TRAIN] if j.notebook.stem < "02" else [] for j in jobs])
+    monkeypatch.setattr(Lab, "missing", lambda lab, specs: specs)
+    code, said = call("run", "01", "02", "--profile", "laptop", "--no-compute")
+    assert code == 0 and done == ["02"]
+    assert "01_distilled_pruning: left out, as 1 results are neither stored nor shipped" in said
+    assert call("run", "01", "--no-compute", "--recompute")[0] == 2
+
+
 def test_figures_are_drawn_again_side_by_side(tmp_path: Path, monkeypatch, capsys):
     """To the bytes of the committed pictures, in their order, in processes that know this one's folders."""
     names = "fig18_precision_cifar10", "fig06_stability_vs_performance_cifar10"

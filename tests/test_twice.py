@@ -19,7 +19,7 @@ from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.strategies import differentiated, mode
 from lmcnb.lab.keys import execution
 from lmcnb.models import initialise
-from lmcnb.stages import Distill, Train
+from lmcnb.stages import Curvature, Distill, Train
 
 if fused.library() is None:
     pytest.skip("no C++ compiler here", allow_module_level=True)
@@ -138,3 +138,14 @@ def test_the_rule_asks_for_device_and_network_and_is_in_the_key_of_what_is_disti
     learned, chosen = (Distill(net=wide, dataset="digits", method=method) for method in (IDC(), RandomReal()))
     for what, distilled in ((Train(net=wide, recipe=QUICK), False), (learned, True), (chosen, False)):
         assert execution(what, cpu)["mode"] == mode(wide, cpu, distilled)
+
+
+def test_a_gpu_that_cannot_compile_has_keys_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    gpu, wide = torch.device("cuda"), Net(name="convnet3", width=16)
+    curvature = Curvature(net=wide, model=Train(net=wide, recipe=QUICK), diagonal="hutchinson")
+    monkeypatch.setattr("lmcnb.kernel.strategies.can_compile", lambda device="cpu": True)
+    able = [mode(wide, gpu), mode(wide, gpu, True), curvature.numerics(gpu)]
+    monkeypatch.setattr("lmcnb.kernel.strategies.can_compile", lambda device="cpu": False)
+    assert able == ["graph", "graph", ""] and mode(wide, gpu) == "graph", "what replays a graph needs no compiler"
+    assert mode(wide, gpu, True) == "graph uncompiled" and curvature.numerics(gpu) == "uncompiled"
+    assert mode(THREE, gpu, True) == "graph" and curvature.numerics(torch.device("cpu")) == "", "tiny; no GPU"

@@ -29,7 +29,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 notebooks_argument = click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
 profile_option = click.option(
-    "--profile", default="smoke", show_default=True, metavar="NAME", help="Of notebooks/profiles: smoke, laptop, gpu, paper, …"
+    "--profile", default="smoke", show_default=True, metavar="NAME", help="smoke, laptop, gpu, … of notebooks/profiles."
 )
 settings_option = click.option(
     "-s", "--set", "settings", multiple=True, metavar="K=V", help="A parameter's value, as YAML; repeatable."
@@ -89,8 +89,9 @@ workers_option = click.option(
 @executed_option
 @workers_option
 @click.option("--recompute", is_flag=True, help="Compute what the store lacks, whatever came with the project.")
+@click.option("--no-compute", is_flag=True, help="Only what is at hand; what needs computing is named, and left out.")
 def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], executed: Path | None, workers: int,
-        recompute: bool) -> None:
+        recompute: bool, no_compute: bool) -> None:
     """Execute notebooks; stop at the first that fails.
 
     All settings and plans are checked before the first cell runs. Exits with 2 if that refuses, with 1 if a
@@ -101,9 +102,12 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
     With -j the processes first divide what is missing among them, then execute notebooks side by side.
 
     Results and figures that came with the project are used: where the results of a committed figure are not at
-    hand, it is drawn again from its JSON file. --recompute computes them. What needs no computing comes first.
+    hand, it is drawn again from its JSON file. --recompute computes them. What needs no computing comes first, and
+    with --no-compute nothing comes after it.
     """
     root = _root()
+    if recompute and no_compute:
+        raise Refused("--recompute asks for what --no-compute refuses: leave one of them out")
     folder = (executed or root / "executed").absolute()
     jobs = runner.prepare(root, notebooks, profile, settings)
     with places.pinned(root, shipped=not recompute), execution.stoppable():
@@ -111,6 +115,8 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
         left = [job for job in jobs if job not in [each.job for each in again]]
         plans = runner.plans(left)  # all are checked before the first cell runs
         results.draw(again, profile, workers)
+        if no_compute:
+            left, plans = results.at_hand(left, plans)
         for part, mine in results.soonest(left, plans, profile):
             if workers > 1:
                 many.divided(root, part, mine, profile, settings, many.Workers(workers))

@@ -163,7 +163,7 @@ def headlines(found: Sequence[Judged]) -> str:
 
 
 def by_setting(found: Sequence[Judged]) -> str:
-    """The headlines that are asked of every network and recipe, by setting, as a Markdown table, and how many show each.
+    """The headlines that are asked of every network and recipe, by setting, as a Markdown table: how many show each.
 
     A setting shows a headline where one of its leading claims is reproduced, of whatever size, and none contradicted.
     """

@@ -59,8 +59,8 @@ def read_predictions(path: Path, known: Mapping[str, Any]) -> dict[tuple[str, st
         made = _checked(entry, f"{path}, prediction {number}", known)
         place = made.claim, made.regime, made.profile
         if place in found:
-            raise Refused(f"{path}, prediction {number}: {made.claim} under {made.regime} is predicted twice for profile "
-                          f"{made.profile}: keep one")
+            raise Refused(f"{path}, prediction {number}: {made.claim} under {made.regime} is predicted twice for "
+                          f"profile {made.profile}: keep one")
         found[place] = made
     return found
 

@@ -62,6 +62,20 @@ def soonest(jobs: Sequence[runner.Job], plans: Sequence[list[Any]], profile: str
     return [([job for job, _ in part], [plan for _, plan in part]) for part in (ready, later) if part]
 
 
+def at_hand(jobs: Sequence[runner.Job], plans: Sequence[list[Any]]) -> tuple[list[runner.Job], list[list[Any]]]:
+    """Jobs and plans whose results are all there; the others are named."""
+    from lmcnb.cli.workers import stages
+    from lmcnb.lab import Lab
+
+    lab, kept = Lab(progress=False), []
+    for job, plan in zip(jobs, plans):
+        if missing := lab.missing(stages([plan])):
+            click.echo(f"{job.notebook.stem}: left out, as {len(missing)} results are neither stored nor shipped")
+        else:
+            kept.append((job, plan))
+    return [job for job, _ in kept], [plan for _, plan in kept]
+
+
 def saved(profile: str, job: runner.Job) -> tuple[str, ...]:
     """The committed figures of a job that were made with the same values."""
     number = job.notebook.stem.partition("_")[0]

@@ -140,6 +140,7 @@ class Method(Spec):
 
     reads: ClassVar[Callable[[Net], Any]] = staticmethod(lambda net: None)  # of a network; raises where that cannot be
     length: ClassVar[str] = ""  # the setting that counts its iterations; none where a set is just chosen
+    normalised: ClassVar[bool] = False  # whether what it matches are normalised pixels, among which 0.5 is no mid-grey
 
     ipc: int = Field(default=10, ge=1)
     factor: int = Field(default=1, ge=1, le=3)
@@ -158,7 +159,11 @@ class Method(Spec):
         A lab asks before any work begins.
         """
         self.reads(net)
-        tile_spans(data.train.shape[-1], self.factor)
+        tile_spans(size := data.train.shape[-1], self.factor)
+        if self.normalised and size % self.factor:
+            raise ValueError(f"factor {self.factor} does not divide the {size} pixels of {data.name}, and what "
+                             f"{self.kind} pads would have another grey than where the set is used: take a factor that "
+                             f"divides them")
         need, smallest = self.ipc * self.factor ** 2, min(len(i) for i in data.train.by_class)
         if need > smallest:
             raise ValueError(f"ipc {self.ipc} at factor {self.factor} needs {need} images per class; the smallest "

@@ -41,6 +41,7 @@ class DC(Method):
 
     reads = staticmethod(partial(class_gradients, linear=True))
     length: ClassVar[str] = "iterations"
+    normalised: ClassVar[bool] = True
 
     kind: Literal["dc", "dsa"] = "dc"
     iterations: int = Field(default=1000, ge=1)

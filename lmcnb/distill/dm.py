@@ -38,6 +38,7 @@ class DM(Method):
 
     reads = staticmethod(features)
     length: ClassVar[str] = "iterations"
+    normalised: ClassVar[bool] = True
 
     kind: Literal["dm"] = "dm"
     iterations: int = Field(default=20_000, ge=1)

@@ -60,6 +60,10 @@ class MTT(Method):
     checkpoint_every: int = Field(default=20, ge=1)
 
     @property
+    def normalised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # whitened images are decoded as pixels
+        return self.zca is None
+
+    @property
     def experts(self) -> Experts:
         return Experts(count=self.expert_count, recipe=self.expert, zca=self.zca)
 

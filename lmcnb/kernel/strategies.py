@@ -95,10 +95,16 @@ def compiles(net: Net, device: str = "cpu") -> bool:
     return not tiny(net) and (can_compile() if device == "cpu" else can_compile(device)) and traces(net)
 
 
+def uncompiled(net: Net, device: torch.device) -> str:
+    """What a key holds where a GPU cannot compile what others do (its Triton does not work): other last bits."""
+    return "uncompiled" if device.type == "cuda" and not tiny(net) and not can_compile("cuda") else ""
+
+
 def mode(net: Net, device: torch.device, distilled: bool = False) -> str:
     """What of the rules' inputs a key must hold; ``distilled``: of what takes gradients of images, too."""
     if device.type == "cuda":
-        return "graph" if capturable(net) else "eager"
+        how = "graph" if capturable(net) else "eager"
+        return f"{how} {uncompiled(net, device)}".rstrip() if distilled else how
     fast = [f"fused {'twice' if distilled else 'blocks'}"] * fuses(net)
     if compiles(net):
         fast.append("compiled loss, own convolutions" if quickens(net) else "compiled loss")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
+from ..kernel.strategies import uncompiled
 from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
@@ -69,7 +70,8 @@ class Curvature(Stage):
                         for rank in ranks(len(sizes)))
 
     def numerics(self, device: torch.device) -> str:
-        return "in pieces" if self.diagonal == "exact" and is_piecewise(self.net.build().eval()) else ""
+        pieces = "in pieces" if self.diagonal == "exact" and is_piecewise(self.net.build().eval()) else ""
+        return " ".join(filter(None, (pieces, uncompiled(self.net, device))))
 
     def cost(self, data: Data) -> float:
         # An exact diagonal takes about as long as some hundred products on few images.
