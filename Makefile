@@ -25,14 +25,14 @@ figures: $(READY)
 
 # One thread: workers that each start a thread a core slow each other down. What the notebooks need is computed before they
 # run, as workers divide it better; nbval compares the cells marked NBVAL_CHECK_OUTPUT, whose numbers are the same on every
-# machine.
+# machine. Compiled, whatever the environment says: else every worker would compile the tests and the package anew.
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 ifneq ($(NOTEBOOKS),)
 	OMP_NUM_THREADS=1 $(BIN)/lmcnb compute -j $(WORKERS)
-	OMP_NUM_THREADS=1 JUPYTER_DEFAULT_PROVISIONER_NAME=lmcnb-forked \
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 JUPYTER_DEFAULT_PROVISIONER_NAME=lmcnb-forked \
 	  $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 $(NOTEBOOKS)
 endif
 

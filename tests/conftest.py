@@ -1,5 +1,6 @@
 """Shared fixtures: the bundled digits, and settings that make every run the same."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from matplotlib import pyplot as plt
 
 from lmcnb import Dataset, Images, Lab, figures, load
 
+os.environ["LMCNB_RESULTS"] = os.devnull  # what travels with the project is left out, but where a test names it
 matplotlib.use("Agg")
 settings.register_profile("lmcnb", deadline=None, derandomize=True, database=None, max_examples=30)
 settings.load_profile("lmcnb")
@@ -23,6 +25,23 @@ torch.set_num_threads(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:There is a performance drop")  # vmap's, of affine_grid
+
+
+# What forks a server that has imported all. First and side by side: one worker starts the server, and what takes long
+# is not what the others wait for at the end.
+FORKING = {"test_scale", "test_execution", "test_kernels", "test_cuda_exact", "test_same_bytes", "test_curvature",
+           "test_verify", "test_shipped", "test_cli", "test_resume", "test_one_file", "test_executors", "test_soak",
+           "test_memory", "test_store", "test_benchmarks_quick"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in FORKING)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +82,20 @@ def figures_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LMCNB_FIGURES", str(tmp_path))
     figures.style()
     yield tmp_path
+
+
+@pytest.fixture
+def forked_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels that this process starts are forks. Jupyter reads once a process how it starts them, so it forgets."""
+    from jupyter_client.provisioning import KernelProvisionerFactory
+
+    from lmcnb.cli import kernels
+
+    for name, value in kernels.CHOICE.items():
+        monkeypatch.setenv(name, value)
+    KernelProvisionerFactory.clear_instance()
+    yield
+    KernelProvisionerFactory.clear_instance()
 
 
 @pytest.fixture(scope="session")

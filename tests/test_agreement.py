@@ -84,7 +84,7 @@ class Masking(Looking):
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Nothing is remembered of what this machine was asked, but what it compiled."""
-    library()
+    library(), can_compile()
     monkeypatch.setattr(fused, "cache_root", lambda: tmp_path)
     for asked in (agrees, traces):
         asked.cache_clear()

@@ -1,9 +1,11 @@
 """The benchmarks at their quick sizes: that they run and compare the same thing, not how fast it is."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import begun, ended
 
 from lmcnb.cli.bench import find_benchmarks, load, show
 
@@ -69,9 +71,20 @@ def test_trajectory_matching_has_the_gradient_of_the_unrolled_graph(results: dic
     assert results["distillation"]["goals"][0]["met"]
 
 
-@pytest.mark.parametrize("benchmark, case", [("path", "plane, plain"), ("distillation", "MTT: 2 steps")])
-def test_memory_is_measured_in_a_process_of_its_own(benchmark: str, case: str) -> None:
-    load(benchmark, PATHS[benchmark])  # makes `benchmarks` importable
+def test_memory_is_measured_in_a_process_of_its_own() -> None:
+    load("path", PATHS["path"])  # makes `benchmarks` importable
     from benchmarks._shared import peak_memory
 
-    assert 0 < peak_memory(benchmark, case, quick=True) < 2000
+    assert 0 < peak_memory("path", "plane, plain", quick=True) < 2000
+
+
+def measured(case: str, said: Path) -> None:
+    load("distillation", PATHS["distillation"])
+    memory, cases = import_module("benchmarks._memory"), import_module("benchmarks.distillation").cases(True)
+    said.write_text(str(memory.peak(cases[case])))
+
+
+def test_the_memory_of_a_walk_is_measured(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    assert ended(begun(measured, "MTT: 2 steps", said)) is None
+    assert 0 < float(said.read_text()) < 2000

@@ -37,15 +37,16 @@ def fit_by_graph(monkeypatch, net, params, buffers, recipe, seeds, masks=None, m
         return fit(net, params, buffers, DATA, recipe, seeds, masks, strategy="graph", **more)
 
 
-@pytest.mark.parametrize("net", [NET, BATCHNORM], ids=lambda n: n.name)
-@pytest.mark.parametrize("augment", ["none", "flip_crop", "cifar", "dsa_single", "imagenet"])
+@pytest.mark.parametrize(("net", "augment"), [
+    *((NET, a) for a in ("none", "flip_crop", "cifar", "dsa_single", "imagenet")), (BATCHNORM, "cifar")],
+    ids=lambda given: getattr(given, "name", given))
 def test_a_replayed_segment_equals_the_launched_one(cuda: Cuda, monkeypatch, net: Net, augment: str):
     params, buffers = start(net, 0, 1)
     recipe = QUICK.but(augment=augment, cutmix=0.7, epochs=5, schedule="one_cycle")  # a rate of its own for every step
     masks = random_masks(net, params)
-    real = fit(net, params, buffers, DATA, recipe, [3, 4], masks, strategy="loop", stop=7)
-    found = fit_by_graph(monkeypatch, net, params, buffers, recipe, [3, 4], masks, stop=7)
-    assert len(cuda.graphs) == 1 and cuda.graphs[0].replays == 7
+    real = fit(net, params, buffers, DATA, recipe, [3, 4], masks, strategy="loop", stop=4)
+    found = fit_by_graph(monkeypatch, net, params, buffers, recipe, [3, 4], masks, stop=4)
+    assert len(cuda.graphs) == 1 and cuda.graphs[0].replays == 4
     assert apart(real.params, found.params) < 1e-5 and apart(real.momentum, found.momentum) < 1e-5
     torch.testing.assert_close(real.losses, found.losses, rtol=1e-4, atol=1e-5)
 

@@ -12,9 +12,15 @@ import nbformat
 import pytest
 import yaml
 from cli_project import call, made_up_project, printed, refused, write
+from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from papermill.cli import papermill
+from processes import begun, ended
 
 from lmcnb import places
+from lmcnb.cli import main
+
+forked = pytest.mark.usefixtures("forked_kernels")  # for what is no matter of how a kernel starts
 
 
 @pytest.fixture
@@ -45,17 +51,19 @@ def test_run_as_a_user_does_it(project: Path) -> None:
     assert "profile laptop but rate=0.001, flag=False: figures go to" in done.stdout
 
 
+@forked
 def test_papermill_alone_gives_the_same(project: Path) -> None:
     assert call("run", "00", "--profile", "laptop").exit_code == 0
     values = project / "values.yaml"
     values.write_text(yaml.safe_dump({"profile": "laptop", "rounds": 4, "rate": 1}))
     out = project / "out.ipynb"
     source = project / "notebooks" / "00_first.ipynb"
-    command = [sys.executable, "-m", "papermill", str(source), str(out), "-f", str(values)]
-    subprocess.run(command, check=True, capture_output=True)
+    done = CliRunner().invoke(papermill, [str(source), str(out), "-f", str(values)])
+    assert done.exit_code == 0, done.output
     assert printed(out) == printed(project / "executed" / "00_first.ipynb") != []
 
 
+@forked
 def test_a_failing_cell_is_named_and_ends_the_run(project: Path) -> None:
     write(project / "notebooks", "05_third", [new_code_cell("print('never')")])
     result = call("run", "03", "05", "--set", "rounds=6", "--executed", project / "elsewhere")
@@ -66,6 +74,7 @@ def test_a_failing_cell_is_named_and_ends_the_run(project: Path) -> None:
     assert not (project / "elsewhere" / "05_third.ipynb").exists()
 
 
+@forked
 def test_a_failed_run_leaves_the_last_complete_copy_until_the_next(project: Path) -> None:
     executed = project / "executed"
     assert call("run", "03").exit_code == 0
@@ -95,24 +104,27 @@ WAITING = [
     new_code_cell("import os, time\nprint(os.getpid(), file=open('pid', 'w'), flush=True)\ntime.sleep(seconds)"),
     new_code_cell("print('last')"),
 ]
-# A shell's background jobs ignore Ctrl-C, and so would what they start.
-COMMAND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from lmcnb.cli import main; main()"
 
 
-def interrupted(project: Path, number: signal.Signals) -> tuple[subprocess.CompletedProcess, int]:
-    """A run that gets a signal in its fourth cell, and the process of its kernel."""
-    pid = project / "notebooks" / "pid"
+def run_waiting(out: Path, err: Path) -> None:
+    """A run in a process of its own, which says what it says into two files and does not ignore Ctrl-C."""
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main(["run", "05", "--set", "seconds=300"])
+
+
+def interrupted(project: Path, number: signal.Signals) -> tuple[str, str, int]:
+    """What a run says that gets a signal in its fourth cell, and the process of its kernel."""
+    pid, out, err = project / "notebooks" / "pid", project / "out", project / "err"
     pid.unlink(missing_ok=True)
-    command = [sys.executable, "-c", COMMAND, "run", "05", "--set", "seconds=300"]
-    environment = os.environ | {"PYTHONPATH": str(Path(places.__file__).parents[1])}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=project, env=environment, **streams) as process:
-        while not (pid.exists() and pid.read_text()):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.05)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(command, process.returncode, out, err), int(pid.read_text())
+    process = begun(run_waiting, out, err)
+    while not (pid.exists() and pid.read_text()):
+        assert not process.done(), (process.error(), err.read_text())
+        time.sleep(0.05)
+    os.kill(process.process.pid, number)
+    assert str(ended(process)).endswith(f"with exit status {128 + number}"), err.read_text()
+    return out.read_text(), err.read_text(), int(pid.read_text())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
@@ -122,10 +134,9 @@ def test_a_signal_ends_a_run_in_words_and_leaves_the_complete_copy(project: Path
     profile.write_text(profile.read_text() + "05_third: {}\n")
     assert call("run", "05").exit_code == 0
     good = (project / "executed" / "05_third.ipynb").read_bytes()
-    done, kernel = interrupted(project, number)
-    assert done.returncode == 128 + number
+    out, err, kernel = interrupted(project, number)
     words = "interrupted in cell 4 of 5; what is stored is kept: the same command goes on"
-    assert f"05_third: {words}" in done.stderr and "Traceback" not in done.stderr + done.stdout
+    assert f"05_third: {words}" in err and "Traceback" not in err + out
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
     assert (project / "executed" / "05_third.ipynb").read_bytes() == good
@@ -139,6 +150,7 @@ def test_a_signal_ends_a_run_in_words_and_leaves_the_complete_copy(project: Path
     assert words in (project / "report" / "05_third.interrupted.html").read_text()
 
 
+@forked
 def test_a_run_that_was_killed_is_no_complete_one(project: Path) -> None:
     assert call("run", "03").exit_code == 0
     (project / "executed" / "03_second.ipynb").rename(project / "executed" / "03_second.running.ipynb")
@@ -155,6 +167,7 @@ DRAWING = [
 ]
 
 
+@forked
 def test_only_an_exact_profile_writes_its_figures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project / "notebooks", "05_third", DRAWING)
     for name, section in {"smoke": "{}", "laptop": "{rounds: 3}"}.items():
@@ -170,12 +183,13 @@ def test_only_an_exact_profile_writes_its_figures(project: Path, monkeypatch: py
     values = project / "values.yaml"
     values.write_text(call("params", "05", "--profile", "laptop", "--yaml").output)
     source, out = project / "notebooks" / "05_third.ipynb", project / "out.ipynb"
-    command = [sys.executable, "-m", "papermill", str(source), str(out), "-f", str(values)]
-    subprocess.run(command, check=True, capture_output=True)
+    done = CliRunner().invoke(papermill, [str(source), str(out), "-f", str(values)])
+    assert done.exit_code == 0, done.output
     record = json.loads((figures / "laptop" / "fig05_third.json").read_text())["record"]
     assert record["parameters"] == {"profile": "laptop", "rounds": 3} and record["overrides"] == {}
 
 
+@forked
 def test_relative_places_mean_the_same_in_the_kernel(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = new_code_cell("import os; print(os.environ['LMCNB_STORE'], os.environ['LMCNB_PROJECT'])")
     write(project / "notebooks", "05_third", [cell])
@@ -186,6 +200,7 @@ def test_relative_places_mean_the_same_in_the_kernel(project: Path, monkeypatch:
     assert os.environ["LMCNB_STORE"] == "here/store"
 
 
+@forked
 @pytest.mark.parametrize("value", ['__import__("os").system("touch CANARY")', "\\\"); open('CANARY', 'w'); (\""])
 def test_a_value_that_looks_like_code_stays_a_text(project: Path, value: str) -> None:
     canary = project / "canary"

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 from processes import begun, ended
+from test_scale import project  # noqa: F401
 
 from lmcnb import places
 from lmcnb.cli import executors, main, workers
@@ -208,11 +209,13 @@ def test_a_job_that_raised_is_not_one_that_was_killed(tmp_path: Path, monkeypatc
     (["-o", "cpus"], "--option cpus: write NAME=VALUE"), (["-o", "cpus=2"], "processes take no options"),
     (["--gpus", "1"], "no GPU that torch can use"),
 ])
-def test_wrong_orders_are_refused_before_anything_is_computed(words: list, said: str, tmp_path: Path, monkeypatch):
+def test_wrong_orders_are_refused_before_anything_is_computed(words: list, said: str, tmp_path: Path, monkeypatch,
+                                                             project: Path):  # noqa: F811
+    monkeypatch.setenv("LMCNB_PROJECT", str(project))
     monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(workers, "device", lambda: "cpu")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    result = CliRunner().invoke(main, ["compute", "03", *words])
+    result = CliRunner().invoke(main, ["compute", "00", *words])
     assert result.exit_code == 2 and said in result.output, result.output
     assert not (tmp_path / "store").exists()
 

@@ -1,5 +1,7 @@
 """Figure 1 draws the weights, masks and accuracies that it is given."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -19,6 +21,7 @@ def a_round(initial: np.ndarray = INITIAL) -> list[dict]:
     return list(figures.first_round([2.0, 1.0, 0.5], initial, TRAINED, np.where(KEPT, INITIAL, 0), KEPT))
 
 
+@cache
 def a_figure() -> plt.Figure:
     rows = a_round()
     rows += [{"quantity": f"density, {n}", "value": v} for n, v in (("conv 1", 0.7), ("linear 2", 0.9))]

@@ -52,12 +52,12 @@ def test_the_dots_are_the_values_their_means_and_intervals():
 
 @pytest.mark.parametrize("keys", [KEYS, [*KEYS, ("imp", 9), ("idc", 9)]], ids=["one sparsity", "two"])
 def test_the_figure_has_a_panel_for_each_subnetwork(keys):
-    titles = [ax.get_title() for ax in a_figure(keys=keys).axes]
-    assert len(titles) == 1 + 2 + 1 + 1 + len(keys) + 3
+    figure = a_figure(keys=keys)
+    assert len(figure.axes) == 1 + 2 + 1 + 1 + len(keys) + 3
+    assert "generated images, not ImageNet" in [t.get_text() for t in figure.texts]
 
 
-def test_the_banner_is_in_the_picture_and_absent_without_one():
-    assert "generated images, not ImageNet" in [t.get_text() for t in a_figure().texts]
+def test_without_a_banner_there_is_none():
     assert "generated images, not ImageNet" not in [t.get_text() for t in a_figure(banner="").texts]
 
 

@@ -1,5 +1,6 @@
 """Figures 11 to 13: what is drawn are the table's numbers, and equal inputs give equal bytes."""
 
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ def rows(quantity: str, keys=TICKETS, columns=("method", "round"), **more) -> li
              **more} for key in keys for i in range(3)]
 
 
+@cache
 def methods():
     images = {m: RNG.integers(0, 256, (10, 8, 8, 3), dtype=np.uint8) for m in ("idc", "dm", "random images")}
     made = {("idc", 0.25): (10.0, [40, 41, 42]), ("idc", 1.0): (40.0, [50, 51, 52]), ("dm", 1.0): (5.0, [35, 36, 37]),
@@ -34,6 +36,7 @@ def methods():
     return table, figures.methods(table, images, "dc", "a note")
 
 
+@cache
 def compression():
     pruned = [(m, k, 9) for m in ("idc", "random images") for k in (1, 10)]
     keys, columns = [*pruned, ("imp", 5000, 9), ("dense", 5000, 0)], ("method", "ipc", "round")
@@ -43,7 +46,12 @@ def compression():
     return table, figures.compression(table, "a note")
 
 
-def generalisation(*more: dict):
+@cache
+def generalisation():
+    return generalisation_with()
+
+
+def generalisation_with(*more: dict):
     lost = [row for c in ("jpeg", "contrast") for row in rows("accuracy lost", corruption=c)]
     table = Table.of([*rows(BARRIER), *rows("clean"), *rows("corrupted"), *rows("kept"), *rows("probe"), *lost, *more])
     return table, figures.generalisation(table, "a note")
@@ -103,7 +111,7 @@ def test_the_scatter_shows_every_ticket_and_says_the_correlation():
 
 
 def test_a_ticket_trained_on_other_data_takes_the_place_of_the_share_kept():
-    (without, plain), (table, figure) = generalisation(), generalisation(*rows("retrained"))
+    (without, plain), (table, figure) = generalisation(), generalisation_with(*rows("retrained"))
     assert [ax.get_ylabel().split(" ")[0] for ax in plain.axes[2:4]] == ["clean", "probe"]
     assert [ax.get_ylabel().split(" ")[0] for ax in figure.axes[2:4]] == ["probe", "ticket"]
     dots = np.concatenate([line.get_ydata() for line in figure.axes[3].get_lines() if line.get_markersize() == 3])
@@ -116,7 +124,7 @@ def test_a_ticket_trained_on_other_data_takes_the_place_of_the_share_kept():
 
 def test_many_corruptions_are_named_aslant():
     lost = [row for c in range(9) for row in rows("accuracy lost", corruption=f"zoom_{c}")]
-    labels = generalisation(*lost)[1].axes[4].get_xticklabels()
+    labels = generalisation_with(*lost)[1].axes[4].get_xticklabels()
     assert [t.get_text() for t in labels][2:4] == ["zoom 0", "zoom 1"] and labels[0].get_rotation() == 30
 
 

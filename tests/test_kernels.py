@@ -1,5 +1,6 @@
 """Kernels that are forks: they run cells as any kernel does, and end as any does."""
 
+import importlib
 import os
 import signal
 import sys
@@ -10,16 +11,14 @@ import torch
 from jupyter_client.manager import KernelManager
 
 from lmcnb.cli import kernels
-from lmcnb.cli.executors import Processes, context
+from lmcnb.cli.executors import PRELOADED, Processes, context
 
 pytestmark = pytest.mark.skipif(context().get_start_method() != "forkserver", reason="processes are not forked here")
 
 
 @pytest.fixture
-def started(monkeypatch, tmp_path):
+def started(forked_kernels, tmp_path):
     """Starts a kernel as nbval does, in a folder of its own, and its client."""
-    for name, value in kernels.CHOICE.items():
-        monkeypatch.setenv(name, value)
     managers = []
 
     def start(**given):
@@ -77,7 +76,8 @@ def test_it_is_interrupted_and_killed_as_any_kernel(started):
     manager, client = started()
     # After an error a kernel drops for a moment what it is sent, unless it is told not to.
     client.execute("import time\nwhile True: time.sleep(0.1)", stop_on_error=False)
-    time.sleep(1)
+    while client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
+        pass
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=60)["content"]["ename"] == "KeyboardInterrupt"
     assert ran(client, "print('still here')") == "still here"
@@ -132,11 +132,14 @@ def test_a_process_forks_its_kernel_before_it_has_threads(tmp_path):
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-def test_pyplot_is_not_among_what_is_imported_before_a_fork():
-    """It would not know that there is a notebook to show figures in."""
-    import subprocess
+def _names_what_is_imported(path):
+    for name in PRELOADED:
+        importlib.import_module(name)
+    path.write_text(repr([*sys.modules]))
 
-    from lmcnb.cli.executors import PRELOADED
-    code = f"import importlib, sys; [importlib.import_module(n) for n in {PRELOADED}]; print([*sys.modules])"
-    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+def test_pyplot_is_not_among_what_is_imported_before_a_fork(tmp_path):
+    """It would not know that there is a notebook to show figures in."""
+    done(_names_what_is_imported, tmp_path / "names")
+    names = (tmp_path / "names").read_text()
     assert "'matplotlib.figure'" in names and "'matplotlib.pyplot'" not in names and "'scipy.stats'" in names

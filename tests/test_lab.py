@@ -6,7 +6,6 @@ import logging
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -86,28 +85,30 @@ def test_what_is_left_is_computed_and_what_is_done_is_not(lab: Lab, computed: li
     assert sorted(s.seed for s in computed) == [2, 3]
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """One that stacks nothing."""
+    return Lab("cpu", tmp_path_factory.mktemp("alone"), stack=1, progress=False)
+
+
 @pytest.mark.parametrize("most", [2, 16])
-def test_a_stack_computes_what_each_spec_would_alone(lab: Lab, most: int, tmp_path: Path):
+def test_a_stack_computes_what_each_spec_would_alone(lab: Lab, most: int, alone: Lab):
     """Dense, sparse, random, rewound and partly rewound ones side by side."""
     early = TRAIN.but(stop=3)
     masks = [None, IMP, RandomMask(net=NET, like=IMP), IMP.but(rewind="weights"), IMP.but(rewind_to=early),
              IMP.but(init=1)]
     specs = [TRAIN.but(mask=m, init=m.init if m else 0, seed=7) for m in masks]
     together = another(lab, stack=most).map(specs)
-    for spec, entry in zip(specs, together, strict=True):
-        alone = Lab("cpu", tmp_path / "other", stack=1, progress=False).get(spec)
-        assert identical(entry.tensors, alone.tensors)
+    assert all(identical(entry.tensors, alone.get(s).tensors) for s, entry in zip(specs, together, strict=True))
 
 
-def test_tickets_of_one_stack_are_those_found_alone(lab: Lab, tmp_path: Path):
+def test_tickets_of_one_stack_are_those_found_alone(lab: Lab, alone: Lab):
     early = TRAIN.but(stop=3)
     weights = IMP.but(rewind="weights")
     specs = [IMP.but(seed=1, init=1), IMP, IMP.at(2), IMP.but(round=2, base=weights), IMP.but(rewind_to=early),
              IMP.but(init=1, rewind_to=early.but(init=1))]
     together = another(lab, stack=16).map(specs)
-    for spec, entry in zip(specs, together, strict=True):
-        alone = Lab("cpu", tmp_path / "other", stack=1, progress=False).get(spec)
-        assert identical(entry.tensors, alone.tensors)
+    assert all(identical(entry.tensors, alone.get(s).tensors) for s, entry in zip(specs, together, strict=True))
 
 
 def test_keys_differ_with_the_data_the_settings_and_what_is_upstream(lab: Lab, digits, monkeypatch):

@@ -115,6 +115,7 @@ def written(tmp_path: Path, name: str, source: str):
     return module
 
 
+@pytest.mark.usefixtures("forked_kernels")
 def test_a_figure_is_one_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Dropped into a copy of the project it is run, counted, reported, judged and drawn again; no profile names it."""
     project = tmp_path / "project"

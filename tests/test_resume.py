@@ -34,10 +34,13 @@ def files(root: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", KILLED)
 def test_a_stage_interrupted_after_a_checkpoint_goes_on_to_the_same_bytes(kind: str, tmp_path: Path, monkeypatch):
-    spec, save, saved = KILLED[kind], Store.save_checkpoint, []
+    spec, save, saved, counted = KILLED[kind], Store.save_checkpoint, [], []
     monkeypatch.setattr("lmcnb.kernel.recipe.SEGMENT", 5)
     whole, broken = (Lab("cpu", tmp_path / n, stack=1, progress=False) for n in ("whole", "broken"))
-    whole.get(spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "CHECKPOINT_SECONDS", 0)
+        patch.setattr(Store, "save_checkpoint", lambda *_: counted.append(None))
+        whole.get(spec)
     broken.map(spec.upstream())
     monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
 
@@ -55,9 +58,7 @@ def test_a_stage_interrupted_after_a_checkpoint_goes_on_to_the_same_bytes(kind: 
     total = len(saved)
     assert resumed.result == whole.get(spec).result
     assert files(broken.store.root) == files(whole.store.root)  # all entries, and no checkpoint left over
-    saved.clear()
-    Lab("cpu", tmp_path / "third", stack=1, progress=False).get(spec)
-    assert total - 2 < len(saved)  # the resumed one had less to do
+    assert total - 2 < len(counted)  # the resumed one had less to do
 
 
 def train_until_killed(root: Path) -> None:

@@ -39,7 +39,7 @@ def telling() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def found(linear: Networks, telling) -> Sanity:
-    return lmcnb.sanity(linear, telling, DATA, RECIPE.but(epochs=8, lr=0.3))
+    return lmcnb.sanity(linear, telling, DATA, RECIPE.but(epochs=4, lr=0.3))
 
 
 def test_what_carries_the_information_matters_and_the_initialisation_does_not(found: Sanity):

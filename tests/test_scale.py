@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -18,7 +20,7 @@ from lmcnb import Lab, Recipe, places
 from lmcnb.cli import main
 from lmcnb.stages import Train
 
-PARAMETERS = 'profile = "smoke"  # these settings\ntrainings = 6  # how many\nepochs = 4  # of each'
+PARAMETERS = 'profile = "smoke"  # these settings\ntrainings = 6  # how many\nepochs = 2  # of each'
 PLAN = f"""
 import lmcnb
 from lmcnb.stages import Train
@@ -28,7 +30,7 @@ plan = [Train(net=net, recipe=lmcnb.Recipe(epochs=epochs, batch=32, lr=0.05), se
 CELLS = [new_markdown_cell("# Trainings"), new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
          new_code_cell(PLAN, metadata={"tags": ["plan"]}),
          new_code_cell("len(lmcnb.Lab(progress=False).map(plan))")]
-SPECS = [Train(net=NET, recipe=Recipe(epochs=4, batch=32, lr=0.05), seed=s) for s in range(6)]
+SPECS = [Train(net=NET, recipe=Recipe(epochs=2, batch=32, lr=0.05), seed=s) for s in range(6)]
 
 
 @pytest.fixture
@@ -59,21 +61,47 @@ def holders(project: Path) -> list[int]:
     return sorted(found)
 
 
-def killed(project: Path, process: subprocess.Popen) -> int:
-    """Kills one of two workers while both compute."""
+def killed(project: Path, over: Callable[[], bool]) -> int | None:
+    """Kills one of two workers while both compute; None where they never did."""
     until = time.monotonic() + 240
-    while len(holders(project)) < 2:
-        assert process.poll() is None and time.monotonic() < until, process.communicate()
+    while not over() and time.monotonic() < until:
+        if len(now := holders(project)) >= 2:
+            os.kill(now[0], signal.SIGKILL)
+            return now[0]
         time.sleep(0.02)
-    victim = holders(project)[0]
-    os.kill(victim, signal.SIGKILL)
-    return victim
+    return None
+
+
+def computed(project: Path, *words: str) -> tuple[int, str, int | None]:
+    """The plan by two workers, one of which is killed: how it ends, what it says, and who was."""
+    process = command(project, "compute", "-j", "2", *words)
+    victim = killed(project, lambda: process.poll() is not None)
+    said, _ = process.communicate(timeout=400)
+    return process.returncode, said, victim
+
+
+def computed_here(project: Path) -> tuple[int, str, int | None]:
+    """As :func:`computed`, asked for by this process."""
+    over, victims = threading.Event(), []
+    waiting = threading.Thread(target=lambda: victims.append(killed(project, over.is_set)))
+    waiting.start()
+    done = CliRunner().invoke(main, ["compute", "-j", "2"])
+    over.set()
+    waiting.join()
+    return done.exit_code, done.output, *victims
 
 
 def entries(store: Path) -> dict[str, tuple[bytes, bytes]]:
     """Results and tensors of every entry, by key."""
     return {f.name: ((f / "result.json").read_bytes(), (f / "tensors.safetensors").read_bytes())
             for f in (store / "Train").iterdir()}
+
+
+@pytest.fixture
+def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is in the project."""
+    monkeypatch.setenv("LMCNB_PROJECT", str(project))
+    monkeypatch.setenv("LMCNB_STORE", str(project / "store"))
 
 
 @pytest.fixture(scope="module")
@@ -88,23 +116,20 @@ EXECUTORS: dict[str, list[str]] = {"processes": [], "ray": ["--executor", "ray",
              "slurm": ["--executor", "slurm", "-o", "cluster=local", "-o", "gpus_per_node=0"]}
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("name", ["processes", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ray", "slurm"))])
 def test_a_killed_worker_is_replaced_and_the_bytes_are_those_of_one_process(name: str, project: Path, alone: dict):
     if name != "processes":
         pytest.importorskip({"ray": "ray", "slurm": "submitit"}[name])
-    process = command(project, "compute", "-j", "2", *EXECUTORS[name])
-    victim = killed(project, process)
-    said, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, said
+    code, said, victim = computed(project, *EXECUTORS[name]) if EXECUTORS[name] else computed_here(project)
+    assert code == 0 and victim, said
     assert "is lost" in said and "6 results computed" in said
     assert entries(project / "store") == alone
     assert victim not in holders(project) and not list((project / "store" / "progress").glob("*"))
 
 
-def test_shards_on_one_store_make_the_whole(project: Path, alone: dict, monkeypatch: pytest.MonkeyPatch):
-    for name, value in {"PROJECT": project, "STORE": project / "store"}.items():
-        monkeypatch.setenv(f"LMCNB_{name}", str(value))
-
+@pytest.mark.usefixtures("here")
+def test_shards_on_one_store_make_the_whole(project: Path, alone: dict):
     def call(*words: str) -> str:
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, done.output

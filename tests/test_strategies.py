@@ -26,8 +26,9 @@ def both(net: Net, augment: str, exact: bool, sparse: bool, steps: int) -> tuple
                  for s in ("loop", "vmap"))
 
 
-@pytest.mark.parametrize("augment", sorted(AUGMENTS))
-@pytest.mark.parametrize("net", [NET, BATCHNORM], ids=lambda n: n.name)
+@pytest.mark.parametrize(("net", "augment"), [*((NET, a) for a in sorted(AUGMENTS)),
+                                              *((BATCHNORM, a) for a in ("dsa", "imagenet"))],
+                         ids=lambda given: getattr(given, "name", given))
 def test_stacked_equals_looped_in_float64(net: Net, augment: str):
     loop, vmap = both(net, augment, exact=True, sparse=True, steps=3)
     for part in ("params", "buffers", "momentum"):

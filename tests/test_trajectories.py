@@ -20,6 +20,7 @@ DATA = Dataset("made up", made_up(60, 3, seed=0), made_up(30, 3, seed=1))
 THREE = NET.but(classes=3)
 TINY = MTT(ipc=2, iterations=4, steps=3, ahead=1, max_start=2, expert_count=2, lr_image=10, lr_lr=1e-3,
            expert=QUICK.but(epochs=2, batch=8, momentum=0))
+LABS = TINY.but(expert=TINY.expert.but(batch=64))  # of whole digits, which are many
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["hard labels", "soft labels"])
@@ -136,7 +137,7 @@ def test_a_zca_set_is_kept_as_ordinary_pixels():
 
 
 def test_experts_live_in_the_store_and_serve_every_set_that_follows_them(lab: Lab):
-    study = Study(net=NET, recipe=QUICK, sets={"a": TINY.but(zca=None), "b": TINY.but(zca=None, steps=2)})
+    study = Study(net=NET, recipe=QUICK, sets={"a": LABS.but(zca=None), "b": LABS.but(zca=None, steps=2)})
     sets = [study.distill(n) for n in "ab"]
     assert [type(u) for u in sets[0].upstream()] == [Expert, Expert] and sets[0].upstream() == sets[1].upstream()
     images = [lab.load(s).images for s in sets]
@@ -188,7 +189,7 @@ def test_a_set_is_judged_with_its_own_step_size_and_space():
 
 
 def test_the_lab_assesses_under_a_protocol(lab: Lab):
-    study = Study(net=NET, recipe=QUICK, sets={"mtt": TINY, "random": RandomReal(ipc=2)})
+    study = Study(net=NET, recipe=QUICK, sets={"mtt": LABS, "random": RandomReal(ipc=2)})
     short = {n: protocol("mtt").shortened(10, study.images(n)) for n in study.sets}
     specs = [study.assess(n, short[n], networks=2) for n in study.sets]
     ours = lab.map(specs)

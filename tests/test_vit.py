@@ -127,7 +127,7 @@ def test_the_pretrained_network_knows_what_it_learnt(cifar10: Dataset) -> None:
         net = ViT.of(cifar10.train, resolution=160, weights="vit_tiny_patch16_224.safetensors")
     except SettingError as error:
         pytest.skip(str(error))
-    module, data = Networks.initialise(net).modules()[0], cifar10.test.first(200)
+    module, data = Networks.initialise(net).modules()[0], cifar10.test.first(100)
     module.head = nn.Identity()
     with torch.no_grad():
         features = nn.functional.normalize(module(data.normalised()), dim=1)

@@ -6,6 +6,7 @@ import base64
 import html
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -84,14 +85,12 @@ def rendered(node: Any, title: str, base: Path, before: str = "", after: str = "
         beneath: what stands under a picture of the project, as HTML.
         pages: by file of the project its page, for links; a link that would lead nowhere becomes text.
     """
-    from nbconvert import HTMLExporter
-
     drawn: list[str] = []
     for cell in node.cells:
         if cell.cell_type == "markdown":
             cell.source = without_formulas(cell.source, drawn)
         cell.get("outputs", [])[:] = [o for o in cell.get("outputs", []) if not (_is_bar(o) or _is_widget(o))]
-    body, _ = HTMLExporter(raw_template=CELL).from_notebook_node(node, resources={"metadata": {"name": title}})
+    body, _ = _exporter().from_notebook_node(node, resources={"metadata": {"name": title}})
     body = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)  # pages link each other, not the sources
     body = SOURCES.sub(lambda found: _leading(found, base, pages or {}), body)
     body = PICTURE.sub(lambda found: f'{found[1]}src="{_embedded(base / found[2])}"{found[3]}{found[4] or ""}'
@@ -103,6 +102,16 @@ def rendered(node: Any, title: str, base: Path, before: str = "", after: str = "
     body = re.sub(r"formula-(\d+)-here", lambda found: drawn[int(found[1])], body)
     return PAGE.substitute(title=html.escape(title), style=STYLE + colours(), body=body,
                            nav=navigation(before, after, pages or {}))
+
+
+@cache
+def _exporter() -> Any:
+    """Made once: its templates take as long as a page."""
+    from nbconvert import HTMLExporter
+
+    made = HTMLExporter(raw_template=CELL)
+    made.register_filter("clean_html", lambda text: text)  # of highlighted code, which pygments has escaped
+    return made
 
 
 def written(text: str, base: Path, pages: Mapping[Path, str]) -> str:
