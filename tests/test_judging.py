@@ -55,7 +55,15 @@ def test_flatter_means_the_smaller_curvature():
     assert found["A4-59% (imp, trace)"].word == "contradicted" and found["A4-59% (imp, trace)"].family == "primary"
     assert found["A4-59% (dense, trace)"].word == "reproduced"
     assert found["A4-59% (dense, trace)"].estimate == pytest.approx(np.log(6 / 9), abs=1e-3)
-    assert {c.family for id, c in found.items() if id != "A4-59% (imp, trace)"} == {"secondary"}
+    assert {c.family for id, c in found.items() if id != "A4-59% (imp, trace)"} == {"secondary"} and len(found) == 4
+
+
+def test_whatever_else_is_measured_is_a_control_of_flatness():
+    table = Table.of({**row, "images": 100, "diagonal": "hutchinson"} for q in ("trace", "largest")
+                     for row in rows(q, dense=9.0, imp=3.0, idc=2.0, **{"random mask": 2.0}))
+    found = {c.id: c for c in figures.hessian_claims(table, [4], 100)}
+    assert list(found)[:3] == ["A4-59% (imp, trace)", "A4-59% (dense, trace)", "A4-59% (random mask, trace)"]
+    assert found["A4-59% (random mask, trace)"].word == "no difference that matters"
 
 
 @pytest.mark.parametrize(("lost", "word"), [(4.0, "reproduced"), (-1.0, "not tested"), (0.0, "not tested")])
