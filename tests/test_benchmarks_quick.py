@@ -46,6 +46,12 @@ def test_a_path_measures_what_the_plain_passes_measure(results: dict[str, Any]) 
     assert all(row["loss off by"] < 1e-5 and row["errors off by"] <= 1 for row in results["path"]["rows"])
 
 
+def test_units_are_matched_as_the_textbook_loop_matches_them(results: dict[str, Any]) -> None:
+    rows = results["matching"]["rows"]
+    assert [row["elsewhere"] for row in rows if row["plain / this"]] == [0] * 4 and len(rows) == 5
+    assert all(goal["met"] for goal in results["matching"]["goals"] if "agrees" in goal["goal"])
+
+
 def test_the_exact_diagonal_is_that_of_one_backward_pass_a_weight(results: dict[str, Any]) -> None:
     rows = {row["variant"]: row for row in results["hessian_diagonal"]["rows"]}
     assert rows["exact_diagonal"]["off by, of the largest"] < 1e-5 < rows["hutchinson"]["off by, of the largest"]

@@ -10,7 +10,7 @@ from processes import begun, ended
 from torch import nn
 
 from lmcnb import Lab, Net, Networks, Recipe, register_model
-from lmcnb.measure import layerwise
+from lmcnb.measure import diagonal_exact
 from lmcnb.measure.diagonal import estimate_diagonal, summary
 from lmcnb.measure.diagonal_exact import exact_diagonal
 from lmcnb.measure.hessian import HessianOperator, second_order
@@ -142,7 +142,7 @@ def test_a_weight_that_is_used_twice_has_the_curvature_of_both_uses():
         v = torch.randn(len(hessian), generator=torch.Generator().manual_seed(1))
         found = HessianOperator(network, images, names=names) @ v
         assert float((found - hessian @ v.double()).abs().max()) < 1e-4 * float(hessian.abs().max())
-        plain, _ = layerwise._layers(net.build().eval(), select(network.params, 0), select(network.buffers, 0),
+        plain, _ = diagonal_exact._layers(net.build().eval(), select(network.params, 0), select(network.buffers, 0),
                                      images.normalised(slice(0, 8)), images.y, names)
         assert set(plain) == {"first.weight", "head.weight"}, "what has one use keeps the cheap way"
     finally:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import scipy  # which loads a part when it is first asked for
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..kernel.exact import exact_on
@@ -23,7 +23,7 @@ from ..networks import Networks
 from ..params import Params, select, stack
 
 Align = Literal["weights"] | None
-LEAST = 1e-9  # of the agreement's size: a smaller gain is rounding
+LEAST = 1e-7  # of the weights' size: a smaller gain is rounding
 
 
 def permuted(networks: Networks, permutations: Permutation) -> Networks:
@@ -78,7 +78,7 @@ def weight_matching(a: Networks, b: Networks, seed: int = 0) -> Permutation:
     others as they stand, until no layer gains. Heads of attention are assigned as blocks, each pair by what its best
     inner assignment gives. First from the images to the classes, then in an order drawn from ``seed``; the original
     draws the first sweep, too. (Of eight pairs of fresh ResNet-18s, all agreed better this way.) A local optimum, as
-    there. Products of units are summed in float32, gains in float64.
+    there. Products of units are summed in float32.
 
     Args:
         a, b: K networks each, of one architecture; pruned weights count as the zeros that they are.
@@ -125,11 +125,12 @@ def carried(tickets: Networks, permutations: Permutation, to: Networks) -> Netwo
 
 def _check_function(before: Networks, after: Networks) -> None:
     """On two images of noise, in float64 where the module bears it."""
+    module = before.net.build().eval()
     for k in range(len(before)):
         try:
-            old, new = (_logits(n, k, torch.float64) for n in (before, after))
+            old, new = (_logits(module, n, k, torch.float64) for n in (before, after))
         except RuntimeError:  # it makes float32 tensors of its own
-            old, new = (_logits(n, k, torch.float32) for n in (before, after))
+            old, new = (_logits(module, n, k, torch.float32) for n in (before, after))
         apart, size = float((new - old).abs().max()), float(old.abs().max())
         if apart > (1e-6 if old.dtype == torch.float64 else 1e-4) * size:
             raise ValueError(f"{before.net.name} does not compute the same with its units in other places (logits "
@@ -137,18 +138,19 @@ def _check_function(before: Networks, after: Networks) -> None:
 
 
 @torch.no_grad()
-def _logits(networks: Networks, k: int, dtype: torch.dtype) -> Tensor:
+def _logits(module: nn.Module, networks: Networks, k: int, dtype: torch.dtype) -> Tensor:
     net = networks.net
     noise = torch.randn(2, net.channels, net.size, net.size, generator=torch.Generator().manual_seed(0))
     tensors = {n: t.to(dtype) if t.is_floating_point() else t
                for n, t in (select(networks.params, k) | select(networks.buffers, k)).items()}
     with exact_on(networks.device):
-        return functional_call(net.build().eval(), tensors, (noise.to(networks.device, dtype),))
+        return functional_call(module, tensors, (noise.to(networks.device, dtype),))
 
 
 def _matched(spec: PermutationSpec, a: Params, b: Params, seed: int) -> Permutation:
     a, b = ({n: t.detach().float() for n, t in each.items() if n in spec.axes} for each in (a, b))
     found, touched = spec.identity(), [_touched(spec, group, a) for group in spec.groups]
+    sizes = {n: float(t.norm() * b[n].norm()) for n, t in a.items()}
     stale, generator = set(range(len(spec.groups))), torch.Generator().manual_seed(seed)
     order = list(range(len(spec.groups)))
     while stale:
@@ -156,11 +158,13 @@ def _matched(spec: PermutationSpec, a: Params, b: Params, seed: int) -> Permutat
             stale.discard(g)
             ours = {n: a[n] for n, _ in touched[g]}
             theirs = {n: b[n] for n in ours}
-            better = found | _assigned(spec, g, touched[g], ours, theirs, found)
-            old, new = (_agreement(ours, spec.apply(theirs, p)) for p in (found, better))
-            if new > old + LEAST * abs(old):
+            places, gain = _assigned(spec, g, touched[g], ours, theirs, found)
+            better, twice = found | places, len(ours) < len(touched[g])
+            if twice:  # a tensor has them on two axes, and each depends on the other
+                old, new = (_agreement(ours, spec.apply(theirs, p)) for p in (found, better))
+                gain = new - old
+            if gain > LEAST * sum(sizes[n] for n in ours):
                 found = better
-                twice = len(ours) < len(touched[g])  # a tensor has them on two axes, and each depends on the other
                 stale |= {h for h, axes in enumerate(touched) if (h != g or twice) and ours.keys() & dict(axes).keys()}
         order = torch.randperm(len(order), generator=generator).tolist()
     return found
@@ -180,21 +184,27 @@ def _agreement(a: Params, b: Params) -> float:
 
 
 def _assigned(spec: PermutationSpec, g: int, touched: list[tuple[str, int]], a: Params, b: Params, found: Permutation
-              ) -> Permutation:
-    """The best places of one group's units, given those of all others."""
-    others = {axis: spec.apply({axis[0]: b[axis[0]]}, found, but=axis)[axis[0]] for axis in touched}
+              ) -> tuple[Permutation, float]:
+    """The best places of one group's units, given those of all others, and what is gained by them."""
+    source = spec.source(found)
+    others = {(n, k): spec.moved(n, b[n], source, but=k) for n, k in touched}
+    alike = {part: _alike(spec, spec.parts[part].flatten(), a, others).cpu().numpy() for part in spec.groups[g]}
     values: list[np.ndarray] = []
     inner: list[np.ndarray] = []
-    for part in spec.groups[g]:
+    for part, of in alike.items():
         blocks, size = spec.parts[part].shape
-        alike = _alike(spec, spec.parts[part].flatten(), a, others).view(blocks, size, blocks, size).transpose(1, 2)
-        value, within = _within(alike.cpu().numpy())
+        value, within = _within(of.reshape(blocks, size, blocks, size).swapaxes(1, 2))
         values.append(value)
         inner.append(within)
     block = scipy.optimize.linear_sum_assignment(sum(values), maximize=True)[1]
     rows = np.arange(len(block))
-    return {part: torch.from_numpy((block[:, None] * within.shape[-1] + within[rows, block]).flatten())
-            for part, within in zip(spec.groups[g], inner)}
+    places = {part: torch.from_numpy((block[:, None] * within.shape[-1] + within[rows, block]).flatten())
+              for part, within in zip(spec.groups[g], inner)}
+    return places, sum(_value(of, places[part]) - _value(of, found[part]) for part, of in alike.items())
+
+
+def _value(alike: np.ndarray, order: Tensor) -> float:
+    return float(alike[np.arange(len(alike)), order.numpy()].sum(dtype=np.float64))
 
 
 def _within(alike: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,22 +48,28 @@ class PermutationSpec:
         """Nothing moves: int64 [units] of each part."""
         return {name: torch.arange(units.numel()) for name, units in self.parts.items()}
 
-    def apply(self, tensors: Params, permutation: Permutation, but: tuple[str, int] | None = None) -> Params:
+    def apply(self, tensors: Params, permutation: Permutation) -> Params:
         """One network's parameters, buffers or masks with their units in other places.
 
         Args:
             tensors: by name, without model axis. permutation: by part [units]: unit i of the result is that unit of the
-                network. but: a tensor's name and an axis that stays as it is.
+                network.
         """
+        source = self.source(permutation)
+        return {n: self.moved(n, t, source) for n, t in tensors.items()}
+
+    def source(self, permutation: Permutation) -> Tensor:
+        """int64 [nodes]: which node of the network stands where under a permutation."""
         source = torch.arange(self.nodes)
         for name, order in permutation.items():
             units = self.parts[name].flatten()
             source[units] = units[order.cpu()]
-        return {n: self._moved(n, t, source, but) for n, t in tensors.items()}
+        return source
 
-    def _moved(self, name: str, tensor: Tensor, source: Tensor, but: tuple[str, int] | None) -> Tensor:
+    def moved(self, name: str, tensor: Tensor, source: Tensor, but: int | None = None) -> Tensor:
+        """One tensor with its units where :meth:`source` has them; axis ``but`` stays as it is."""
         for k, axis in enumerate(self.axes.get(name, ())):
-            if axis is not None and (name, k) != but and not torch.equal(source[axis], axis):
+            if axis is not None and k != but and not torch.equal(source[axis], axis):
                 tensor = tensor.index_select(k, _places(axis, source[axis]).to(tensor.device))
         return tensor
 
