@@ -166,8 +166,9 @@ def test_settings_that_show_a_headline_are_counted(project: Path):
     call("claims", "--write", str(page))
     said = page.read_text()
     assert "| | one-cycle, 2 epochs | one-cycle, 2 epochs, paper | shown in |" in said
-    assert row(said, "A2")[1:] == ["reproduced; too close to call", "contradicted", "1 of 2"]
-    assert row(said, "A3")[1:] == ["reproduced", "not run", "1 of 1"] and row(said, "A1")[3] == "0 of 0"
+    assert row(said, "A2")[1:] == ["reproduced; too close to call", "contradicted", "0 in full, 1 in part, of 2"]
+    assert row(said, "A3")[1:] == ["reproduced", "not run", "1 in full, 0 in part, of 1"]
+    assert row(said, "A1")[3] == "0 in full, 0 in part, of 0"
 
 
 @pytest.mark.parametrize(("entry", "words"), [

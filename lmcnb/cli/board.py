@@ -45,6 +45,7 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
 PARTS = {part: headline for headline, (_, parts) in HEADLINES.items() for part in parts}
 OTHERS = "others"
 EVERYWHERE = ("A1", "A2", "A2c", "A3")  # headlines that are asked of every network and recipe
+DENIED = {"contradicted", "no difference that matters"}  # words for what does not hold
 # Of networks that a notebook trains by another recipe than its own: the schedule, and the parameter of the length.
 OTHERWISE = {"C4-transformer": ("linear", "vit_epochs"), "C4-pretraining": ("linear", "vit_epochs")}
 FEW = 3  # claims that a headline has room for with their numbers
@@ -165,15 +166,18 @@ def headlines(found: Sequence[Judged]) -> str:
 def by_setting(found: Sequence[Judged]) -> str:
     """The headlines that are asked of every network and recipe, by setting, as a Markdown table: how many show each.
 
-    A setting shows a headline where one of its leading claims is reproduced, of whatever size, and none contradicted.
+    In full where all of its leading claims are reproduced, of whatever size; in part where some are, and of no other it
+    is known that it does not hold.
     """
     settings = list(dict.fromkeys(_trained(j) for name in EVERYWHERE for j in leaders(name, found)))
     rows = [f"| | {' | '.join(settings)} | shown in |", "|---" * (len(settings) + 2) + "|"]
     for name in EVERYWHERE:
         words = [[j.claim.word for j in leaders(name, found) if _trained(j) == setting] for setting in settings]
-        shown = sum(any(w.startswith("reproduced") for w in of) and "contradicted" not in of for of in words)
+        came = [[w.startswith("reproduced") for w in of] for of in words if not {*of} & DENIED]
+        full = sum(bool(of) and all(of) for of in came)
+        part = sum(map(any, came)) - full
         texts = ["; ".join(word + f" × {n}" * (n > 1) for word, n in Counter(of).items()) or "not run" for of in words]
-        rows.append(f"| {name} | {' | '.join(texts)} | {shown} of {sum(map(bool, words))} |")
+        rows.append(f"| {name} | {' | '.join(texts)} | {full} in full, {part} in part, of {sum(map(bool, words))} |")
     return "\n".join(rows)
 
 
