@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -103,3 +104,16 @@ def _from_environment(name: str) -> Path | None:
 def cache_root() -> Path:
     """The user's cache: what can be made again."""
     return user_cache_path("lmcnb", appauthor=False)
+
+
+downloads: ContextVar[bool] = ContextVar("downloads", default=True)
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Within, data that are not at hand are missing, and nothing is downloaded."""
+    token = downloads.set(False)
+    try:
+        yield
+    finally:
+        downloads.reset(token)

@@ -49,7 +49,7 @@ def test_the_film_trains_and_then_walks(table: Table):
     frames = film(table, ["dense"], hold=2)
     assert len(frames) == 5 + len(table.alphas) + 2 and frames[0].tobytes() != frames[4].tobytes()
     found = gif(frames)
-    assert found == gif(frames)
+    assert [f.tobytes() for f in frames] == [f.tobytes() for f in film(table, ["dense"], hold=2)]
     assert getattr(Image.open(io.BytesIO(found)), "n_frames", 0) > 10
 
 

@@ -75,8 +75,8 @@ def test_a_cell_finds_torch_there_and_shows_its_figures(started, tmp_path):
 def test_it_is_interrupted_and_killed_as_any_kernel(started):
     manager, client = started()
     # After an error a kernel drops for a moment what it is sent, unless it is told not to.
-    client.execute("import time\nwhile True: time.sleep(0.1)", stop_on_error=False)
-    while client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
+    client.execute("import time\nprint('on', flush=True)\nwhile True: time.sleep(0.1)", stop_on_error=False)
+    while client.get_iopub_msg(timeout=60)["msg_type"] != "stream":  # before its cell runs a kernel swallows the signal
         pass
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=60)["content"]["ename"] == "KeyboardInterrupt"

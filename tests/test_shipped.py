@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from filled_store import ALL, PATH, PLAN
 from helpers import IMP, NET, RECIPE, TRAIN
 
-from lmcnb import DM, Distill, Lab, RandomReal, SoftLabels, cli, places
+from lmcnb import DM, Distill, Lab, RandomReal, SoftLabels, cli, load, places
 from lmcnb.cli import main, results, runner
+from lmcnb.cli.text import Refused
 from lmcnb.lab.entry import META, TENSORS
 from lmcnb.lab.shipped import Archive, ship
 from lmcnb.lab.stage import closure
@@ -65,6 +66,20 @@ def test_what_came_with_the_project_is_recalled(archive: Path, shelf: Lab, tmp_p
     assert not (tmp_path / "empty").exists() and fresh(tmp_path, shipped=False).recall(Train) == []
     both = Lab("cpu", shelf.store.root, progress=False)
     assert len(both.recall(Train)) == len(shelf.recall(Train)), "each once"
+
+
+def test_what_is_of_data_that_are_not_at_hand_is_left_out_and_nothing_is_downloaded(tmp_path: Path, monkeypatch):
+    import torchvision.datasets
+
+    asked: list[str] = []
+    for name in ("CIFAR10", "CIFAR100", "Imagenette"):
+        monkeypatch.setattr(torchvision.datasets, name, lambda *_, **__: asked.append("a download"))
+    monkeypatch.setenv("LMCNB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LMCNB_RESULTS", str(places.project_root() / "figures" / "results"))
+    lab = fresh(tmp_path)
+    monkeypatch.setattr("lmcnb.lab.engine.shelf.dataset", lambda name, device: load(name, device))  # nothing remembered
+    found = {spec.dataset for spec, _ in lab.recall(Connect)}
+    assert lab.shipped and any(lab.shipped.entries("Connect")) and "cifar10" not in found and not asked
 
 
 def test_weights_are_trained_when_they_are_asked_for(archive: Path, filled: Path, tmp_path: Path, monkeypatch):
@@ -231,11 +246,17 @@ def test_what_must_be_computed_may_be_left_out(monkeypatch):
     done: list[str] = []
     monkeypatch.setattr(results, "redraws", lambda *_: [])
     monkeypatch.setattr(cli, "_one_by_one", lambda jobs, *_: done.extend(j.notebook.stem[:2] for j in jobs))
-    monkeypatch.setattr(runner, "plans", lambda jobs: [[TRAIN] if j.notebook.stem < "02" else [] for j in jobs])
-    monkeypatch.setattr(Lab, "missing", lambda lab, specs: specs)
-    code, said = call("run", "01", "02", "--profile", "laptop", "--no-compute")
+    def plans(jobs: list) -> list:
+        if any(j.notebook.stem.startswith("03") for j in jobs):
+            raise Refused("03_stability_cifar10: cifar10 is not at hand")
+        return [[] if j.notebook.stem < "01" else [TRAIN.but(init=int(j.notebook.stem[:2]))] for j in jobs]
+    monkeypatch.setattr(runner, "plans", plans)
+    monkeypatch.setattr(Lab, "missing", lambda lab, specs: [s for s in specs if s.init == 1])
+    code, said = call("run", "00", "01", "02", "03", "--profile", "laptop", "--no-compute")
     assert code == 0 and done == ["02"]
     assert "01_distilled_pruning: left out, as 1 results are neither stored nor shipped" in said
+    assert "00_quickstart: left out, as it computes as it goes" in said
+    assert "03_stability_cifar10: left out (cifar10 is not at hand)" in said
     assert call("run", "01", "--no-compute", "--recompute")[0] == 2
 
 

@@ -113,10 +113,10 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
     with places.pinned(root, shipped=not recompute), execution.stoppable():
         again = [] if recompute else results.redraws(root, jobs, profile)
         left = [job for job in jobs if job not in [each.job for each in again]]
+        if no_compute:
+            left = results.at_hand(left)
         plans = runner.plans(left)  # all are checked before the first cell runs
         results.draw(again, profile, workers)
-        if no_compute:
-            left, plans = results.at_hand(left, plans)
         for part, mine in results.soonest(left, plans, profile):
             if workers > 1:
                 many.divided(root, part, mine, profile, settings, many.Workers(workers))
@@ -228,7 +228,7 @@ def _total(rows: Sequence[Any]) -> str:
 
 @main.command()
 @click.option("--profile", "profiles", multiple=True, metavar="NAME",
-              help="laptop, gpu or paper; repeatable. By default all that have figures.")
+              help="laptop, gpu, …; repeatable. By default all that have figures.")
 @click.option("--write", "pages", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
               callback=verdicts.writable, help="Page to update, or picture to draw (.png, .pdf); repeatable.")
 @click.option("--rejudge", is_flag=True, help="First judge every figure again, from its own table.")

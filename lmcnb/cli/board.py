@@ -170,7 +170,7 @@ def by_setting(found: Sequence[Judged]) -> str:
     is known that it does not hold.
     """
     settings = list(dict.fromkeys(_trained(j) for name in EVERYWHERE for j in leaders(name, found)))
-    rows = [f"| | {' | '.join(settings)} | shown in |", "|---" * (len(settings) + 2) + "|"]
+    rows = [f"| | {' | '.join([*settings, 'shown in'])} |", "|---" * (len(settings) + 2) + "|"]
     for name in EVERYWHERE:
         words = [[j.claim.word for j in leaders(name, found) if _trained(j) == setting] for setting in settings]
         came = [[w.startswith("reproduced") for w in of] for of in words if not {*of} & DENIED]

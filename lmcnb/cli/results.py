@@ -62,18 +62,26 @@ def soonest(jobs: Sequence[runner.Job], plans: Sequence[list[Any]], profile: str
     return [([job for job, _ in part], [plan for _, plan in part]) for part in (ready, later) if part]
 
 
-def at_hand(jobs: Sequence[runner.Job], plans: Sequence[list[Any]]) -> tuple[list[runner.Job], list[list[Any]]]:
-    """Jobs and plans whose results are all there; the others are named."""
+def at_hand(jobs: Sequence[runner.Job]) -> list[runner.Job]:
+    """Jobs whose results are all there; the others are named. One without a plan computes in its cells."""
     from lmcnb.cli.workers import stages
     from lmcnb.lab import Lab
 
     lab, kept = Lab(progress=False), []
-    for job, plan in zip(jobs, plans):
-        if missing := lab.missing(stages([plan])):
-            click.echo(f"{job.notebook.stem}: left out, as {len(missing)} results are neither stored nor shipped")
+    for job in jobs:
+        try:
+            with places.offline():
+                specs = stages(runner.plans([job]))
+                missing = lab.missing(specs)
+        except (Refused, ValueError, OSError) as error:
+            click.echo(f"{job.notebook.stem}: left out ({str(error).partition(': ')[2] or error})")
+            continue
+        if missing or not specs:
+            many = f"{len(missing)} results are neither stored nor shipped" if missing else "it computes as it goes"
+            click.echo(f"{job.notebook.stem}: left out, as {many}")
         else:
-            kept.append((job, plan))
-    return [job for job, _ in kept], [plan for _, plan in kept]
+            kept.append(job)
+    return kept
 
 
 def saved(profile: str, job: runner.Job) -> tuple[str, ...]:

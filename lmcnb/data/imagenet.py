@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..places import data_root
+from ..places import data_root, downloads
 from .folders import entries
 from .images import IMAGENET_MEAN, IMAGENET_STD, Dataset
 from .untrusted import Damaged, read_image, read_npz, shown
@@ -94,7 +94,7 @@ def _read(subset: Subset, root: Path, size: int) -> dict[str, np.ndarray]:
         FileNotFoundError, ValueError: see :func:`lmcnb.load`.
     """
     why = ""
-    if subset.fetch and root == data_root() / subset.name and not root.exists():
+    if subset.fetch and downloads.get() and root == data_root() / subset.name and not root.exists():
         try:
             subset.fetch(root)
         except Exception as error:

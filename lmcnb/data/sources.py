@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from ..places import data_root
+from ..places import data_root, downloads
 from ..sources import is_ours
 from ..spec import choose
 from .folders import located, read_folder
@@ -104,6 +104,8 @@ def _download_cifar(name: str, path: Path) -> None:
     from torchvision.datasets import CIFAR10, CIFAR100
 
     source = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    if not downloads.get():
+        raise FileNotFoundError(f"{name} is not at {path}")
     try:
         parts = {s: source(path.parent / "download", train=s == "train", download=True) for s in ("train", "test")}
     except Exception as error:

@@ -58,7 +58,7 @@ def _curves(ax: Axes, table: Table, title: str) -> None:
     ax.minorticks_off()
     ax.set(title=title, xlabel="k (steps, at the logarithm of k + 1)", ylabel="rise of the test error (points)")
     # No rise is below zero, whatever an interval says.
-    ax.set_ylim(-0.04 * top, (1.4 if len(methods) > 1 else 1.05) * top)
+    ax.set_ylim(-0.04 * (top or 1), (1.4 if len(methods) > 1 else 1.05) * (top or 1))
     if len(methods) > 1:
         ax.legend(loc="upper right", ncols=2)
 
@@ -130,6 +130,6 @@ def emergence_claims(table: Table) -> list[Claim]:
             f"C4-{panel}", f"between {pairs} {part.format(last)} the test error rises less than {part.format(first)}",
             rises.contrast(first, last, by=["step"]), claimed="above", margin=RISE, unit="points of test error",
             premise=(f"{pairs} {part.format(first)} are not stable: the test error rises by {start.estimate:.2f} "
-                     f"[{low:.2f}, {high:.2f}] points", 2 * start.above(RISE) <= 0.05),
+                     f"[{low:.2f}, {high:.2f}] points", start.n < 2 or 2 * start.above(RISE) <= 0.05),
             note=f"rise with k = {first:g} minus rise with k = {last:g}, by initialisation."))
     return found

@@ -43,8 +43,8 @@ def can_compile(device: str = "cpu") -> bool:
     """Whether torch.compile works for this kind of device; a CPU needs a C++ compiler, a GPU Triton. Without it
     everything runs, only slower.
 
-    Keys ask it, so every process does, and asking loads the compiler, for ten seconds of a slow core: a CPU's yes is
-    kept with the fused kernels. A no is asked again, as it can be mended.
+    Keys ask it, so every process does, and asking loads the compiler, for ten seconds of a slow core: a yes is kept
+    with the fused kernels. A no is asked again, as it can be mended.
     """
     def ask() -> bool:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a CPU needs no CUDA at run time
@@ -54,4 +54,8 @@ def can_compile(device: str = "cpu") -> bool:
             log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
             return False
         return True
-    return asked_once("compiles", ask=ask, keep_no=False) if device == "cpu" else ask()
+    return asked_once("compiles", *_named(device), ask=ask, keep_no=False)
+
+
+def _named(device: str) -> list[str]:
+    return [] if device == "cpu" else [device, torch.cuda.get_device_name() if torch.cuda.is_available() else ""]

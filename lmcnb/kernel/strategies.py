@@ -97,7 +97,8 @@ def compiles(net: Net, device: str = "cpu") -> bool:
 
 def uncompiled(net: Net, device: torch.device) -> str:
     """What a key holds where a GPU cannot compile what others do (its Triton does not work): other last bits."""
-    return "uncompiled" if device.type == "cuda" and not tiny(net) and not can_compile("cuda") else ""
+    lost = device.type == "cuda" and not tiny(net) and not can_compile("cuda") and traces(net)
+    return "uncompiled" if lost else ""
 
 
 def mode(net: Net, device: torch.device, distilled: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..data import Dataset
 from ..kernel.exact import exact
 from ..kernel.sizes import stack_size
 from ..kernel.strategies import operations
-from ..places import results_root, store_root
+from ..places import offline, results_root, store_root
 from ..spec import canonical, digest
 from ..tables import Table
 from . import inventory, shelf
@@ -242,13 +242,10 @@ class Lab:
         """
         found: dict[Stage, Entry] = {}
         for entry in chain.from_iterable(s.entries(stage.stored) for s in (self.store, self.shipped) if s):
-            try:
+            with offline(), suppress(ValueError, OSError):  # not this package's, or its data is not at hand
                 spec = inventory.rebuilt(stage.stored, entry.spec)
-                known = self.key(spec) == entry.key
-            except (ValueError, OSError):  # not this package's, or its data is not at hand
-                continue
-            if known and spec not in found:
-                found[spec] = entry if type(entry) is Entry else self._find(spec) or entry
+                if self.key(spec) == entry.key and spec not in found:
+                    found[spec] = entry if type(entry) is Entry else self._find(spec) or entry
         return list(found.items())
 
     def table(self, plan: Iterable[Stage] | type[Stage], sets: Mapping[str, Any] | None = None,

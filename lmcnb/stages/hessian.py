@@ -71,7 +71,8 @@ class Curvature(Stage):
 
     def numerics(self, device: torch.device) -> str:
         pieces = "in pieces" if self.diagonal == "exact" and is_piecewise(self.net.build().eval()) else ""
-        return " ".join(filter(None, (pieces, uncompiled(self.net, device))))
+        products = self.steps or self.diagonal in ("hutchinson", "xdiag")  # what is compiled
+        return " ".join(filter(None, (pieces, uncompiled(self.net, device) if products else "")))
 
     def cost(self, data: Data) -> float:
         # An exact diagonal takes about as long as some hundred products on few images.
