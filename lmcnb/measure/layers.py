@@ -14,9 +14,8 @@ from ..models import Net
 from ..networks import Networks
 from ..params import Params
 from .align import Align
-from .basin import judged, mistakes, rise
-from .batchnorm import recalibrated
-from .path import QUANTITIES, BatchNorm, alpha_grid, ends, interpolate, measured
+from .basin import judged, rise
+from .path import QUANTITIES, BatchNorm, alpha_grid, ends, interpolate, measured, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,12 +174,9 @@ def _one_way(one: Networks, other: Networks, data: Dataset, groups: dict[str, tu
 
 def _mistakes(a: Networks, b: Networks, data: Dataset, groups: dict[str, tuple[str, ...]], layers: Which,
               alphas: Tensor, bn: BatchNorm) -> Tensor:
-    def wrong(theta: Networks) -> Tensor:
-        return mistakes(recalibrated(theta, data.train) if bn == "recalibrate" else theta, data.test)
-
     def way(one: Networks, other: Networks) -> Tensor:
-        begin = wrong(one)
-        return torch.stack([torch.cat([begin, wrong(theta)])
+        begin = wrong(one, data, bn)
+        return torch.stack([torch.cat([begin, wrong(theta, data, bn)])
                             for theta in _moved(one, other, groups, layers, alphas[1:])])
 
     return torch.stack([torch.stack([way(one, other) for one, other in zip(x, y)]) for x, y in ((a, b), (b, a))])

@@ -211,11 +211,12 @@ def measured(theta: Networks, data: Dataset, bn: BatchNorm, strategy: str = "aut
 
 
 def _mistakes(a: Networks, b: Networks, data: Dataset, alphas: Tensor, bn: BatchNorm) -> Tensor:
-    each = []
-    for one, other in zip(a, b):
-        theta = interpolate(one, other, alphas)
-        each.append(mistakes(recalibrated(theta, data.train) if bn == "recalibrate" else theta, data.test))
-    return torch.stack(each)
+    return torch.stack([wrong(interpolate(one, other, alphas), data, bn) for one, other in zip(a, b)])
+
+
+def wrong(theta: Networks, data: Dataset, bn: BatchNorm) -> Tensor:
+    """bool [K, images]: the test images that each network gets wrong, as :func:`measured` measures it."""
+    return mistakes(recalibrated(theta, data.train) if bn == "recalibrate" else theta, data.test)
 
 
 def instability(networks: Networks, data: Dataset, recipe: Recipe, seeds: tuple[int | str, int | str] = (0, 1), *,
