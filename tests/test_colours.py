@@ -35,8 +35,8 @@ def apart(one: str, other: str, sight: str) -> float:
     return float(np.linalg.norm(lightness_and_hue(one, sight) - lightness_and_hue(other, sight)))
 
 
-METHODS = [m for m in COLOURS if "platon" not in m and "magnitude" not in m]
-PLATON = ["dense", "random mask", *(m for m in COLOURS if m not in METHODS)]
+METHODS = [m for m in COLOURS if "platon," not in m and "magnitude" not in m]
+PLATON = ["dense", "random mask", "platon", *(m for m in COLOURS if m not in METHODS)]
 GROUPS = {"methods": [COLOURS[m] for m in METHODS], "platon": [COLOURS[m] for m in PLATON],
           "hybrid": [*WAYS_TO_PRUNE.values(), COLOURS["dense"]], "starts": list(STARTS.values()),
           "ways to match": list(WAYS.values())}

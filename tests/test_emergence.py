@@ -63,8 +63,18 @@ def test_a_millionth_in_one_weight_is_amplified(lab: Lab):
 
 
 def test_what_was_there_before_keeps_its_key():
-    assert not {"pretrained", "nudge"} & TRAIN.settings().keys()
+    assert not {"pretrained", "nudge", "course"} & TRAIN.settings().keys()
     assert TRAIN.but(nudge=1e-3).settings()["nudge"] == 1e-3
+
+
+def test_the_course_of_a_training_is_kept_where_it_is_asked_for(lab: Lab):
+    asked = TRAIN.but(course=True)
+    assert asked.group() == TRAIN.group(), "one stack"
+    found, without = lab.map([asked, TRAIN])
+    losses = found.result["train_losses"]
+    assert len(losses) == RECIPE.steps(1297) and np.mean(losses[-20:]) == pytest.approx(
+        without.result["train_loss_last_steps"])
+    assert "train_losses" not in without.result and apart(found.tensors, without.tensors) == 0
 
 
 def test_what_cannot_be_pretrained_is_refused_in_words(lab: Lab):

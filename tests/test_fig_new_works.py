@@ -40,7 +40,9 @@ def platon_table() -> Table:
                  for i in range(3)]
     for ratio in (0.2, 0.05):
         for q in ("loss", "smooth loss", "kept"):
-            rows += [{"ratio": ratio, "init": 0, "quantity": q, "at": t, "value": 1 / (1 + t)} for t in range(20)]
+            rows += [{"method": method, "ratio": ratio, "init": 0, "quantity": q, "at": t, "value": 1 / (1 + t)}
+                     for method in ("platon", "platon, retrained") if (method, ratio) in accuracy
+                     for t in range(20) if (method, q) != ("platon, retrained", "kept")]
         rows += [{"ratio": ratio, "init": i, "quantity": "loss at phase", "phase": p, "value": 1 + 0.1 * p}
                  for i in range(3) for p in (1, 2, 3)]
     return Table.of(rows)
@@ -121,6 +123,14 @@ def test_a_flat_path_and_one_that_rises_threefold_are_told_apart() -> None:
     np.testing.assert_allclose(ratios["random"], [3.0, 3.001 / 1.001, 3.002 / 1.002])
     assert words(figures.connectivity_claims(connectivity_table())) == {
         "C1": "reproduced", "C2": "reproduced", "C2-twofold": "reproduced"}
+
+
+def test_the_course_of_a_mask_trained_anew_has_no_schedule() -> None:
+    figure = figures.platon(platon_table(), ["dense", "platon"], window=3)
+    above = figure.subfigs[0].axes
+    titles = [ax.get_title() for ax in above if ax.get_title()]
+    assert titles == ["PLATON to 20%", "the 20% mask, trained anew", "PLATON to 5%"]
+    assert sum(ax.get_ylabel() == "weights left by a mask (%)" for ax in above) == 2
 
 
 def test_platon_is_held_to_what_the_paper_loses() -> None:

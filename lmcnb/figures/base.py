@@ -25,7 +25,7 @@ WIDTH = 8.65
 COLOURS = {"dense": "#111111", "imp": "#d55e00", "idc": "#0072b2", "idc-early": "#56b4e9", "dm": "#1a8f5b",
            "dsa": "#ea9c00", "dc": "#dddd5b", "mtt": "#8f275b", "herding": "#d09c4e", "k-center": "#274127",
            "random images": "#ea9cc3", "random mosaics": "#822782", "random mask": "#8a8a8a", "rded": "#006827",
-           "platon": "#0072b2", "platon, retrained": "#56b4e9", "platon, another init": "#1a8f5b",
+           "platon": "#4b3fe1", "platon, retrained": "#56b4e9", "platon, another init": "#1a8f5b",
            "magnitude mask": "#ea9c00", "gradual magnitude": "#ea9cc3", "platon, importance alone": "#822782"}
 LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "idc-early": "distilled, early IDC",
           "dm": "distilled, DM", "dsa": "distilled, DSA", "dc": "distilled, DC", "mtt": "distilled, MTT",

@@ -58,17 +58,18 @@ def images_seen(table: Table) -> dict[tuple[str, str], dict[int, float]]:
     A distilled set counts as "stored", as the decoded images that are "trained" on, or those "with distillation".
 
     Args:
-        table: data_points of "imp" and "idc" by round, to the last round that "idc" was trained after; data_points
-            and factor of the distilled set, which have no round.
+        table: data_points of "imp", "idc" and perhaps "platon" by round, to the last round that "idc" was trained
+            after; data_points and factor of the distilled set, which have no round.
     """
     tried = table.select(quantity="test_accuracy").groupby("method")["round"].max()
     seen = {key: n for key, (n, *_) in table.values_of("data_points").items() if key[1] <= tried.get(key[0], 0)}
-    imp, trained = ({r: n for (m, r), n in seen.items() if m == method} for method in ("imp", "idc"))
+    imp, trained, platon = ({r: n for (m, r), n in seen.items() if m == method} for method in ("imp", "idc", "platon"))
     made = table[table["round"].isna()].select(method="idc").set_index("quantity")["value"]
     return {("imp", "trained"): imp,
             ("idc", "with distillation"): {r: n + made["data_points"] for r, n in trained.items()},
             ("idc", "trained"): trained,
-            ("idc", "stored"): {r: n / made["factor"] ** 2 for r, n in trained.items()}}
+            ("idc", "stored"): {r: n / made["factor"] ** 2 for r, n in trained.items()},
+            **({("platon", "trained"): platon} if platon else {})}
 
 
 def _curves(ax: Axes, accuracy: Mapping[str, ByRound]) -> None:
@@ -109,11 +110,12 @@ def _differences(ax: Axes, accuracy: Mapping[str, ByRound], layouts: Mapping[int
 
 def _cost(ax: Axes, seen: Mapping[tuple[str, str], Mapping[int, float]]) -> None:
     """Images seen until a mask of that sparsity was found; log scale."""
-    last = max(seen["idc", "trained"])
+    tried = range(1 + max(seen["idc", "trained"]))
     for (method, count), rounds in seen.items():
+        last = max(r for r in rounds if r in tried)
         times = seen["imp", "trained"][last] / rounds[last]
         than = f"{times:.3g} times fewer" if times >= 1 else f"{1 / times:.3g} times more"
-        name = label(method) if method == "imp" else f"{WORDS[count]}: {than}"
+        name = label(method) if method == "imp" else f"{WORDS[count] if method == 'idc' else label(method)}: {than}"
         ax.plot(list(rounds), list(rounds.values()), STYLES[count], marker=marker(method), markersize=3,
                 color=colour(method), linewidth=1.3, label=name)
     ax.set(yscale="log", ylabel="data points (images)", title="images seen to find the mask")

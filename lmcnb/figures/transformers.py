@@ -103,32 +103,38 @@ def platon(table: Table, compared: Sequence[str], window: int, note: str = "") -
     """Figures 4 to 6 of Han & Zhu (2023) with controls: the course of PLATON, what a mask is worth, the oscillation.
 
     Args:
-        table: by ``ratio`` (share of the weights left) and ``at`` (step) the quantities ``loss``, ``smooth loss`` and
-            ``kept`` of one training; by ``ratio`` and ``phase`` (steps since the last mask) ``loss at phase``; by
-            method and ``ratio`` the ``test_accuracy`` of networks. compared: methods, in the order of their rows.
-        window: steps between two masks. note: the caption.
+        table: by method, ``ratio`` (share of the weights left) and ``at`` (step) the quantities ``loss`` and ``smooth
+            loss`` of one training, and of "platon" the share ``kept``; by ``ratio`` and ``phase`` (steps since the last
+            mask) ``loss at phase``; by method and ``ratio`` the ``test_accuracy`` of networks.
+        compared: methods, in the order of their rows. window: steps between two masks. note: the caption.
     """
-    ratios = sorted(table.loc[table["quantity"] == "kept", "ratio"].unique(), reverse=True)
-    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), layout="constrained")
-    for ax, ratio in zip(axes[0], ratios):
-        _course(ax, table.select(ratio=ratio), f"PLATON to {100 * ratio:g}% of the weights")
-    _accuracies(axes[1, 0], table, compared, ratios)
-    _phases(axes[1, 1], table, window)
+    courses = {key: Table(rows) for key, rows in table[table["at"].notna()].groupby(["method", "ratio"], sort=False)}
+    ratios = [ratio for method, ratio in courses if method == "platon"]
+    figure = plt.figure(figsize=(WIDTH, 5.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
+    for ax, (key, rows) in zip(above.subplots(1, len(courses), squeeze=False)[0], courses.items()):
+        _course(ax, rows, *key)
+    left, right = below.subplots(1, 2, squeeze=False)[0]
+    _accuracies(left, table, compared, ratios)
+    _phases(right, table, window)
     caption(figure, note)
     return figure
 
 
-def _course(ax: Axes, table: Table, title: str) -> None:
-    loss, smooth, kept = (table.select(quantity=q).sort_values("at") for q in ("loss", "smooth loss", "kept"))
+def _course(ax: Axes, table: Table, method: str, ratio: float) -> None:
+    """The loss of one training; where it prunes on the way, what a mask would leave is on the right axis."""
+    loss, smooth, kept = (table[table["quantity"] == q].sort_values("at") for q in ("loss", "smooth loss", "kept"))
     ax.plot(loss["at"], loss["value"], color="#bbbbbb", linewidth=0.5, label="loss of a batch")
     ax.plot(smooth["at"], smooth["value"], color="#0072b2", linewidth=1.5, label="moving average")
+    title = f"PLATON to {100 * ratio:g}%" if len(kept) else f"the {100 * ratio:g}% mask, trained anew"
     ax.set(xlabel="step", ylabel="train loss (nats)", title=title)
-    other = ax.twinx()
-    other.plot(kept["at"], 100 * kept["value"], color="#d55e00", linewidth=1.2, linestyle="--")
-    other.set(ylim=(0, 105))
-    other.set_ylabel("weights left by a mask (%)", color="#d55e00")
-    other.spines["right"].set_visible(True)
     ax.legend(loc="upper right")
+    if len(kept):
+        other = ax.twinx()
+        other.plot(kept["at"], 100 * kept["value"], color="#d55e00", linewidth=1.2, linestyle="--")
+        other.set(ylim=(0, 105))
+        other.set_ylabel("weights left by a mask (%)", color="#d55e00")
+        other.spines["right"].set_visible(True)
 
 
 def _accuracies(ax: Axes, table: Table, compared: Sequence[str], ratios: Sequence[float]) -> None:
@@ -152,9 +158,9 @@ def _phases(ax: Axes, table: Table, window: int) -> None:
               marker="so^"[k % 3], markersize=4, linewidth=1,
               label="dense, no mask" if ratio == 1 else f"to {100 * ratio:g}% of the weights")
     ax.axhline(0, color="#999999", linewidth=0.6)
-    ax.set(xlabel="steps since the last mask (1: the masked network itself)",
+    ax.set(xlabel=f"steps since the last mask, of {window} (1: the masked network itself)",
            ylabel="train loss less its window's mean (nats)", xticks=range(1, window + 1),
-           title=f"do masks make the oscillation? windows of {window} steps")
+           title="do masks make the oscillation?")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
     ax.legend(loc="upper right")

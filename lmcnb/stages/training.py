@@ -39,9 +39,10 @@ class Train(Stage):
         pretrained: a training, stopped or not, on other data: the weights of the same shape are taken from it, and
             what is left, the head for other classes, is ``init``'s.
         nudge: added to a single weight, the first that is kept, before the first step: the smallest noise there is.
+        course: keeps the loss of every step, too: ``train_losses`` of the result, in nats.
     """
 
-    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed", "start", "pretrained", "nudge")
+    stacked: ClassVar[tuple[str, ...]] = ("mask", "init", "seed", "start", "pretrained", "nudge", "course")
 
     recipe: Recipe
     init: Seed = 0
@@ -51,6 +52,7 @@ class Train(Stage):
     start: Train | None = late(None)
     pretrained: Train | None = late(None)
     nudge: float = late(0.0)
+    course: bool = late(False)
 
     @classmethod
     def stays(cls, settings: Mapping[str, Any]) -> bool:
@@ -145,8 +147,9 @@ class Train(Stage):
         state = fitted(job, start, data.train, spec.recipe, seeds, stop=spec.stop)
         scores = evaluate(spec.net, state.params, state.buffers, data.test)
         last = [float(row[-20:].mean()) if row.numel() else None for row in state.losses]  # None: no step was made
+        course = [{"train_losses": row.tolist()} if s.course else {} for s, row in zip(specs, state.losses)]
         return [Result({"test_loss": float(scores.loss[k]), "test_accuracy": float(scores.accuracy[k]),
-                        "train_loss_last_steps": last[k]},
+                        "train_loss_last_steps": last[k], **course[k]},
                        {**{f"params/{n}": t[k] for n, t in state.params.items()},
                         **{f"buffers/{n}": t[k] for n, t in state.buffers.items()}}) for k in range(len(specs))]
 
