@@ -35,9 +35,12 @@ def apart(one: str, other: str, sight: str) -> float:
     return float(np.linalg.norm(lightness_and_hue(one, sight) - lightness_and_hue(other, sight)))
 
 
-METHODS = [m for m in COLOURS if "platon," not in m and "magnitude" not in m]
-PLATON = ["dense", "random mask", "platon", *(m for m in COLOURS if m not in METHODS)]
+METHODS = [m for m in COLOURS if "platon," not in m and "magnitude" not in m and "weights only" not in m]
+PLATON = ["dense", "random mask", *(m for m in COLOURS if "platon" in m or "magnitude" in m)]
+REWOUND = ["dense", "imp", "idc", "random images", "random mosaics", "random mask", "imp, weights only",
+           "idc, weights only"]
 GROUPS = {"methods": [COLOURS[m] for m in METHODS], "platon": [COLOURS[m] for m in PLATON],
+          "rewound": [COLOURS[m] for m in REWOUND],
           "hybrid": [*WAYS_TO_PRUNE.values(), COLOURS["dense"]], "starts": list(STARTS.values()),
           "ways to match": list(WAYS.values())}
 
@@ -56,7 +59,7 @@ def test_the_difference_is_that_of_the_field():
 
 
 def test_every_method_with_a_name_has_a_colour_and_a_family():
-    assert set(LABELS) <= set(COLOURS) and set(LABELS) <= set(FAMILIES)
+    assert set(LABELS) <= set(COLOURS) and {m.partition(",")[0] for m in LABELS} <= set(FAMILIES)
     assert {family(m) for m in COLOURS} == set(MARKERS), "no family without a method, no method without a family"
 
 

@@ -72,6 +72,16 @@ def judged(setting: str, methods=("imp", "idc", "random images", "random mosaics
     return {c.id: c for c in figures.batchnorm_claims(Table.of(rows), [4], setting)}
 
 
+def test_weights_only_rewinding_is_held_against_full_on_photographs():
+    found = judged("imagenette", ("imp", "idc", "idc, weights only"))
+    rewound = found["B4-W-59% (idc, imagenette)"]
+    assert rewound.statement == ("on imagenette: IDC's tickets (59% sparse) are, with weights alone rewound, more "
+                                 "stable than with everything rewound")
+    assert rewound.units == "3 × own sets"
+    assert "B4-W-59% (imp, imagenette)" not in found
+    assert not any(id.startswith("B4-W") for id in judged("generated", ("imp", "idc", "idc, weights only")))
+
+
 def test_photographs_are_judged_as_the_papers_claims_in_a_setting_of_their_own():
     found = judged("imagenette")
     primary = {id for id, c in found.items() if c.family == "primary"}

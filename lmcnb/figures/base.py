@@ -26,12 +26,14 @@ COLOURS = {"dense": "#111111", "imp": "#d55e00", "idc": "#0072b2", "idc-early": 
            "dsa": "#ea9c00", "dc": "#dddd5b", "mtt": "#8f275b", "herding": "#d09c4e", "k-center": "#274127",
            "random images": "#ea9cc3", "random mosaics": "#822782", "random mask": "#8a8a8a", "rded": "#006827",
            "platon": "#4b3fe1", "platon, retrained": "#56b4e9", "platon, another init": "#1a8f5b",
-           "magnitude mask": "#ea9c00", "gradual magnitude": "#ea9cc3", "platon, importance alone": "#822782"}
+           "magnitude mask": "#ea9c00", "gradual magnitude": "#ea9cc3", "platon, importance alone": "#822782",
+           "imp, weights only": "#ea9c00", "idc, weights only": "#56b4e9"}
 LABELS = {"dense": "dense", "imp": "IMP (real data)", "idc": "distilled, IDC", "idc-early": "distilled, early IDC",
           "dm": "distilled, DM", "dsa": "distilled, DSA", "dc": "distilled, DC", "mtt": "distilled, MTT",
           "herding": "real, herding", "k-center": "real, k-center", "random images": "random real subset",
           "random mosaics": "random real mosaics", "random mask": "random mask, same layers",
-          "rded": "chosen patches, RDED", "platon": "PLATON", "magnitude mask": "magnitude mask, same layers"}
+          "rded": "chosen patches, RDED", "platon": "PLATON", "magnitude mask": "magnitude mask, same layers",
+          "imp, weights only": "IMP, weights-only rewinding", "idc, weights only": "IDC, weights-only rewinding"}
 # What a mask was found on, and a marker for each: nobody needs the colours to tell these apart.
 MARKERS = {"dense": "s", "real data": "D", "distilled": "o", "unmatched real images": "X", "random": "v"}
 FAMILIES = {"dense": "dense", "imp": "real data", "platon": "real data", "magnitude mask": "real data",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..statistics import Claim, claim
+from ..statistics import Claim, Layout, claim
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, percent_sparse
 from .heat import paths_over_rounds
@@ -18,6 +18,7 @@ from .length import controls
 from .parts import band, differences, directions, dots, less_than_others, subnetwork
 
 GENERATED = "generated"  # images that were drawn, not photographed
+LOOSE = ", weights only"  # of a method whose tickets keep what training gave to biases and normalisation
 # By convention: what it is called, its line, its markers' face, and how far its dots stand above the row.
 BY_BN = {"lerp": ("interpolated statistics", "-", None, 0.18),
          "recalibrate": ("re-estimated statistics", "--", "white", -0.18)}
@@ -96,7 +97,7 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
 
 
 def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENERATED) -> list[Claim]:
-    """A1, A2 and A2c under both conventions, A3, and that re-estimated statistics lower the dense network's barrier.
+    """A1, A2 and A2c under both conventions, A3, and what re-estimated statistics and weights-only rewinding do.
 
     Args:
         table, compared: as for the figure. setting: what the images are, as a claim's id has it. On real ones the
@@ -118,6 +119,7 @@ def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENER
                        more_stable(f"{prefix}A2-{sparse} ({under})", loss, "idc", "imp", f"{this} is", **family)]
             claims += [more_stable(f"{prefix}A2c-{sparse} ({aside}, {under})", loss, "idc", other, f"{this} is")
                        for other, aside in controls(loss).items()]
+            claims += _rewound(loss, sparse, setting, where) if real and bn == "lerp" else []
         if real:
             accuracy = table.select(round=[0, r], quantity="test_accuracy").averaged("seeds")
             percent = replace(accuracy.assign(value=100 * accuracy["value"]).layout(), sets=sets)
@@ -129,3 +131,11 @@ def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENER
                         "network's barrier", dense.contrast("recalibrate", "lerp", by=["bn"]), margin=margin, unit=NATS,
                         note="difference of midpoint barriers of the train loss, of the same networks."))
     return claims
+
+
+def _rewound(loss: Layout, sparse: str, setting: str, where: str) -> list[Claim]:
+    """Tickets whose weights alone were rewound against those that were rewound in full."""
+    full = {method: method.removesuffix(LOOSE) for method in loss.cells if method.endswith(LOOSE)}
+    return [more_stable(f"B4-W-{sparse} ({whole}, {setting})", loss, loose, whole,
+                        f"{where}{whole.upper()}'s tickets ({sparse} sparse) are, with weights alone rewound,",
+                        "with everything rewound") for loose, whole in full.items()]

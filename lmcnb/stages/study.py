@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 from ..distill import AnyMethod, EvalProtocol
 from ..kernel.recipe import Recipe
 from ..models import Net
-from ..prune.magnitude import sparsity_after
+from ..prune.magnitude import Rewind, sparsity_after
 from ..prune.platon import Platon
 from ..spec import Spec, choose
 from .controls import RandomMask
@@ -35,6 +35,7 @@ class Study(Spec):
         sets: distillation methods by name. own_sets: every initialisation has a set of its own (set k for init k), so
             that what is concluded is of a method, not of one set of it; otherwise all share set 0.
         reference: whose layer densities the random masks keep. platon: its ratio is that of the round asked for.
+        rewind: of tickets, "full" or "weights" (see :func:`lmcnb.prune.magnitude.rewound`).
         points, train_images, test_images: of each path (None: all images).
     """
 
@@ -47,6 +48,7 @@ class Study(Spec):
     own_sets: bool = False
     reference: str = "idc"
     platon: Platon | None = None
+    rewind: Rewind = "full"
     points: int = Field(default=11, ge=2)
     train_images: int | None = Field(default=None, ge=1)
     test_images: int | None = Field(default=None, ge=1)
@@ -103,7 +105,7 @@ class Study(Spec):
         if method == "platon" and self.platon:
             return GradualTicket(dataset=self.dataset, net=self.net, init=init, recipe=self.recipe,
                                  platon=self.platon.but(ratio=1 - sparsity_after(round)))
-        shared = {"dataset": self.dataset, "net": self.net, "init": init, "round": round}
+        shared = {"dataset": self.dataset, "net": self.net, "init": init, "round": round, "rewind": self.rewind}
         if method == "imp":
             return Ticket(**shared, recipe=self.recipe)
         return Ticket(**shared, source=self.distill(method, init if self.own_sets else 0),

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -19,7 +19,7 @@ from ..lab.resume import resumable
 from ..lab.stage import Data, Result, Stage
 from ..networks import Networks
 from ..params import Params, distance, prefixed, to
-from ..prune.magnitude import Round, prune_round, round_seed, sparsity_after
+from ..prune.magnitude import Rewind, Round, prune_round, round_seed, sparsity_after
 from ..spec import Seed
 from .sets import Distill
 from .training import Train, first_step, way_back
@@ -47,7 +47,7 @@ class Ticket(Stage):
     recipe: Recipe
     round: int = Field(default=0, ge=0)
     rate: float = Field(default=0.2, gt=0, lt=1)
-    rewind: Literal["full", "weights"] = "full"
+    rewind: Rewind = "full"
     rewind_to: Train | None = None
     base: Ticket | None = None
 
