@@ -91,6 +91,17 @@ def test_is_tidy(notebook: Notebook) -> None:
     assert tidied(text) == text, f"run `lmcnb tidy {notebook.stem}`"
 
 
+def test_tidying_takes_away_what_a_live_notebook_does() -> None:
+    from lmcnb.ipynb import nbformat
+    from lmcnb.lab.progress import FORM
+
+    bar = FORM.format(desc="Train × 3:", percentage=42, bar="████      ", elapsed="01:05", remaining="02:10")
+    shown = [nbformat.v4.new_output("display_data", {"text/plain": text}) for text in (bar, "42% of the weights left")]
+    cell = nbformat.v4.new_code_cell("1", execution_count=5, outputs=shown)
+    (clean,) = nbformat.reads(tidied(nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))), as_version=4).cells
+    assert [o.data["text/plain"] for o in clean.outputs] == ["42% of the weights left"] and clean.execution_count == 1
+
+
 def folded(cell) -> bool:
     return cell.metadata.get("jupyter", {}).get("source_hidden", False)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 NOTEBOOK_NOISE = ("papermill", "widgets", "lmcnb")
 CELL_NOISE = ("papermill", "execution", "ExecuteTime")
+BAR = re.compile(r"%\|.*\| [\d:]+ passed, \S+ left")  # a lab's progress, which a live notebook removes when it is done
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -27,6 +29,7 @@ def tidied(text: str) -> str:
 
 def _tidy_code(cell: Any, count: int) -> None:
     cell.execution_count = count
+    cell.outputs = [o for o in cell.outputs if not BAR.search(o.get("data", {}).get("text/plain", ""))]
     for output in cell.outputs:
         # Without the widget state, which names the kernel's objects, a view shows nothing.
         _drop(output.get("data", {}), (WIDGET_VIEW,))
