@@ -50,6 +50,13 @@ def test_controls_keep_the_layers_densities(lab: Lab, net: Net) -> None:
         assert weights[n][m].abs().min() >= weights[n][~m].abs().max()
 
 
+def test_a_study_rewinds_every_ticket_one_way(net: Net) -> None:
+    loose = Study(net=net, recipe=RECIPE, sets={"idc": IDC()}, rewind="weights")
+    shuffled = loose.mask("random mask", 0, 2)
+    assert isinstance(shuffled, RandomMask) and shuffled.ticket.rewind == "weights"
+    assert {getattr(loose.mask(m, 0, 2), "rewind", None) for m in ("imp", "idc")} == {"weights"}
+
+
 def test_a_study_knows_it_as_one_more_way_to_a_ticket(digits: Dataset, net: Net) -> None:
     study = Study(net=net, recipe=RECIPE, sets={"idc": IDC()}, platon=PLATON)
     ticket = study.mask("platon", 0, 4)
