@@ -5,7 +5,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from lmcnb import estimate, figures
-from lmcnb.figures.batchnorm import two_dots, two_paths
+from lmcnb.figures.batchnorm import rewound_in_full, two_dots, two_paths
 from lmcnb.tables import Table
 
 KEYS = [("dense", 0), ("imp", 4), ("idc", 4)]
@@ -57,6 +57,12 @@ def test_the_figure_has_a_panel_for_each_subnetwork(keys):
     assert "generated images, not ImageNet" in [t.get_text() for t in figure.texts]
 
 
+def test_weights_only_rewinding_has_dots_and_no_difference_from_the_distilled_network():
+    without, with_ = (a_figure(keys=[*KEYS, *more]).axes[-3:] for more in ((), [("imp, weights only", 4)]))
+    assert len(with_[0].get_yticks()) == len(without[0].get_yticks()) + 1
+    assert len(with_[1].patches) == len(without[1].patches) > 0
+
+
 def test_without_a_banner_there_is_none():
     assert "generated images, not ImageNet" not in [t.get_text() for t in a_figure(banner="").texts]
 
@@ -74,12 +80,19 @@ def judged(setting: str, methods=("imp", "idc", "random images", "random mosaics
 
 def test_weights_only_rewinding_is_held_against_full_on_photographs():
     found = judged("imagenette", ("imp", "idc", "idc, weights only"))
-    rewound = found["B4-W-59% (idc, imagenette)"]
-    assert rewound.statement == ("on imagenette: IDC's tickets (59% sparse) are, with weights alone rewound, more "
-                                 "stable than with everything rewound")
-    assert rewound.units == "3 × own sets"
-    assert "B4-W-59% (imp, imagenette)" not in found
-    assert not any(id.startswith("B4-W") for id in judged("generated", ("imp", "idc", "idc, weights only")))
+    rewound = found["R-59% (idc, imagenette)"]
+    assert rewound.statement == ("on imagenette: with interpolated statistics, IDC's tickets (59% sparse) are, with "
+                                 "weights alone rewound, more stable than with everything rewound")
+    assert rewound.units == "3 × own sets" and "R-59% (imp, imagenette)" not in found
+    assert judged("imagenette", ("imp", "idc", "imp, weights only"))["R-59% (imp, imagenette)"].units == "3"
+    assert not any(id.startswith("R-") for id in judged("generated", ("imp", "idc", "idc, weights only")))
+
+
+def test_weights_only_rewinding_changes_nothing_of_the_papers_claims():
+    with_, without = (judged("imagenette", m) for m in (("imp", "idc", "idc, weights only"), ("imp", "idc")))
+    rows = Table.of({"method": m, "round": 4, "init": 0, "value": 0.0} for m in ("imp", "imp, weights only"))
+    assert set(rewound_in_full(rows)["method"]) == {"imp"}
+    assert with_.keys() - without.keys() == {"R-59% (idc, imagenette)"}
 
 
 def test_photographs_are_judged_as_the_papers_claims_in_a_setting_of_their_own():

@@ -64,6 +64,17 @@ def test_data_points_are_drawn_on_a_log_scale():
                      "stored (the paper's count): 100 times fewer": [10.0, 20.0]}
 
 
+def test_platon_is_counted_at_the_sparsities_it_was_trained_at():
+    rows = [{"method": "platon", "round": 1, "init": i, "quantity": "test_accuracy", "value": 0.6} for i in range(3)]
+    rows += [{"method": "platon", "round": r, "quantity": "data_points", "value": 500.0} for r in (1, 2)]
+    table = Table.of([*a_table().to_dict("records"), *rows])
+    assert figures.images_seen(table)["platon", "trained"] == {1: 500.0}
+    assert ("platon", "trained") not in figures.images_seen(a_table())
+    ax = figures.accuracy_against_sparsity(table).axes[2]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
+    assert drawn["PLATON: 2 times fewer"] == [500.0], "of IMP's 1,000 at that sparsity"
+
+
 def test_every_axis_shares_the_sparsity_ticks():
     for ax in a_figure().axes:
         assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "20", "36"]

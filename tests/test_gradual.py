@@ -55,6 +55,8 @@ def test_a_study_rewinds_every_ticket_one_way(net: Net) -> None:
     shuffled = loose.mask("random mask", 0, 2)
     assert isinstance(shuffled, RandomMask) and shuffled.ticket.rewind == "weights"
     assert {getattr(loose.mask(m, 0, 2), "rewind", None) for m in ("imp", "idc")} == {"weights"}
+    with pytest.raises(ValueError, match="rewind must be 'full' with platon"):
+        loose.but(platon=PLATON)
 
 
 def test_a_study_knows_it_as_one_more_way_to_a_ticket(digits: Dataset, net: Net) -> None:

@@ -281,7 +281,7 @@ def bench(names: Sequence[str], quick: bool, out: Path | None, write: Path | Non
 @main.command()
 @notebooks_argument
 def tidy(notebooks: Sequence[str]) -> None:
-    """Strip run times, papermill's notes and widget state from notebooks; use it before committing."""
+    """Strip run times, progress, papermill's notes and widget state from notebooks; use it before committing."""
     for notebook in find_notebooks(_root(), notebooks):
         text = notebook.path.read_text(encoding="utf-8")
         clean = tidied(text)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..statistics import Claim, Layout, claim
+from ..statistics import Claim, claim
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, percent_sparse
 from .heat import paths_over_rounds
@@ -18,7 +18,7 @@ from .length import controls
 from .parts import band, differences, directions, dots, less_than_others, subnetwork
 
 GENERATED = "generated"  # images that were drawn, not photographed
-LOOSE = ", weights only"  # of a method whose tickets keep what training gave to biases and normalisation
+WEIGHTS_ONLY = ", weights only"  # after a method's name: its tickets keep trained biases and normalisation
 # By convention: what it is called, its line, its markers' face, and how far its dots stand above the row.
 BY_BN = {"lerp": ("interpolated statistics", "-", None, 0.18),
          "recalibrate": ("re-estimated statistics", "--", "white", -0.18)}
@@ -41,11 +41,20 @@ def two_dots(ax: Axes, barriers: Table, xlabel: str, threshold: float | None = N
 
 
 def two_differences(ax: Axes, barriers: Table) -> None:
-    """By convention and subnetwork, what the distilled one's barrier is less: with its interval and its margin."""
+    """By convention and subnetwork, what the distilled one's barrier is less: with its interval and its margin.
+
+    What was rewound by its weights alone is held against its own method, and has no row here.
+    """
     for bn, (_, line, face, shift) in BY_BN.items():
         rows = barriers.select(bn=bn)
-        differences(ax, list(rows.values_of()), less_than_others(rows), barrier_margin(rows.select(round=0).layout()),
+        found = less_than_others(rewound_in_full(rows))
+        differences(ax, list(rows.values_of()), found, barrier_margin(rows.select(round=0).layout()),
                     f"{label('idc')} minus this (nats)\nshaded: does not matter", shift, line, face)
+
+
+def rewound_in_full(table: Table) -> Table:
+    """Without the tickets whose weights alone were rewound: they share sets and noise with the others."""
+    return Table(table[~table["method"].str.endswith(WEIGHTS_ONLY, na=False)])
 
 
 def legend(figure: Figure, y: float) -> None:
@@ -61,9 +70,9 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
     """Figure 4 of McDermott & Parhi (2025), and what the treatment of BatchNorm's statistics does to it.
 
     Args:
-        table: paths by method, round, init and ``bn`` ("lerp", "recalibrate"). compared: the rounds that are drawn
-            over all initialisations. methods: those whose train loss is drawn over all rounds ("lerp"), of the first
-            initialisation.
+        table: paths by method, round, init and ``bn`` ("lerp", "recalibrate"); of a method "…, weights only" the
+            weights alone were rewound. compared: the rounds that are drawn over all initialisations. methods: those
+            whose train loss is drawn over all rounds ("lerp"), of the first initialisation.
         note: the caption. banner: what nobody may overlook; it is printed above the panels. rate: share of the
             weights left that a round removes.
     """
@@ -97,7 +106,7 @@ def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str
 
 
 def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENERATED) -> list[Claim]:
-    """A1, A2 and A2c under both conventions, A3, and what re-estimated statistics and weights-only rewinding do.
+    """A1, A2 and A2c under both conventions, A3; what re-estimated statistics and weights-only rewinding (R) do.
 
     Args:
         table, compared: as for the figure. setting: what the images are, as a claim's id has it. On real ones the
@@ -106,11 +115,11 @@ def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENER
     """
     real = setting != GENERATED
     where, prefix, sets = (f"on {setting}: ", "", "own") if real else ("on generated images: ", "B4-", 1)
-    claims = []
+    claims, full = [], rewound_in_full(table)
     for r in compared:
         sparse, who = percent_sparse(r), named("idc", percent_sparse(r))
         for bn, (name, *_) in BY_BN.items():
-            rows = table.select(round=[0, r], bn=bn)
+            rows = full.select(round=[0, r], bn=bn)
             rise, loss = (replace(part.layout(), sets=sets) for part in (
                 rows.barriers("test_error", "frankle", scale=100), rows.barriers()))
             this, under = f"{where}with {name}, {who}", f"{setting}, {bn}"
@@ -119,9 +128,9 @@ def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENER
                        more_stable(f"{prefix}A2-{sparse} ({under})", loss, "idc", "imp", f"{this} is", **family)]
             claims += [more_stable(f"{prefix}A2c-{sparse} ({aside}, {under})", loss, "idc", other, f"{this} is")
                        for other, aside in controls(loss).items()]
-            claims += _rewound(loss, sparse, setting, where) if real and bn == "lerp" else []
         if real:
-            accuracy = table.select(round=[0, r], quantity="test_accuracy").averaged("seeds")
+            claims += _rewound(table.select(round=[0, r], bn="lerp").barriers(), sparse, setting)
+            accuracy = full.select(round=[0, r], quantity="test_accuracy").averaged("seeds")
             percent = replace(accuracy.assign(value=100 * accuracy["value"]).layout(), sets=sets)
             claims.append(as_accurate(f"A3-{sparse} ({setting})", percent, "idc", f"{where}{who} loses",
                                       family="primary"))
@@ -133,9 +142,14 @@ def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENER
     return claims
 
 
-def _rewound(loss: Layout, sparse: str, setting: str, where: str) -> list[Claim]:
-    """Tickets whose weights alone were rewound against those that were rewound in full."""
-    full = {method: method.removesuffix(LOOSE) for method in loss.cells if method.endswith(LOOSE)}
-    return [more_stable(f"B4-W-{sparse} ({whole}, {setting})", loss, loose, whole,
-                        f"{where}{whole.upper()}'s tickets ({sparse} sparse) are, with weights alone rewound,",
-                        "with everything rewound") for loose, whole in full.items()]
+def _rewound(barriers: Table, sparse: str, setting: str) -> list[Claim]:
+    """Tickets whose weights alone were rewound, against the same method's that were rewound in full."""
+    found = []
+    for loose in (m for m in barriers["method"].unique() if m.endswith(WEIGHTS_ONLY)):
+        method = loose.removesuffix(WEIGHTS_ONLY)
+        layout = barriers.select(method=["dense", method, loose]).layout()
+        found.append(more_stable(
+            f"R-{sparse} ({method}, {setting})", replace(layout, sets=0 if method == "imp" else "own"), loose, method,
+            f"on {setting}: with interpolated statistics, {method.upper()}'s tickets ({sparse} sparse) are, with "
+            "weights alone rewound,", "with everything rewound"))
+    return found

@@ -22,7 +22,7 @@ STYLES = {"trained": "-", "stored": "--", "with distillation": ":"}
 
 
 def accuracy_against_sparsity(table: Table, note: str = "", tolerance: float = 1.0, rate: float = 0.2) -> Figure:
-    """Figure 2 of McDermott & Parhi (2025) with two controls and the differences between them, as judged.
+    """Figure 2 of McDermott & Parhi (2025) with controls and the differences between them, as judged.
 
     Args:
         table: test_accuracy by method, round and init, of "dense", "imp", "idc" and others; and what
@@ -58,8 +58,8 @@ def images_seen(table: Table) -> dict[tuple[str, str], dict[int, float]]:
     A distilled set counts as "stored", as the decoded images that are "trained" on, or those "with distillation".
 
     Args:
-        table: data_points of "imp", "idc" and perhaps "platon" by round, to the last round that "idc" was trained
-            after; data_points and factor of the distilled set, which have no round.
+        table: data_points of "imp", "idc" and perhaps "platon" by round, to the last round that its subnetworks were
+            trained after; data_points and factor of the distilled set, which have no round.
     """
     tried = table.select(quantity="test_accuracy").groupby("method")["round"].max()
     seen = {key: n for key, (n, *_) in table.values_of("data_points").items() if key[1] <= tried.get(key[0], 0)}

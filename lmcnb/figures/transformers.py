@@ -100,7 +100,7 @@ def _rows(ax: Axes, found: Mapping[str, np.ndarray], xlabel: str, flat: float, m
 
 
 def platon(table: Table, compared: Sequence[str], window: int, note: str = "") -> Figure:
-    """Figures 4 to 6 of Han & Zhu (2023) with controls: the course of PLATON, what a mask is worth, the oscillation.
+    """Figures 4 to 6 of Han & Zhu (2023) with controls: PLATON's course, its mask's alone, what a mask is worth.
 
     Args:
         table: by method, ``ratio`` (share of the weights left) and ``at`` (step) the quantities ``loss`` and ``smooth

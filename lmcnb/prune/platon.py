@@ -49,6 +49,11 @@ class Platon(Spec):
                              f"{self.begin:g} and {self.end:g}")
         return self
 
+    def caption(self) -> str:
+        """Its settings, as a sentence below a figure."""
+        return (f"PLATON: ΔT {self.window} steps, masks from {100 * self.begin:g}% of the training, the ratio held in "
+                f"its last {100 * self.end:g}%. ")
+
     def check(self, steps: int) -> None:
         """Raises ValueError when so short a training has no whole window between its first and last steps."""
         between = steps - round(self.begin * steps) - round(self.end * steps)

@@ -35,7 +35,8 @@ class Study(Spec):
         sets: distillation methods by name. own_sets: every initialisation has a set of its own (set k for init k), so
             that what is concluded is of a method, not of one set of it; otherwise all share set 0.
         reference: whose layer densities the random masks keep. platon: its ratio is that of the round asked for.
-        rewind: of tickets, "full" or "weights" (see :func:`lmcnb.prune.magnitude.rewound`).
+        rewind: of IMP's tickets and those of sets, "full" or "weights" (:func:`lmcnb.prune.magnitude.rewound`); a
+            random mask then begins where its ``reference`` does. PLATON rewinds everything.
         points, train_images, test_images: of each path (None: all images).
     """
 
@@ -67,6 +68,12 @@ class Study(Spec):
             raise ValueError(f"sets must not be named {', '.join(taken)}, methods without a set: choose others")
         if self.reference not in self.sets and self.reference != type(self).model_fields["reference"].default:
             raise ValueError(f"reference must be one of sets ({', '.join(self.sets)}); got {self.reference!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _platon_rewinds_in_full(self):
+        if self.platon and self.rewind != "full":
+            raise ValueError(f"rewind must be 'full' with platon, whose tickets rewind everything; got {self.rewind!r}")
         return self
 
     @property
