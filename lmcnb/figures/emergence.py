@@ -115,9 +115,11 @@ def emergence_claims(table: Table) -> list[Claim]:
     Nothing is tested where the first pairs are stable: then there was nothing to emerge.
     """
     found = []
-    for panel, pairs, part in (("network", "trainings of the dense network", "that part at step {:g}"),
-                               ("transformer", "trainings of a transformer", "that part at step {:g}"),
-                               ("pretraining", "fine-tunings of a transformer", "after {:g} steps of pretraining")):
+    pretrained = "after {:g} steps of pretraining"
+    for panel, pairs, part, when in (
+            ("network", "trainings of the dense network", "that part at step {:g}", "where they part at step {:g}"),
+            ("transformer", "trainings of a transformer", "that part at step {:g}", "where they part at step {:g}"),
+            ("pretraining", "fine-tunings of a transformer", pretrained, pretrained)):
         if not ((table["panel"] == panel) & (table["method"] == "dense")).any():
             continue
         rises = table.select(panel=panel, method="dense")
@@ -127,7 +129,7 @@ def emergence_claims(table: Table) -> list[Claim]:
         start = paired(rises.values_of(by=["step"])[first])
         low, high = start.interval()
         found.append(claim(
-            f"C4-{panel}", f"between {pairs} {part.format(last)} the test error rises less than {part.format(first)}",
+            f"C4-{panel}", f"between {pairs} the test error rises less {when.format(last)} than {when.format(first)}",
             rises.contrast(first, last, by=["step"]), claimed="above", margin=RISE, unit="points of test error",
             premise=(f"{pairs} {part.format(first)} are not stable: the test error rises by {start.estimate:.2f} "
                      f"[{low:.2f}, {high:.2f}] points", start.n < 2 or 2 * start.above(RISE) <= 0.05),
