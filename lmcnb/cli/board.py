@@ -40,6 +40,7 @@ HEADLINES: dict[str, tuple[str, tuple[str, ...]]] = {
     "C3": ("PLATON keeps accuracy at 20% and 5% of the weights", ("C3", "C3c")),
     "C4": ("(open) connectivity emerges along a training, and along pretraining (that it does, not where)", ("C4",)),
     "S": ("(open) tickets of two initialisations lie in one basin, up to permutation", ("S1", "S2")),
+    "R": ("(open) tickets are more stable where weights alone are rewound, not normalisation", ("R",)),
     "P": ("(of this package) training in bfloat16 moves nothing", ("P",)),
 }
 PARTS = {part: headline for headline, (_, parts) in HEADLINES.items() for part in parts}
