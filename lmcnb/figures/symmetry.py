@@ -43,9 +43,11 @@ def _layers(ax: Axes, table: Table, title: str) -> None:
               markersize=4, linewidth=1.3, elinewidth=0.7, label=label(method))
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.axhline(RISE, color="#999999", linewidth=0.8, linestyle=":")
-    tall = {"rotation": 90, "fontsize": 6} if len(names) > 12 else {"rotation": 30, "ha": "right"}
     short = [n.removeprefix("blocks.").removesuffix(".proj") for n in names]
-    ax.set_xticks(range(len(names)), short, **tall)
+    if len(names) > 12:
+        ax.set_xticks(range(len(names)), short, rotation=90, fontsize=6)
+    else:
+        ax.set_xticks(range(len(names)), short, rotation=30, ha="right")
     ax.set(title=f"two seeds, {title}", ylabel="rise of the test error (points)")
 
 
