@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from lmcnb.cli.text import Refused
+from lmcnb.profiles import UNJUDGED, profile_files
 
 # What of a checkout a project is made of, beneath its folder, pages that notebooks link to included; the wheel installs
 # the same below share/lmcnb.
 PARTS = ("notebooks/*.ipynb", "notebooks/profiles/*.yaml", "figures/predictions.yaml", "figures/*.gif",
          "figures/*/*.json", "figures/*/*.png", "figures/board.png", "README.md", "docs/*.md")
-PROFILES = ("laptop", "gpu", "paper")  # whose figures are results; what others draw is not the project's
 
 
 def source() -> Path:
@@ -44,7 +44,8 @@ def init(folder: Path) -> None:
         raise Refused(f"{folder} is not empty: name a folder that is not there yet")
     here = source()
     files = [path for part in PARTS for path in sorted(here.glob(part))]
-    files = [path for path in files if path.parent.parent.name != "figures" or path.parent.name in PROFILES]
+    judging = profile_files(here).keys() - {UNJUDGED}  # whose figures are results; what else was drawn stays
+    files = [path for path in files if path.parent.parent.name != "figures" or path.parent.name in judging]
     for path in files:
         target = folder / path.relative_to(here)
         target.parent.mkdir(parents=True, exist_ok=True)
