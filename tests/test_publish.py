@@ -48,6 +48,34 @@ def test_publish_ships_each_result_once_and_keeps_what_it_cannot_replace(shelf: 
     assert call("publish")[0] == 0 and {p: p.read_bytes() for p in before} == before, "from what was shipped"
 
 
+def test_an_archive_of_the_same_results_keeps_its_bytes(shelf: Lab, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    figure(tmp_path / "figures" / "laptop", "fig03", [shelf.key(s) for s in closure([PATH])])
+    assert call("publish")[0] == 0
+    path = tmp_path / "results" / "laptop" / "fig03.zip"
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    before = path.read_bytes()
+    assert call("publish")[0] == 0 and path.read_bytes() == before, "a repository does not grow by another compression"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in list(files.items())[1:]:
+            archive.writestr(name, content)
+    assert call("publish")[0] == 0 and len(zipfile.ZipFile(path).namelist()) == len(files)
+
+
+def test_large_files_are_compressed_more(tmp_path: Path):
+    from lmcnb.lab.shipped import LARGE, write
+
+    files = {"small": b"a" * (LARGE - 1), "large": b"a" * LARGE}
+    write(tmp_path / "a.zip", files)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert {n: archive.read(n) for n in files} == files
+        assert archive.getinfo("large").compress_type == zipfile.ZIP_LZMA != archive.getinfo("small").compress_type
+
+
 def test_one_damaged_result_takes_no_other_with_it(shelf: Lab, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
     keys = [shelf.key(s) for s in closure([PATH])]

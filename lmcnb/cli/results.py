@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Container, Mapping, Sequence
 from contextlib import ExitStack
@@ -220,6 +221,11 @@ def _replace(folder: Path, aside: Path, wanted: Container[str], taken: set[str],
         early = not path.stem.startswith("fig")
         carried = {key for (_, key), where in lab.shipped.places.items() if where == path}
         return (early or path.stem in wanted) and carried <= taken
+    from lmcnb.lab.shipped import same
+
+    for path in aside.glob("*.zip"):
+        if same(path, folder / path.name):  # else every publication would add its megabytes to a repository
+            shutil.copyfile(folder / path.name, path)
     new = sorted(aside.glob("*.zip"))
     again = {path.name for path in new}
     old = [path for path in folder.glob("*.zip") if path.name in again or superseded(path)]

@@ -27,7 +27,13 @@ from .store import Store
 log = logging.getLogger(__name__)
 
 Place = tuple[str, str]  # an entry's stage and key
-UNREADABLE = (OSError, EOFError, KeyError, ValueError, RuntimeError)  # what a damaged archive may raise
+# What a damaged archive may raise; RuntimeError, too, where Python was built without LZMA.
+UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, KeyError, ValueError, RuntimeError)
+with suppress(ImportError):
+    from lzma import LZMAError
+
+    UNREADABLE += (LZMAError,)
+LARGE = 2**16  # bytes, from which on the slower LZMA is worth its while: a twentieth of images and masks
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every file in an archive: equal entries, equal bytes
 
 
@@ -147,6 +153,18 @@ def _stay(entry: Entry) -> bool:
     return entry.stage in STAGES and STAGES[entry.stage].stays(entry.spec)
 
 
+def same(one: Path, other: Path) -> bool:
+    """Whether two archives hold the same files, however they are compressed."""
+    held = []
+    for path in (one, other):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                held.append(archive.testzip() or {i.filename: (i.file_size, i.CRC) for i in archive.infolist()})
+        except (*UNREADABLE, zipfile.BadZipFile, zlib.error):
+            return False
+    return held[0] == held[1]
+
+
 def write(path: Path, files: Mapping[str, bytes]) -> None:
     """A zip archive: the same bytes for the same files, and no file where there is none."""
     if not files:
@@ -157,7 +175,8 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
     try:
         with zipfile.ZipFile(aside, "w") as archive:
             for name, data in sorted(files.items()):
-                archive.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED, 9)
+                way = zipfile.ZIP_DEFLATED if len(data) < LARGE else zipfile.ZIP_LZMA
+                archive.writestr(zipfile.ZipInfo(name, EPOCH), data, way, 9)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
