@@ -67,7 +67,7 @@ def test_without_a_banner_there_is_none():
     assert "generated images, not ImageNet" not in [t.get_text() for t in a_figure(banner="").texts]
 
 
-def judged(setting: str, methods=("imp", "idc", "random images", "random mosaics", "random mask")) -> dict:
+def paths(methods=("imp", "idc", "random images", "random mosaics", "random mask")) -> Table:
     rng = np.random.default_rng(1)
     who = [("dense", 0), *((m, 4) for m in methods)]
     rows = [{"method": m, "round": r, "init": i, "seeds": "0–1", "bn": bn, "quantity": quantity, "alpha": alpha,
@@ -75,7 +75,11 @@ def judged(setting: str, methods=("imp", "idc", "random images", "random mosaics
             for quantity in ("train_loss", "test_error") for alpha in ALPHAS]
     rows += [{"method": m, "round": r, "init": i, "seeds": "0", "quantity": "test_accuracy", "value": 0.5 + 0.1 * (
         m == "imp") + 0.01 * rng.random()} for m, r in who for i in range(3)]
-    return {c.id: c for c in figures.batchnorm_claims(Table.of(rows), [4], setting)}
+    return Table.of(rows)
+
+
+def judged(setting: str, *methods) -> dict:
+    return {c.id: c for c in figures.batchnorm_claims(paths(*methods), [4], setting)}
 
 
 def test_weights_only_rewinding_is_held_against_full_on_photographs():
@@ -89,10 +93,11 @@ def test_weights_only_rewinding_is_held_against_full_on_photographs():
 
 
 def test_weights_only_rewinding_changes_nothing_of_the_papers_claims():
-    with_, without = (judged("imagenette", m) for m in (("imp", "idc", "idc, weights only"), ("imp", "idc")))
-    rows = Table.of({"method": m, "round": 4, "init": 0, "value": 0.0} for m in ("imp", "imp, weights only"))
-    assert set(rewound_in_full(rows)["method"]) == {"imp"}
-    assert with_.keys() - without.keys() == {"R-59% (idc, imagenette)"}
+    table = paths(("imp", "idc", "idc, weights only"))
+    both, alone = ({c.id: c for c in figures.batchnorm_claims(t, [4], "imagenette")}
+                   for t in (table, rewound_in_full(table)))
+    assert both.keys() - alone.keys() == {"R-59% (idc, imagenette)"}
+    assert {id: both[id] for id in alone} == alone
 
 
 def test_photographs_are_judged_as_the_papers_claims_in_a_setting_of_their_own():

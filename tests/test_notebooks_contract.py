@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lmcnb.cli.runner import complaints, prepare
+from lmcnb.cli.runner import complaints, plans, prepare
 from lmcnb.cli.tidy import tidied
 from lmcnb.figures.origin import binds
+from lmcnb.lab.stage import closure
+from lmcnb.models import ViT
 from lmcnb.notebooks import Notebook
 from lmcnb.profiles import load_profile
+from lmcnb.stages import Connect, GradualTicket, Train
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = [Notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -89,6 +92,17 @@ def test_was_executed_in_order(notebook: Notebook) -> None:
 def test_is_tidy(notebook: Notebook) -> None:
     text = notebook.path.read_text(encoding="utf-8")
     assert tidied(text) == text, f"run `lmcnb tidy {notebook.stem}`"
+
+
+@pytest.mark.parametrize("number, settings, wanted", [
+    ("02", ["platon=true"], lambda s: isinstance(s, Train) and isinstance(s.mask, GradualTicket)),
+    ("03", ["platon=true"], lambda s: isinstance(s, Connect) and isinstance(s.a.mask, GradualTicket)),
+    ("04", ["weights_only=[imp, idc]"], lambda s: getattr(s, "rewind", "") == "weights"),
+    ("16", ["model=vit", "width=12", "widths=[24]", "optimiser=adamw"], lambda s: isinstance(s.net, ViT)),
+], ids=["accuracy of PLATON", "stability of PLATON", "weights-only rewinding", "a transformer"])
+def test_what_is_off_by_default_is_planned_where_it_is_asked_for(number, settings, wanted) -> None:
+    plain, asked = (closure(plans(prepare(ROOT, [number], "smoke", more))[0]) for more in ([], settings))
+    assert any(map(wanted, asked)) and not any(map(wanted, plain))
 
 
 def test_tidying_takes_away_what_a_live_notebook_does() -> None:

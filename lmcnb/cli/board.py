@@ -49,7 +49,7 @@ EVERYWHERE = ("A1", "A2", "A2c", "A3")  # headlines that are asked of every netw
 DENIED = {"contradicted", "no difference that matters"}  # words for what does not hold
 # Of networks that a notebook trains by another recipe than its own: the schedule, and the parameter of the length.
 OTHERWISE = {"C4-transformer": ("linear", "vit_epochs"), "C4-pretraining": ("linear", "vit_epochs")}
-FEW = 3  # claims that a headline has room for with their numbers
+FEW = 4  # claims that a headline has room for with their numbers
 
 
 @dataclass(frozen=True)
