@@ -24,6 +24,8 @@ def compiled(function: Callable) -> Callable:
     """
     import torch._dynamo
 
+    # It warns where there is CUDA's compiler and no GPU, which a CPU needs as little, into a terminal's progress.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
     return torch.compile(renamed(function), fullgraph=True, dynamic=False)
 
@@ -47,7 +49,6 @@ def can_compile(device: str = "cpu") -> bool:
     with the fused kernels. A no is asked again, as it can be mended.
     """
     def ask() -> bool:
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a CPU needs no CUDA at run time
         try:
             compiled(lambda x: x + 1)(torch.ones(1, device=device))
         except Exception as error:  # whatever a broken tool chain raises
