@@ -68,6 +68,15 @@ def test_right_is_as_claimed_whatever_is_claimed(claimed: str, values: Sequence[
         assert dot(picture(found), found.id) == pytest.approx(estimate)
 
 
+def test_a_long_training_takes_two_lines_of_the_size_of_the_others():
+    found = judged("below", [-3.0, -3.1, -2.9], "reproduced")
+    regimes = "papers, 5 epochs", "one-cycle, 8 epochs, profile"
+    short, long = (Line(found, "", regime, found.word) for regime in regimes)
+    assert long.height > short.height
+    sizes = {t.get_text(): t.get_fontsize() for t in drawing.board([Row("A", "so", [short, long])]).axes[0].texts}
+    assert sizes["one-cycle, 8 epochs,\nprofile"] == sizes["papers, 5 epochs"]
+
+
 def test_so_it_is_of_every_committed_claim():
     folders = [path for path in (Path(__file__).parents[1] / "figures").iterdir() if any(path.glob("fig*.json"))]
     found = board.judged(*folders)

@@ -101,7 +101,8 @@ def _headline(ax: Axes, row: Row, top: float) -> None:
         spans.append((line, y, y + line.height))
         y = spans[-1][2]
         _claim(ax, *spans[-1])
-    for x, width, of in ((REGIME, 1.06, lambda span: span[0].regime), (N, 0, lambda span: span[0].claim.units)):
+    trained, units = (lambda span: "\n".join(span[0].trained)), (lambda span: span[0].claim.units)
+    for x, width, of in ((REGIME, 1.06, trained), (N, 0, units)):
         for text, group in groupby(spans, of):
             _chip(ax, x, [*group], text, width)
 
@@ -111,7 +112,7 @@ def _chip(ax: Axes, x: float, spans: Sequence[tuple[Line, float, float]], text: 
     low, high = spans[0][1], spans[-1][2]
     if width and text:
         _box(ax, x - 0.05, low, width, high - low, PALE)
-    _text(ax, x, (low + high) / 2, text, 6.5 * min(1, 21 / max(1, len(text))))
+    _text(ax, x, (low + high) / 2, text, 6.5 * min(1, 21 / max(1, *map(len, text.split("\n")))))
 
 
 def _box(ax: Axes, x: float, y: float, width: float, height: float, hue: str) -> None:

@@ -31,8 +31,12 @@ class Line:
         return textwrap.wrap(self.label, 27)
 
     @property
+    def trained(self) -> list[str]:
+        return textwrap.wrap(self.regime, 21)
+
+    @property
     def height(self) -> float:
-        return LINE + MORE * max(0, len(self.texts) - 1)
+        return LINE + MORE * (max(1, len(self.texts), len(self.trained)) - 1)
 
 
 @dataclass(frozen=True)
