@@ -148,7 +148,7 @@ def test_a_row_a_headline_in_their_order_and_what_they_share_is_said_once(projec
     names = [text for text in found if text in {*board.HEADLINES, "others"}]
     assert names == [*board.HEADLINES, "others"]
     assert found.count("not run") == len(board.HEADLINES) - 2, "A1 and A2 were"
-    assert found.count("one-cycle, 2 epochs") == 2 and found.count("papers, 30 epochs, paper") == 1
+    assert found.count("one-cycle, 2 epochs") == 2 and found.count("papers, 30 epochs,\npaper") == 1
     assert found.count("3 × 1 set") == 3 and found.count("59%") == 2
 
 
