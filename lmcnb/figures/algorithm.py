@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 
 from ..tables import Table
 from .base import WIDTH, caption, colour, percent_sparse
@@ -159,6 +160,7 @@ def densities(ax: Axes, table: Table, rate: float = 0.2) -> None:
                 color=plt.cm.viridis(0.85 * k / max(1, len(layers) - 1)))
     ax.plot(rounds, 100 * (1 - rate) ** rounds, color="black", linestyle="--", linewidth=1, label="all layers")
     ax.set(yscale="log", xlabel="pruning round", ylabel="weights left (%, log scale)")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ticks = [t for t in (100, 50, 20, 10, 5, 2, 1) if t >= ax.get_ylim()[0]]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()

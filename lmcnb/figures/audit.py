@@ -15,15 +15,15 @@ from .parts import SHADE, row_of_dots
 
 
 def switch_dots(ax: Axes, table: Table) -> None:
-    """One row a switch: a dot for each initialisation, mean and 95% interval; blue: below the threshold, red: above.
+    """One row a switch: a dot for each initialisation, mean and 95% interval; green below the threshold.
 
-    What is nearer to it than the margin is shaded.
+    Purple above it; what is nearer to it than the margin is shaded.
     """
     values, threshold, margin = table.values_of(by=["switch"]), *table[["threshold", "margin"]].iloc[0]
     ax.axvspan(threshold - margin, threshold + margin, color=SHADE, linewidth=0, zorder=0)
     for y, points in enumerate(reversed(values.values())):
         e = estimate(points)
-        hue = "#0072b2" if e.high < threshold else "#d55e00" if e.low >= threshold else "#8a8a8a"
+        hue = "#1a8f5b" if e.high < threshold else "#822782" if e.low >= threshold else "#8a8a8a"  # no method's
         row_of_dots(ax, y, points, hue, "o")
     ax.axvline(threshold, color="#555555", linewidth=0.9, linestyle=":")
     ax.set_yticks(range(len(values)), list(values)[::-1])
@@ -100,7 +100,7 @@ def audit(table: Table, varied: Mapping[str, str], note: str = "") -> Figure:
     for ax, (claim, some) in zip(np.atleast_1d(left.subplots(len(claims), 1, height_ratios=rows)), claims.items()):
         switch_dots(ax, some)
         ax.set_title(claim)
-    left.suptitle("interval below the dotted line: blue; above it: red; shaded: does not matter", fontsize=8)
+    left.suptitle("interval below the dotted line: green; above it: purple; shaded: does not matter", fontsize=8)
     upper, lower = right.subplots(2, 1)
     overlaps(upper, table.select(quantity="jaccard"), table.select(quantity="jaccard by chance")["value"].item())
     layers(lower, table[table["quantity"].str.startswith("density.")])

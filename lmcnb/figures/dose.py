@@ -79,7 +79,8 @@ def dose(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
             ax.axhspan(dense.low, dense.high, color="#999999", alpha=0.15, linewidth=0)
             ax.axhline(dense.mean, color="#666666", linewidth=1, linestyle="--", label="dense network")
             ax.axhline(0, color="#999999", linewidth=0.6)
-    axes[0].set_title(f"{percent_sparse(round, rate)} sparse, equal steps but for IMP; numbers: images per class")
+    axes[0].set_title(f"{percent_sparse(round, rate)} sparse, equal steps but for IMP\n"
+                      "numbers: images per class (m: mosaics)")
     pairs = figure.add_subplot(grid[2, :])
     differences(pairs, order, less, barrier_margin(own.select(round=0).layout()),
                 f"train-loss barrier of {label('idc')} minus this (nats); shaded: does not matter")
@@ -100,7 +101,8 @@ def points(ax: Axes, xs: Mapping[str, Numbers], ys: Mapping[str, Numbers], xlabe
         x, y = estimate(xs[method]), estimate(ys[method])
         ax.errorbar(x.mean, y.mean, _half(y), _half(x), color=hue, marker=marker(method), markersize=6, linewidth=0.9)
         if number := re.search(r"\d+$", method):
-            ax.annotate(number[0], (x.mean, y.mean), (0, 0), textcoords="offset points", ha="center", va="center")
+            drawn = "m" * method.startswith("random mosaics") + number[0]
+            ax.annotate(drawn, (x.mean, y.mean), (0, 0), textcoords="offset points", ha="center", va="center")
     rho = correlation(xs, ys)
     said = f"= {rho.rho:.2f} [{rho.low:.2f}, {rho.high:.2f}]" if np.isfinite(rho.rho) else "unknown"
     ax.set_xlabel(f"{xlabel}\nρ {said} over {rho.units} kinds of masks")

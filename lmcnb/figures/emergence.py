@@ -56,7 +56,7 @@ def _curves(ax: Axes, table: Table, title: str) -> None:
     ax.set_xscale("log")
     ax.set_xticks([s + 1 for s in every], [f"{s:g}" if s in told(every) else "" for s in every])
     ax.minorticks_off()
-    ax.set(title=title, xlabel="k (steps, at the logarithm of k + 1)", ylabel="rise of the test error (points)")
+    ax.set(title=title, xlabel="k (steps; log scale of k + 1)", ylabel="rise of the test error (points)")
     # No rise is below zero, whatever an interval says.
     ax.set_ylim(-0.04 * (top or 1), (1.4 if len(methods) > 1 else 1.05) * (top or 1))
     if len(methods) > 1:

@@ -78,7 +78,7 @@ def _sparsity_axis(ax: Axes, last: int, switch: int, rate: float) -> None:
     ax.axvspan(-0.5, switch, color=HUES["hybrid"], alpha=0.05, linewidth=0)
     ax.axvline(switch, color=HUES["hybrid"], linewidth=0.9, linestyle=":")
     for x, side, text in ((switch - 0.15, "right", "hybrid: distilled data"), (switch + 0.15, "left", "real data")):
-        ax.text(x, 0.02, text, transform=ax.get_xaxis_transform(), ha=side, va="bottom",
+        ax.text(x, 0.98, text, transform=ax.get_xaxis_transform(), ha=side, va="top",
                 color=HUES["hybrid"])
 
 

@@ -5,6 +5,8 @@ from ..statistics import Claim, claim
 from ..tables import Table
 from .parts import subnetwork
 
+UNITS = {"%": "points", "": "in weight space"}  # of differences
+
 
 def precision_claims(table: Table) -> list[Claim]:
     """P: training in bfloat16 leaves accuracy, barrier and distance where float32 has them.
@@ -14,10 +16,10 @@ def precision_claims(table: Table) -> list[Claim]:
     """
     claims = []
     for (quantity, method, round), rows in table.groupby(["quantity", "method", "round"], sort=False):
-        name, _, unit = quantity.partition(" (")
+        name, _, unit = quantity.rstrip(")").partition(" (")
         claims.append(claim(f"P-{name}, {subnetwork(method, int(round), short=True)}",
                             f"training in bfloat16 leaves the {name} where float32 has it",
                             rows.layout(["precision"]).difference("bf16", "float32", sets=0), claimed="within",
-                            margin=float(rows["margin"].iloc[0]), unit=unit.rstrip(")") or "weights, Euclidean",
+                            margin=float(rows["margin"].iloc[0]), unit=UNITS.get(unit, unit),
                             note="bfloat16 minus float32."))
     return claims

@@ -133,7 +133,7 @@ def _sparsity_axis(ax: Axes, rounds: Sequence[int], rate: float = 0.2) -> None:
 def _apart(methods: Mapping[str, ByRound]) -> list[tuple[str, float, list[int]]]:
     """Every method with a small sideways shift, so that intervals at one sparsity do not hide each other."""
     middle = (len(methods) - 1) / 2
-    return [(method, 0.09 * (k - middle), list(rounds)) for k, (method, rounds) in enumerate(methods.items())]
+    return [(method, 0.14 * (k - middle), list(rounds)) for k, (method, rounds) in enumerate(methods.items())]
 
 
 def sparsity_claims(table: Table) -> list[Claim]:

@@ -13,7 +13,8 @@ from .base import WIDTH, caption, colour, label, marker
 from .judging import ACCURACY, RISE
 from .parts import curve, row_of_dots
 
-WAYS = {"as they are": "#bbbbbb", "re-estimated": "#e69f00", "matched": "#0072b2", "matched, re-estimated": "#1a8f5b"}
+MATCHED = "#822782"  # no method's colour
+WAYS = {"as they are": "#bbbbbb", "re-estimated": "#e69f00", "matched": MATCHED, "matched, re-estimated": "#1a8f5b"}
 OWN = ("own mask", "mask of another init, matched", "mask of another init", "random mask")
 
 
@@ -74,7 +75,7 @@ def _masks(ax: Axes, table: Table) -> None:
     found = table.values_of(by=["mask"], scale=100)
     rows = [m for m in OWN if m in found]
     for k, mask in enumerate(reversed(rows)):
-        row_of_dots(ax, k, found[mask], "#0072b2" if "matched" in mask else "#222222",
+        row_of_dots(ax, k, found[mask], MATCHED if "matched" in mask else "#222222",
                     marker("random mask" if mask == "random mask" else "imp"))
     ax.set_yticks(range(len(rows)), [r.replace(" init", "\ninit") for r in rows][::-1])
     ax.set(title="IMP's mask on another initialisation", xlabel="test accuracy (%)    better →",

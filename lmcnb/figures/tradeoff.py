@@ -185,7 +185,7 @@ def _legend(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: li
         return Line2D([], [], linestyle="", marker=shape, markersize=size, color=hue, label=name,
                       markerfacecolor=hue if fill else "white", markeredgewidth=1.4)
     names = {r.name: dot(r.name, colour(r.method), shape=marker(r.method)) for r in records}
-    sparse = [dot(f"{percent_sparse(r, rate)} sparse", fill=r == rounds[0]) for r in rounds]
+    sparse = [dot(f"beside IMP at {percent_sparse(r, rate)}", fill=r == rounds[0]) for r in rounds]
     sizes = [dot(f"1 stored for {c:.0f} images", size=area(c) ** 0.5)
              for c in sorted({r.compression for r in records if r.compression > 0})]
     where = [dot("\n".join(textwrap.wrap(f"{k + 1}: {s}", 40)), shape="None")

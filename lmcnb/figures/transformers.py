@@ -86,7 +86,7 @@ def _schematic(ax: Axes, table: Table, title: str) -> None:
     ax.plot(*zip(*ends), color="#f0e442", linewidth=1.4, linestyle="--")
     ax.set(title=f"{title}: one pair, from its start (0)", xlabel="weight space, Euclidean")
     ax.set_aspect("equal")
-    plt.colorbar(shown, ax=ax, label="train loss (nats)", format="%.2g", shrink=0.9)
+    plt.colorbar(shown, ax=ax, label="train loss (nats)", format="%.2f", shrink=0.9)
 
 
 def _rows(ax: Axes, found: Mapping[str, np.ndarray], xlabel: str, flat: float, margin: float) -> None:

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from ..statistics import Claim, claim
 from ..tables import Table, percent_sparse
-from .base import MARKERS, WIDTH, caption, family
+from .base import WIDTH, caption, colour, kind, label, marker
 from .dose import correlation, points
 from .judging import CORRELATION
 from .parts import apart
@@ -52,10 +52,9 @@ def why(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
     axes[1, 1].plot(ends, ends, color="#999999", linewidth=1, linestyle="--", zorder=0)
     axes[1, 1].set_title("a check; dashed: the two are equal")
     axes[0, 0].set_title(f"masks {percent_sparse(round, rate)} sparse, and dense (not in ρ)")
-    there = {family(m) for m in found["barrier"]}
-    kinds = [Line2D([], [], linestyle="", marker=shape, color="#555555", label=name) for name, shape in MARKERS.items()
-             if name in there]
-    figure.legend(handles=kinds, loc="outside lower center", ncol=len(kinds))
+    kinds = [Line2D([], [], linestyle="", marker=marker(m), color=colour(m), label=label(m))
+             for m in dict.fromkeys(map(kind, found["barrier"]))]
+    figure.legend(handles=kinds, loc="outside lower center", ncol=4)
     apart(figure)
     caption(figure, note)
     return figure
