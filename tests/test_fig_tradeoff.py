@@ -54,7 +54,7 @@ def test_the_scatter_draws_the_mean_differences():
     given = a_table()
     ax = figures.tradeoff(given, [4, 9], "a note").axes[0]
     drawn = sorted(map(tuple, np.concatenate([c.get_offsets() for c in ax.collections])))
-    expected = sorted((less(r).mean(), more(r).mean()) for r in figures.beside_imp(given, [4, 9]))
+    expected = sorted((less(r).mean() / r.margin, more(r).mean()) for r in figures.beside_imp(given, [4, 9]))
     np.testing.assert_allclose(drawn, expected)
 
 
@@ -70,9 +70,21 @@ def test_the_intervals_drawn_are_those_of_the_claims():
 
 def test_several_settings_have_numbers():
     figure = figures.tradeoff(a_table(("here", "there")), [4, 9], "a note")
-    texts = [t.get_text() for t in figure.axes[2].get_legend().get_texts()]
-    assert "1: here" in texts and "2: there" in texts
+    assert "1: here; 2: there" in figure.texts[-1].get_text()
     assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["2: 87%", "2: 59%", "1: 87%", "1: 59%"]
+
+
+def test_barriers_of_several_settings_are_in_margins_of_their_own():
+    given = a_table(("here", "there"))
+    louder = given.assign(value=given["value"].where(given["setting"] == "here", 5 * given["value"]))
+    for setting, tenth in (("here", 0.1), ("there", 0.5)):
+        [margin] = {r.margin for r in figures.beside_imp(louder, [4, 9]) if r.setting == setting}
+        dense = given.select(setting=setting, method="dense").barriers()["value"].mean()
+        assert margin == pytest.approx(tenth * dense)
+    without = given[(given["setting"] == "here") | (given["method"] != "dense")]
+    assert "there" not in figures.tradeoff(Table(without), [4, 9]).texts[-1].get_text()
+    with pytest.raises(ValueError, match="dense network"):
+        figures.tradeoff(Table(given[given["method"] != "dense"]), [4, 9])
 
 
 def test_a_higher_compression_is_a_larger_marker():

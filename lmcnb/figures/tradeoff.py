@@ -1,9 +1,8 @@
 """Figure 6: how much more stable than IMP's, and how much more accurate, are the subnetworks of other methods?"""
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -14,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from ..statistics import Claim, Estimate, Layout, estimate
 from ..tables import Table
-from .base import WIDTH, caption, colour, marker, percent_sparse
+from .base import WIDTH, caption, colour, label, marker, percent_sparse
 from .judging import ACCURACY, barrier_margin, because_distilled, more_stable, named
 from .parts import SHADE, dots, judged_difference
 
@@ -44,6 +43,7 @@ class Beside:
         setting, method, name, mask: of the table's row; of "dense" too, which is beside IMP's of any sparsity.
         round: IMP's. compression: images per class for each stored one, or NaN.
         barrier, imp_barrier: nats, midpoint. accuracy, imp_accuracy: %.
+        margin: of a difference of barriers in this setting, nats; NaN where it has no dense network.
         less_barrier, more_accuracy: the mean differences from IMP's, nats and points, with the intervals by which they
             are judged: of all methods of the setting.
     """
@@ -58,8 +58,15 @@ class Beside:
     imp_barrier: np.ndarray
     accuracy: np.ndarray
     imp_accuracy: np.ndarray
+    margin: float
     less_barrier: Estimate
     more_accuracy: Estimate
+
+    @property
+    def in_margins(self) -> Estimate:
+        """``less_barrier`` in margins of its setting."""
+        e = self.less_barrier
+        return replace(e, mean=e.mean / self.margin, low=e.low / self.margin, high=e.high / self.margin)
 
 
 def beside_imp(table: Table, compared: Sequence[int]) -> list[Beside]:
@@ -75,6 +82,8 @@ def beside_imp(table: Table, compared: Sequence[int]) -> list[Beside]:
         return {key: dict(zip(group["init"], scale * group["value"])) for key, group in rows.groupby(by, sort=False)}
     barriers, accuracies = by_init(table.barriers()), by_init(table.select(quantity="test_accuracy"), 100)
     compression, home = table.groupby(by)["compression"].first(), table["setting"].iloc[0]
+    margins = {setting: barrier_margin(Table(rows).barriers().layout())
+               for setting, rows in table[table["method"] == "dense"].groupby("setting", sort=False)}
     imp = {(setting, round): key for key in barriers for setting, method, *_, round in [key] if method == "imp"}
     for key, own in barriers.items():
         setting, method, name, mask, own_round = key
@@ -88,7 +97,7 @@ def beside_imp(table: Table, compared: Sequence[int]) -> list[Beside]:
                 less, more = (judged_difference(_layout(of, key, partner), method, "imp")
                               for of in (barriers, accuracies))
                 found.append(Beside(setting, method, name, mask, round, float(compression[key]), *values,
-                                    less_barrier=less, more_accuracy=more))
+                                    margins.get(setting, np.nan), less_barrier=less, more_accuracy=more))
     order = {"dense": 0, "idc": 1, "random mask": 9}
     return sorted(found, key=lambda r: (r.setting != home, r.setting, order.get(r.method, 5), r.name, r.mask, r.round))
 
@@ -105,25 +114,33 @@ def _layout(cells: Mapping[tuple, Mapping[int, float]], own: tuple, imp: tuple) 
 def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float = 0.2) -> Figure:
     """Figure 6 of McDermott & Parhi (2025), with differences from IMP where the paper has ratios to it.
 
+    Those of barriers are in margins of their setting: a tenth of its dense network's barrier, .01 nats at least.
+
     Args:
         table, compared: as :func:`beside_imp` takes them. note: the caption. rate: share of the weights left that a
             round removes.
     Raises:
-        ValueError: there is no subnetwork beside IMP's.
+        ValueError: there is no subnetwork beside IMP's in a setting with a dense network.
     """
-    records = beside_imp(table, compared)
+    records = [r for r in beside_imp(table, compared) if r.margin > 0]
     if not records:
-        raise ValueError("tradeoff needs a subnetwork and IMP's with the same settings and two inits or more")
+        raise ValueError("tradeoff needs a subnetwork, IMP's and the dense network with the same settings and two "
+                         "inits or more")
     settings, rounds = list(dict.fromkeys(r.setting for r in records)), sorted({r.round for r in records})
-    figure = plt.figure(figsize=(WIDTH, 5.2), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=(1.9, 1), height_ratios=(1, 1.9))
-    home = table[table["setting"] == settings[0]].barriers()
-    dense = Table(home[home["method"] == "dense"])
-    margin = barrier_margin(dense.layout()) if len(dense) else 0.0
-    _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds, margin)
-    _denominators(figure.add_subplot(grid[0, 1]), records, settings, rate)
-    _legend(figure.add_subplot(grid[1, 1]), records, settings, rounds, rate)
-    caption(figure, note, kept=True)
+    rows, entries = _denominators(records, settings), _entries(records, rounds, rate)
+    heights = 0.6 + 0.16 * len(rows), 0.3 + 0.17 * len(entries)
+    several = len(settings) > 1
+    listed = f"Numbers: {'; '.join(f'{k}: {s}' for k, s in enumerate(settings, 1))}. " * several
+    figure = plt.figure(figsize=(WIDTH, max(5.2, sum(heights))), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.9, 1), height_ratios=heights)
+    _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds)
+    right = figure.add_subplot(grid[0, 1])
+    dots(right, rows, "barrier of IMP (nats)", names=[f"{k}: " * several + percent_sparse(r, rate) for _, k, r in rows])
+    right.set_title("the paper's denominator")
+    key = figure.add_subplot(grid[1, 1])
+    key.legend(handles=entries, loc="upper left", bbox_to_anchor=(-0.25, 1.0), labelspacing=0.5)
+    key.set_axis_off()
+    caption(figure, listed + note, kept=True)
     return figure
 
 
@@ -132,15 +149,14 @@ def area(compression: float) -> float:
     return 30.0 if np.isnan(compression) else 30 + 45 * max(0.0, np.log10(compression))
 
 
-def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: list[int], margin: float) -> None:
-    """``margin``: of the barrier, nats. That of the accuracy is a point."""
+def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: list[int]) -> None:
     for axis in (ax.axhline, ax.axvline):
         axis(0, color="#cccccc", linewidth=0.8, zorder=0)
-    for span, half in ((ax.axvspan, margin), (ax.axhspan, ACCURACY)):
+    for span, half in ((ax.axvspan, 1.0), (ax.axhspan, ACCURACY)):
         span(-half, half, color=SHADE, alpha=0.6, linewidth=0, zorder=-1)
     joined: dict[tuple, list] = {}
     for record in sorted(records, key=lambda r: r.round):
-        x, y = record.less_barrier, record.more_accuracy
+        x, y = record.in_margins, record.more_accuracy
         hue = colour(record.method)
         ax.plot([x.low, x.high], [y.mean, y.mean], color=hue, linewidth=1, alpha=0.6)
         ax.plot([x.mean, x.mean], [y.low, y.high], color=hue, linewidth=1, alpha=0.6)
@@ -148,16 +164,16 @@ def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: l
                    facecolor=hue if record.round == rounds[0] else "white", edgecolor=hue, linewidth=1.4, zorder=5)
         if len(settings) > 1:
             ax.annotate(f"{settings.index(record.setting) + 1}", (x.mean, y.mean), xytext=(7, 5),
-                        textcoords="offset points", color=hue)
+                        textcoords="offset points", color=hue, fontsize=6)
         joined.setdefault((record.setting, record.name, record.mask), []).append((x.mean, y.mean, hue))
     for points in joined.values():
         xs, ys, hues = zip(*points)
         ax.plot(xs, ys, color=hues[0], linestyle=":", linewidth=1.2, zorder=4)
     ax.plot(0, 0, marker("imp"), color=colour("imp"), markersize=7, zorder=6)
     ax.annotate("IMP", (0, 0), xytext=(7, 7), textcoords="offset points", color=colour("imp"), fontweight="bold")
-    _frame([r.less_barrier.mean for r in records], ax.set_xlim)
+    _frame([r.in_margins.mean for r in records], ax.set_xlim)
     _frame([r.more_accuracy.mean for r in records], ax.set_ylim)
-    ax.set(xlabel="train-loss barrier minus IMP's (nats, midpoint)   ← more stable",
+    ax.set(xlabel="train-loss barrier minus IMP's (midpoint, in margins)   ← more stable",
            ylabel="test accuracy minus IMP's (points)  more accurate →",
            title="shaded: does not matter; bars end at the frame")
 
@@ -169,30 +185,26 @@ def _frame(means: Sequence[float], set_limits) -> None:
     set_limits(low - room, high + room)
 
 
-def _denominators(ax: Axes, records: Sequence[Beside], settings: list[str], rate: float) -> None:
-    """IMP's own barrier, by which the paper divides: a dot for each initialisation, mean and 95% interval."""
+def _denominators(records: Sequence[Beside], settings: list[str]) -> dict[tuple, np.ndarray]:
+    """IMP's own barriers, by which the paper divides, a row a setting and round."""
     rows: dict[tuple, np.ndarray] = {}
     for r in sorted(records, key=lambda r: (settings.index(r.setting), r.round)):
         key = "imp", settings.index(r.setting) + 1, r.round
         rows[key] = max(rows.get(key, r.imp_barrier), r.imp_barrier, key=len)  # some have fewer initialisations
-    several = len(settings) > 1
-    dots(ax, rows, "barrier of IMP (nats)", names=[f"{k}: " * several + percent_sparse(r, rate) for _, k, r in rows])
-    ax.set_title("the paper's denominator")
+    return rows
 
 
-def _legend(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: list[int], rate: float) -> None:
+def _entries(records: Sequence[Beside], rounds: list[int], rate: float) -> list[Line2D]:
+    """The legend's: kinds of subnetworks, sparsities, and three sizes at most."""
     def dot(name: str, hue: str = "#555555", size: float = 6, shape: str = "o", fill: bool = True) -> Line2D:
         return Line2D([], [], linestyle="", marker=shape, markersize=size, color=hue, label=name,
                       markerfacecolor=hue if fill else "white", markeredgewidth=1.4)
-    names = {r.name: dot(r.name, colour(r.method), shape=marker(r.method)) for r in records}
+    names = {label(r.method): dot(label(r.method), colour(r.method), shape=marker(r.method)) for r in records}
     sparse = [dot(f"beside IMP at {percent_sparse(r, rate)}", fill=r == rounds[0]) for r in rounds]
-    sizes = [dot(f"1 stored for {c:.0f} images", size=area(c) ** 0.5)
-             for c in sorted({r.compression for r in records if r.compression > 0})]
-    where = [dot("\n".join(textwrap.wrap(f"{k + 1}: {s}", 40)), shape="None")
-             for k, s in enumerate(settings) if len(settings) > 1]
-    ax.legend(handles=[*names.values(), *sparse, *sizes, *where], loc="upper left", bbox_to_anchor=(-0.25, 1.0),
-              labelspacing=0.6)
-    ax.set_axis_off()
+    found = sorted({r.compression for r in records if r.compression > 0})
+    some = dict.fromkeys((found[0], found[len(found) // 2], found[-1])) if found else ()
+    sizes = [dot(f"1 stored for {c:,.0f} image{'s' * (c > 1)}", size=area(c) ** 0.5) for c in some]
+    return [*names.values(), *sparse, *sizes]
 
 
 def tradeoff_claims(table: Table, compared: Sequence[int]) -> list[Claim]:
