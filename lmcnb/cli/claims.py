@@ -61,9 +61,10 @@ def gallery(root: Path, figures: Sequence[Path]) -> str:
         title = notebook.title
         drawn = " ".join(f"[{r['figure']}](figures/{r['profile']}/{r['figure']}.png)" for r in records) or "–"
         ids = dict.fromkeys(c["id"].split("-")[0] for r in records for c in r.get("claims", []))
-        command = f"lmcnb run {notebook.stem[:2]}" + (f" --profile {records[0]['profile']}" if records else "")
+        profiles = dict.fromkeys(f" --profile {r['profile']}" for r in records) or [""]
+        commands = ", ".join(f"`lmcnb run {notebook.stem[:2]}{profile}`" for profile in profiles)
         costs = (compute(r["run"]["seconds"], "GPU" if _on_gpu(r) else "core") for r in records if r.get("run"))
-        rows.append(f"| [{title}](notebooks/{notebook.path.name}) | {drawn} | {', '.join(ids) or '–'} | `{command}` | "
+        rows.append(f"| [{title}](notebooks/{notebook.path.name}) | {drawn} | {', '.join(ids) or '–'} | {commands} | "
                     f"{', '.join(costs) or '–'} |")
     return "\n".join(rows)
 
