@@ -66,6 +66,9 @@ class Networks:
         >>> start = Networks.initialise(Net(name="convnet2", channels=1, size=8, width=4), seeds=[0, 1, 2])
         >>> assert len(start) == 3 and start[1].labels == (1,)
         """
+        if not isinstance(net, Net):
+            raise TypeError(f"Networks.initialise takes settings of a network (lmcnb.Net), got {type(net).__name__}: "
+                            "networks that have their weights already are Networks.of([module, …], data)")
         seeds = [seeds] if isinstance(seeds, int) else list(seeds)
         if not seeds:
             raise ValueError("seeds needs at least one")

@@ -203,3 +203,8 @@ def test_the_path_and_the_curvature_are_those_of_a_registered_network(registered
     assert identical(*(exact_diagonal(n[0], images) for n in (own, twin)))
     v = torch.ones(own.net.count())
     assert identical(*(HessianOperator(n[0], images) @ v for n in (own, twin)))
+
+
+def test_a_module_where_settings_are_meant_names_the_way():
+    with pytest.raises(TypeError, match="Networks.of"):
+        Networks.initialise(Own(), seeds=[0])  # type: ignore[arg-type]
