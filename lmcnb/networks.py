@@ -251,6 +251,8 @@ class Networks:
         """
         train = training(data).to(self.device)
         fitted, last = self.on(train), recipe.steps(len(train))
+        if stop is not None and stop < self.step:
+            raise ValueError(f"stop is step {stop}, and these networks are at step {self.step} already: raise stop")
         if self.step >= last:
             raise ValueError(f"these networks are at step {self.step}, the end of a recipe of {last}: raise epochs, or "
                              f"begin its schedule anew with dataclasses.replace(networks, step=0)")

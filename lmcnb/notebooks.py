@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import io
-import math
+import sys
 import tokenize
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def _alike(default: object, value: object) -> bool:
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, float):
-        return isinstance(value, int | float) and math.isfinite(value)
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
     if isinstance(default, list | tuple):
         return isinstance(value, list | tuple) and all(
             not default or any(_alike(one, entry) for one in default) for entry in value)

@@ -10,7 +10,6 @@ import torch
 
 from .measure.path import CONVENTIONS, QUANTITIES, LinearPath, barrier
 from .profiles import UNJUDGED
-from .prune.magnitude import sparsity_after
 from .spec import choose
 from .statistics import Claim, Estimate, Layout, estimate
 
@@ -222,11 +221,6 @@ def shown(found: Estimate, digits: int = 3) -> str:
     if found.n < 2:
         return f"{found.mean:.{digits}f}"
     return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-
-
-def percent_sparse(round: int, rate: float = 0.2) -> str:
-    """The sparsity after that many rounds, each of which removes the share ``rate`` of what is left."""
-    return f"{100 * sparsity_after(round, rate):.0f}%"
 
 
 def _key(key: Any) -> Any:

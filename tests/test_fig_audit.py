@@ -33,13 +33,13 @@ def an_audit():
     return figures.audit(Table.of(rows), {"length": "epochs", "augmentation": "name"}, "a note")
 
 
-def test_a_switch_is_blue_when_supported_red_when_not_and_grey_when_undecided():
+def test_a_switch_is_green_when_supported_purple_when_not_and_grey_when_undecided():
     axes = an_audit().axes
     ax = axes[0]
     assert [t.get_text() for t in ax.get_yticklabels()][::-1] == ["below", "above", "either"]
     means = {line.get_ydata()[0]: (line.get_xdata()[0], to_hex(line.get_color()))
              for line in ax.lines if line.get_markersize() > 5}
-    assert means[2] == (pytest.approx(0.15), "#0072b2") and means[1][1] == "#d55e00" and means[0][1] == "#8a8a8a"
+    assert means[2] == (pytest.approx(0.15), "#1a8f5b") and means[1][1] == "#822782" and means[0][1] == "#8a8a8a"
     spans = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 1.6]
     e = estimate([2.4, 2.5, 2.6])
     assert any(np.allclose(line.get_xdata(), [e.low, e.high]) for line in spans)

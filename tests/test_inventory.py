@@ -27,7 +27,8 @@ def test_a_table_has_a_row_an_entry_and_the_settings_that_differ(shelf: Lab):
         assert (row["seed"], row["recipe.lr"], row["test_loss"]) == (spec.seed, spec.recipe.lr,
                                                                      entry.result["test_loss"])
         assert row["mask"] == "Ticket" if spec.mask else not isinstance(row["mask"], str)
-        assert row["MiB"] == entry.size / 2 ** 20 and row["seconds"] == entry.meta["seconds"]
+        assert row["MiB"] == sum(f.stat().st_size for f in entry.folder.iterdir()) / 2 ** 20
+        assert row["seconds"] == entry.meta["seconds"]
         assert row["date"].isoformat() == entry.meta["date"] and row["device"] == entry.meta["device"]
 
 

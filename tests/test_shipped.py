@@ -206,7 +206,7 @@ def test_a_figure_of_other_settings_is_not_drawn_again(tmp_path: Path, monkeypat
     assert results.saved("laptop", job) == ("fig18_precision_cifar10",)
     changed = runner.prepare(places.project_root(), ["18"], "laptop", ["epochs=3"])[0]
     assert results.saved("laptop", changed) == ()
-    assert not results.redraws(places.project_root(), [job], "smoke"), "which is always computed"
+    assert not results.redraws([job], "smoke"), "which is always computed"
 
 
 def test_every_committed_figure_is_that_of_its_profile_and_can_be_drawn_again():
@@ -217,11 +217,17 @@ def test_every_committed_figure_is_that_of_its_profile_and_can_be_drawn_again():
         assert {path.stem for path in places.figures_dir(profile).glob("fig*.json")} == again, profile
 
 
-def test_a_parameter_that_a_notebook_no_longer_has_does_not_make_its_figure_another():
+def test_a_parameter_that_a_notebook_no_longer_has_does_not_make_its_figure_another(tmp_path: Path, monkeypatch):
     [job] = runner.prepare(places.project_root(), ["06"], "laptop")
     [name] = results.saved("laptop", job)
-    recorded = json.loads((places.figures_dir("laptop") / f"{name}.json").read_text())["record"]["parameters"]
-    assert "margin" in recorded and "margin" not in job.namespace
+    figure = json.loads((places.figures_dir("laptop") / f"{name}.json").read_text())
+    figure["record"]["parameters"]["retired"] = 1
+    (tmp_path / f"{name}.json").write_text(json.dumps(figure))
+    monkeypatch.setattr(places, "figures_dir", lambda _: tmp_path)
+    assert results.saved("laptop", job) == (name,)
+    figure["record"]["parameters"]["compared"] = [1]
+    (tmp_path / f"{name}.json").write_text(json.dumps(figure))
+    assert not results.saved("laptop", job)
 
 
 def test_what_is_at_hand_comes_before_what_takes_hours(tmp_path: Path, monkeypatch):
@@ -229,7 +235,7 @@ def test_what_is_at_hand_comes_before_what_takes_hours(tmp_path: Path, monkeypat
     root = places.project_root()
     jobs = {n: runner.prepare(root, [n], "laptop", [])[0] for n in ("01", "02", "03")}
     done: list[str] = []
-    monkeypatch.setattr(results, "redraws", lambda root, jobs, profile: [
+    monkeypatch.setattr(results, "redraws", lambda jobs, profile: [
         results.Redraw(j, ("fig",), "why") for j in jobs if j.notebook.stem.startswith("02")])
     monkeypatch.setattr(results, "draw", lambda again, *_: done.extend(e.job.notebook.stem[:2] for e in again))
     monkeypatch.setattr(cli, "_one_by_one", lambda jobs, *_: done.extend(j.notebook.stem[:2] for j in jobs))
@@ -282,6 +288,6 @@ def test_what_a_user_sets_is_computed_and_checked(tmp_path: Path, monkeypatch):
     [job] = runner.prepare(root, ["04"], "laptop")
     assert results.saved("laptop", job) == ("fig04_stability_imagenet10_generated",)
     [other] = runner.prepare(root, ["04"], "laptop", ["methods=[imp, idc, random images]"])
-    assert not results.saved("laptop", other) and not results.redraws(root, [other], "laptop")
+    assert not results.saved("laptop", other) and not results.redraws([other], "laptop")
     code, said = call("run", "04", "--profile", "laptop", "--set", "methods=[imp, idc, foo]")
     assert code == 2 and "foo" in said and "known" in said

@@ -141,7 +141,7 @@ def test_masks_on_other_layers_are_another_step():
     params, _ = start(NET, 0)
     masks = random_masks(NET, params)
     one = dict(list(masks.items())[:1])
-    shapes = {strategies._shape(NET, QUICK, DATA, params, m) for m in ({}, one, masks)}
+    shapes = {strategies._shape(DATA, params, m) for m in ({}, one, masks)}
     assert len(shapes) == 3
 
 

@@ -1,4 +1,5 @@
-"""The command line: run | compute | params | status | report | claims | film | bench | tidy | store | init.
+"""The command line: run | compute | params | status | report | claims | film | bench | tidy | publish | verify |
+store | init.
 
 Nothing heavy is imported before a command needs it: `lmcnb --help` answers at once.
 """
@@ -25,17 +26,12 @@ from lmcnb.cli.tidy import tidied
 from lmcnb.notebooks import ProjectError, find_notebooks
 from lmcnb.profiles import CUSTOM
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-
 notebooks_argument = click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
 profile_option = click.option(
     "--profile", default="smoke", show_default=True, metavar="NAME", help="smoke, laptop, gpu, … of notebooks/profiles."
 )
 settings_option = click.option(
     "-s", "--set", "settings", multiple=True, metavar="K=V", help="A parameter's value, as YAML; repeatable."
-)
-executed_option = click.option(
-    "--executed", type=FOLDER, help="Folder of executed notebooks.  [default: executed]"
 )
 
 
@@ -86,7 +82,7 @@ workers_option = click.option(
 
 @main.command()
 @selected
-@executed_option
+@site.executed_option
 @workers_option
 @click.option("--recompute", is_flag=True, help="Compute what the store lacks, whatever came with the project.")
 @click.option("--no-compute", is_flag=True, help="Only what is at hand; what needs computing is named, and left out.")
@@ -111,7 +107,7 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
     folder = (executed or root / "executed").absolute()
     jobs = runner.prepare(root, notebooks, profile, settings)
     with places.pinned(root, shipped=not recompute), execution.stoppable():
-        again = [] if recompute else results.redraws(root, jobs, profile)
+        again = [] if recompute else results.redraws(jobs, profile)
         left = [job for job in jobs if job not in [each.job for each in again]]
         if no_compute:
             left = results.at_hand(left)

@@ -20,13 +20,14 @@ from lmcnb.places import figures_dir
 from lmcnb.profiles import CUSTOM, load_profile, overrides, values_under
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+executed_option = click.option("--executed", type=FOLDER, help="Folder of executed notebooks.  [default: executed]")
 BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "soak/RESULTS.md")  # pages outside docs/
 NAV = ("nav[aria-label=Site] { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0.75rem 1rem; "
        "background: var(--color-background-secondary); }")
 
 
 @click.command()
-@click.option("--executed", type=FOLDER, help="Folder of executed notebooks.  [default: executed]")
+@executed_option
 @click.option("--out", type=FOLDER, help="Folder to write.  [default: report]")
 @click.option("--all", "whole", is_flag=True,
               help="Take the committed notebook where none was executed, and the pages in docs/.")

@@ -35,7 +35,7 @@ class Redraw:
     why: str
 
 
-def redraws(root: Path, jobs: Sequence[runner.Job], profile: str) -> list[Redraw]:
+def redraws(jobs: Sequence[runner.Job], profile: str) -> list[Redraw]:
     """Of these jobs those that are drawn again from their figures' JSON.
 
     That is where a committed figure has exactly the values that the job has, and the results behind it are neither

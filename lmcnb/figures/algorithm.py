@@ -12,6 +12,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
+from ..prune.magnitude import RATE
 from ..tables import Table
 from .base import WIDTH, caption, colour, percent_sparse
 
@@ -55,8 +56,8 @@ def montage(grid: np.ndarray, gap: int = 1) -> np.ndarray:
     return np.repeat(picture, 3, axis=2) if channels == 1 else picture
 
 
-def distilled_pruning(table: Table, images: Mapping[str, Sequence[np.ndarray]], rounds: Sequence[int], note: str = "",
-                      rate: float = 0.2) -> Figure:
+def distilled_pruning(table: Table, images: Mapping[str, Sequence[np.ndarray]], rounds: Sequence[int], note: str = ""
+                      ) -> Figure:
     """Figure 1 of McDermott & Parhi (2025), the loop of distilled pruning, with the run's own numbers in every step.
 
     Args:
@@ -64,8 +65,7 @@ def distilled_pruning(table: Table, images: Mapping[str, Sequence[np.ndarray]], 
             left; of trained subnetworks the test accuracy, and "test_accuracy, untrained".
         images: "stored" and "decoded", a montage each, of the set as it is kept and as a network trains on it; and
             "mask, <layer>", uint8 [rounds, outputs, inputs · kernel], 0 where a weight is pruned.
-        rounds: those whose masks these are. note: the caption: data, network, recipe. rate: share of the weights left
-            that a round removes.
+        rounds: those whose masks these are. note: the caption: data, network, recipe.
     Raises:
         ValueError: there are no such images.
     """
@@ -79,11 +79,11 @@ def distilled_pruning(table: Table, images: Mapping[str, Sequence[np.ndarray]], 
     picture(top, images["decoded"][0])
     figure.axes[0].set_xlabel("a class a column")
     learning(figure.add_axes((0.27, 0.60, 0.175, 0.115)), table)
-    prune(_title(figure.add_axes((0.585, 0.60, 0.135, 0.27)), f"3 · prune the lowest {100 * rate:.0f}%"), table)
+    prune(_title(figure.add_axes((0.585, 0.60, 0.135, 0.27)), f"3 · prune the lowest {100 * RATE:.0f}%"), table)
     rewind(_title(figure.add_axes((0.86, 0.60, 0.135, 0.27)), "4 · rewind"), table)
-    matrices(figure, (0.06, 0.07, 0.42, 0.31), masks, rounds, rate)
-    densities(_title(figure.add_axes((0.56, 0.07, 0.17, 0.31)), "what every layer keeps"), table, rate)
-    final(_title(figure.add_axes((0.85, 0.07, 0.145, 0.31)), "6 · train on real data"), table, rate)
+    matrices(figure, (0.06, 0.07, 0.42, 0.31), masks, rounds)
+    densities(_title(figure.add_axes((0.56, 0.07, 0.17, 0.31)), "what every layer keeps"), table)
+    final(_title(figure.add_axes((0.85, 0.07, 0.145, 0.31)), "6 · train on real data"), table)
     arrows(figure, table["round"].max())
     caption(figure, note)
     return figure
@@ -130,7 +130,7 @@ def rewind(ax: Axes, table: Table) -> None:
 
 
 def matrices(figure: Figure, place: tuple[float, float, float, float], masks: Mapping[str, Sequence[np.ndarray]],
-             rounds: Sequence[int], rate: float = 0.2) -> None:
+             rounds: Sequence[int]) -> None:
     """A row a round, a column a layer: every mask as a matrix of outputs × (inputs · kernel); white is pruned."""
     left, bottom, width, height = place
     grid = figure.add_gridspec(len(rounds), len(masks), left=left, bottom=bottom, right=left + width,
@@ -145,12 +145,12 @@ def matrices(figure: Figure, place: tuple[float, float, float, float], masks: Ma
             if row == 0:
                 ax.set_title(f"{name}\n{mask.shape[0]} × {mask.shape[1]}", fontweight="normal")
             if column == 0:
-                ax.set_ylabel(f"round {r}\n{percent_sparse(r, rate)}")
+                ax.set_ylabel(f"round {r}\n{percent_sparse(r)}")
     figure.text(left, bottom + height + 0.06, "masks: blue kept, white pruned; outputs × (inputs · kernel), % pruned",
                 fontweight="bold")
 
 
-def densities(ax: Axes, table: Table, rate: float = 0.2) -> None:
+def densities(ax: Axes, table: Table) -> None:
     """Weights left in every layer over the rounds, beside the share that all rounds leave overall."""
     layers = [q for q in table["quantity"].unique() if q.startswith("density, ")]
     rounds = np.arange(table["round"].max() + 1)
@@ -158,7 +158,7 @@ def densities(ax: Axes, table: Table, rate: float = 0.2) -> None:
         left = table.select(quantity=name).sort_values("round")["value"]
         ax.plot(rounds, [100, *100 * left], "o-", markersize=3, linewidth=1.2, label=name.removeprefix("density, "),
                 color=plt.cm.viridis(0.85 * k / max(1, len(layers) - 1)))
-    ax.plot(rounds, 100 * (1 - rate) ** rounds, color="black", linestyle="--", linewidth=1, label="all layers")
+    ax.plot(rounds, 100 * (1 - RATE) ** rounds, color="black", linestyle="--", linewidth=1, label="all layers")
     ax.set(yscale="log", xlabel="pruning round", ylabel="weights left (%, log scale)")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ticks = [t for t in (100, 50, 20, 10, 5, 2, 1) if t >= ax.get_ylim()[0]]
@@ -167,7 +167,7 @@ def densities(ax: Axes, table: Table, rate: float = 0.2) -> None:
     ax.legend(loc="lower left", labelspacing=0.2)
 
 
-def final(ax: Axes, table: Table, rate: float = 0.2) -> None:
+def final(ax: Axes, table: Table) -> None:
     """Test accuracy of the dense network and of subnetworks before and after their training on real data."""
     before = table.values_of("test_accuracy, untrained", scale=100)
     after = table.select(seeds="0").values_of("test_accuracy", scale=100)
@@ -177,7 +177,7 @@ def final(ax: Axes, table: Table, rate: float = 0.2) -> None:
                                                           "shrinkB": 0, "linewidth": 1.5})
         ax.plot(begin, y, "o", markersize=4, color=shade, markerfacecolor="white")
         ax.text(end, y + 0.07, f"{end:.1f}%", ha="right", va="bottom", color=shade)
-    names = ["dense" if r == 0 else percent_sparse(r, rate) for _, r in after]
+    names = ["dense" if r == 0 else percent_sparse(r) for _, r in after]
     ax.set_yticks(range(len(names)), names[::-1])
     top = max(end for [end] in after.values())
     ax.set(xlabel="test accuracy (%)\nopen: untrained", xlim=(0, 1.08 * top), ylim=(-0.5, len(names) - 0.3))

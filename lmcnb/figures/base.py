@@ -11,10 +11,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..tables import percent_sparse
-
-__all__ = ["COLOURS", "FAMILIES", "LABELS", "MARKERS", "WIDTH", "caption", "colour", "family", "images_grid", "kind",
-           "label", "marker", "percent_sparse", "pictures", "style", "styled"]
+from ..prune.magnitude import sparsity_after
 
 # Inches of a figure. With the room that saving leaves around it, it fills the 850 pixels that a page has for it at 96
 # an inch, so that its eight points are eight points.
@@ -85,6 +82,11 @@ def kind(method: str) -> str:
 
 def label(method: str) -> str:
     return LABELS.get(method, method)
+
+
+def percent_sparse(round: int) -> str:
+    """The sparsity after that many rounds, each of which removes a fifth of what is left, as every figure says it."""
+    return f"{100 * sparsity_after(round):.0f}%"
 
 
 def caption(figure: Figure, text: str, *, kept: bool = False, bars: bool = True) -> None:

@@ -24,20 +24,20 @@ BY_BN = {"lerp": ("interpolated statistics", "-", None, 0.18),
          "recalibrate": ("re-estimated statistics", "--", "white", -0.18)}
 
 
-def two_paths(ax: Axes, table: Table, rate: float = 0.2) -> None:
+def two_paths(ax: Axes, table: Table) -> None:
     """One subnetwork's mean path of the train loss by convention of BatchNorm, over its initialisations."""
     method, round = table[["method", "round"]].iloc[0]
     for bn, rows in table.curves(by=["bn"]).items():
         name, line, *_ = BY_BN[bn]
         band(ax, table.alphas, rows, colour(method), line, name)
-    ax.set(xlabel="α", title=subnetwork(method, round, rate, short=True))
+    ax.set(xlabel="α", title=subnetwork(method, round, short=True))
 
 
-def two_dots(ax: Axes, barriers: Table, xlabel: str, threshold: float | None = None, rate: float = 0.2) -> None:
+def two_dots(ax: Axes, barriers: Table, xlabel: str, threshold: float | None = None) -> None:
     """Barriers by convention and subnetwork: a dot for each initialisation, mean and 95% interval (Student's t)."""
     for bn, (_, line, face, shift) in BY_BN.items():
         first = bn == "lerp"
-        dots(ax, barriers.select(bn=bn), xlabel, threshold if first else None, first, rate, shift, line, face)
+        dots(ax, barriers.select(bn=bn), xlabel, threshold if first else None, first, shift, line, face)
 
 
 def two_differences(ax: Axes, barriers: Table) -> None:
@@ -66,37 +66,35 @@ def legend(figure: Figure, y: float) -> None:
 
 
 def batchnorm(table: Table, compared: Sequence[int], note: str = "", banner: str = "",
-              methods: Sequence[str] = ("idc", "imp"), rate: float = 0.2) -> Figure:
+              methods: Sequence[str] = ("idc", "imp")) -> Figure:
     """Figure 4 of McDermott & Parhi (2025), and what the treatment of BatchNorm's statistics does to it.
 
     Args:
         table: paths by method, round, init and ``bn`` ("lerp", "recalibrate"); of a method "…, weights only" the
             weights alone were rewound. compared: the rounds that are drawn over all initialisations. methods: those
             whose train loss is drawn over all rounds ("lerp"), of the first initialisation.
-        note: the caption. banner: what nobody may overlook; it is printed above the panels. rate: share of the
-            weights left that a round removes.
+        note: the caption. banner: what nobody may overlook; it is printed above the panels.
     """
     judged, papers = table.select(round=[0, *compared]), table.select(bn="lerp")
     paths = judged.select(method=["dense", "imp", "idc"], quantity="train_loss")
     keys, losses = list(paths.values_of()), judged.barriers("train_loss")
     height = 6.55 + 0.36 * len(losses.values_of())
     figure = plt.figure(figsize=(WIDTH, height))
-    paths_over_rounds(figure, papers, paths.select(bn="lerp"), methods, compared, 1 - 2.8 / height, 1 - 0.47 / height,
-                      rate)
+    paths_over_rounds(figure, papers, paths.select(bn="lerp"), methods, compared, 1 - 2.8 / height, 1 - 0.47 / height)
     legend(figure, 1 - 3.4 / height)
     middle = figure.add_gridspec(1, len(keys), left=0.065, right=0.995, top=1 - 3.8 / height, bottom=1 - 5.25 / height,
                                  wspace=0.08)
     axes = middle.subplots(sharey=True, squeeze=False)[0]
     for ax, (method, round) in zip(axes, keys):
-        two_paths(ax, paths.select(method=method, round=round), rate)
+        two_paths(ax, paths.select(method=method, round=round))
     axes[0].set_ylabel("train loss (nats)")
     below = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=1 - 5.9 / height, bottom=0.5 / height, wspace=0.07)
     left, between, right = below.subplots(sharey=True, squeeze=False)[0]
-    two_dots(left, losses, "train-loss barrier (nats)\nat the midpoint", rate=rate)
+    two_dots(left, losses, "train-loss barrier (nats)\nat the midpoint")
     two_differences(between, losses)
     directions(between)
     two_dots(right, judged.barriers("test_error", "frankle", scale=100),
-             "rise of the test error (points)\ndotted: stable below 2", RISE, rate)
+             "rise of the test error (points)\ndotted: stable below 2", RISE)
     right.tick_params(labelleft=False)
     if banner:
         figure.text(0.5, 1 - 0.1 / height, banner, ha="center", va="bottom", fontsize=11, fontweight="bold",

@@ -20,14 +20,14 @@ DECODED = {"idc": 4}  # at IDC's factor of 2
 LINES = ("-", "--", ":", "-.")
 
 
-def compression(table: Table, note: str = "", rate: float = 0.2, decoded: Mapping[str, int] = DECODED) -> Figure:
+def compression(table: Table, note: str = "", decoded: Mapping[str, int] = DECODED) -> Figure:
     """Four readings against the images that a round trained on, for sets that were distilled and for random ones.
 
     Args:
         table: by method, ``ipc`` (images per class), round and init: paths, or barriers, of the train loss,
             ``test_accuracy``, ``images looked at`` to find the mask, and of each set ``set_accuracy``. Methods "imp"
             and "dense" stand at the images per class of the data set itself.
-        note: the caption. rate: share of the weights left that a round removes. decoded: images that a stored one is
+        note: the caption. decoded: images that a stored one is
             decoded into, of methods that have several.
     """
     losses, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds")
@@ -43,7 +43,7 @@ def compression(table: Table, note: str = "", rate: float = 0.2, decoded: Mappin
                  "cost of the mask", "images, distillation included")]
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), layout="constrained", sharex=True)
     for ax, (found, title, ylabel) in zip(axes.flat, readings):
-        _lines(ax, {(m, k * decoded.get(m, 1), r): e for (m, k, r), e in found.items()}, rate)
+        _lines(ax, {(m, k * decoded.get(m, 1), r): e for (m, k, r), e in found.items()})
         ax.set(title=title, ylabel=ylabel)
     axes[1, 1].set_yscale("log")
     sizes = sorted({k * decoded.get(m, 1) for m, k in quality})
@@ -56,7 +56,7 @@ def compression(table: Table, note: str = "", rate: float = 0.2, decoded: Mappin
     return figure
 
 
-def _lines(ax: Axes, found: Mapping[tuple[str, int, int], Estimate], rate: float) -> None:
+def _lines(ax: Axes, found: Mapping[tuple[str, int, int], Estimate]) -> None:
     """Means with 95% intervals, a line for each method and round; a method that is one point stays a point."""
     rounds = sorted({r for m, _, r in found if m != "dense"})
     for j, (method, r) in enumerate(dict.fromkeys((m, r) for m, _, r in found)):
@@ -68,7 +68,7 @@ def _lines(ax: Axes, found: Mapping[tuple[str, int, int], Estimate], rate: float
         curve(ax, {k * 1.03 ** j: e for k, e in line.items()}, color=colour(method), elinewidth=0.9,
               markersize=5, linewidth=1.5, marker=marker(method), linestyle=LINES[level % 4],
               markerfacecolor=colour(method) if level == 0 else "white",
-              label=subnetwork(method, r, rate) if r else None)
+              label=subnetwork(method, r) if r else None)
 
 
 def _axis(ax: Axes, sizes: list[int], whole: int) -> None:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..statistics import Claim, Estimate, claim, estimate, rank_correlation
-from ..tables import Table, percent_sparse
-from .base import WIDTH, caption, colour, kind, label, marker
+from ..tables import Table
+from .base import WIDTH, caption, colour, kind, label, marker, percent_sparse
 from .judging import CORRELATION, as_accurate, barrier_margin, more_stable
 from .parts import Numbers, apart, differences, less_than_others
 
@@ -51,13 +51,13 @@ def readings(table: Table, round: int) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-def dose(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
+def dose(table: Table, round: int, note: str = "") -> Figure:
     """Barrier and accuracy against distinct images, the barrier against the two rival explanations, and differences.
 
     Args:
         table: by method, round and init paths and test accuracies of the subnetworks, ``distinct images`` (all of round
             ``round``), and ``moved`` and ``loss`` of the trainings that found their masks (of the round before).
-        note: the caption. rate: share of the weights left that a round removes.
+        note: the caption.
     """
     found = readings(table, round)
     dense = estimate(table.select(method="dense").barriers().values_of(by=["method"])["dense"])
@@ -79,7 +79,7 @@ def dose(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
             ax.axhspan(dense.low, dense.high, color="#999999", alpha=0.15, linewidth=0)
             ax.axhline(dense.mean, color="#666666", linewidth=1, linestyle="--", label="dense network")
             ax.axhline(0, color="#999999", linewidth=0.6)
-    axes[0].set_title(f"{percent_sparse(round, rate)} sparse, equal steps but for IMP\n"
+    axes[0].set_title(f"{percent_sparse(round)} sparse, equal steps but for IMP\n"
                       "numbers: images per class (m: mosaics)")
     pairs = figure.add_subplot(grid[2, :])
     differences(pairs, order, less, barrier_margin(own.select(round=0).layout()),

@@ -22,7 +22,7 @@ READINGS = {"given clean": "corrupted accuracy, less what the\nclean one predict
             "retrained": "ticket trained on the other data set (%)"}
 
 
-def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
+def generalisation(table: Table, note: str = "") -> Figure:
     """Accuracy on corrupted images against clean accuracy, three readings against the barrier, and each corruption.
 
     What two networks of unlike clean accuracy differ by on corrupted images says little of either's robustness, so the
@@ -31,7 +31,7 @@ def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     Args:
         table: by method, round and init: paths, or barriers, of the train loss; the shares "clean", "corrupted", "kept"
             and "probe"; "retrained", which takes the place of "kept"; "accuracy lost" by ``corruption``.
-        note: the caption. rate: share of the weights left that a round removes.
+        note: the caption.
     """
     barrier = table.barriers().values_of()
     rounds, residuals = sorted({r for m, r in barrier if m != "dense"}), given_clean(table)
@@ -51,11 +51,11 @@ def generalisation(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     for ax, name in zip(axes[1:], [n for n in READINGS if n != spared]):
         rows = residuals if name == "given clean" else table
         _scatter(ax, barrier, rows.values_of(name, scale=100), rounds)
-        ax.set_title("\n".join(_correlations(rows, name, rounds, rate)), fontweight="normal", loc="left")
+        ax.set_title("\n".join(_correlations(rows, name, rounds)), fontweight="normal", loc="left")
         ax.set(xlabel="train-loss barrier (nats), midpoint", ylabel=READINGS[name])
     axes[1].axhline(0, color="#999999", linewidth=0.8, zorder=0)
-    _corruptions(figure.add_subplot(low[0]), table, list(barrier), rate)
-    figure.legend(handles=_handles(barrier, rounds, rate), loc="center left", labelspacing=0.8,
+    _corruptions(figure.add_subplot(low[0]), table, list(barrier))
+    figure.legend(handles=_handles(barrier, rounds), loc="center left", labelspacing=0.8,
                   bbox_to_anchor=(0.77, 1 - 2.9 / height))
     caption(figure, note, bars=False)
     return figure
@@ -75,13 +75,13 @@ def given_clean(table: Table) -> Table:
     return Table(pd.concat([table, left], ignore_index=True))
 
 
-def _correlations(table: Table, name: str, rounds: Sequence[int], rate: float) -> list[str]:
+def _correlations(table: Table, name: str, rounds: Sequence[int]) -> list[str]:
     found = {r: within_initialisations(table.select(round=r), name)[0] for r in rounds}
-    return [f"{percent_sparse(r, rate)}: ρ " + (f"= {e.rho:+z.2f} [{e.low:+z.2f}, {e.high:+z.2f}]".replace("-", "−")
+    return [f"{percent_sparse(r)}: ρ " + (f"= {e.rho:+z.2f} [{e.low:+z.2f}, {e.high:+z.2f}]".replace("-", "−")
                                                if np.isfinite(e.rho) else "unknown") for r, e in found.items()]
 
 
-def _corruptions(ax: Axes, table: Table, rows: Sequence[tuple[str, int]], rate: float) -> None:
+def _corruptions(ax: Axes, table: Table, rows: Sequence[tuple[str, int]]) -> None:
     """The accuracy that each corruption costs, as a map."""
     lost = table.values_of("accuracy lost", ("corruption", "method", "round"), scale=100)
     corruptions = list(dict.fromkeys(c for c, _, _ in lost))
@@ -91,7 +91,7 @@ def _corruptions(ax: Axes, table: Table, rows: Sequence[tuple[str, int]], rate: 
 
     sns.heatmap(cost, ax=ax, cmap="Purples", annot=True, fmt="z.0f", linewidths=0.5, cbar=False,
                 xticklabels=[c.replace("_", "\n" if few else " ") for c in corruptions],
-                yticklabels=[subnetwork(m, r, rate) for m, r in rows])
+                yticklabels=[subnetwork(m, r) for m, r in rows])
     ax.tick_params(length=0, labelrotation=0)
     if not few:
         plt.setp(ax.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
@@ -107,11 +107,11 @@ def _scatter(ax: Axes, xs: Values, ys: Values, rounds: Sequence[int]) -> None:
                 markeredgewidth=1.4)
 
 
-def _handles(barrier: Values, rounds: Sequence[int], rate: float) -> list[Line2D]:
+def _handles(barrier: Values, rounds: Sequence[int]) -> list[Line2D]:
     """A legend's entries: methods, and sparsities."""
     handles = [Line2D([], [], linestyle="", marker=marker(m), color=colour(m), label=label(m))
                for m in dict.fromkeys(m for m, _ in barrier)]
-    handles += [Line2D([], [], linestyle="", marker="o", color="#555555", label=f"{percent_sparse(r, rate)} sparse",
+    handles += [Line2D([], [], linestyle="", marker="o", color="#555555", label=f"{percent_sparse(r)} sparse",
                        markerfacecolor="white" if r == rounds[-1] and len(rounds) > 1 else "#555555") for r in rounds]
     return handles
 

@@ -28,7 +28,7 @@ def above_chord(alphas: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def paths_over_rounds(figure: Figure, table: Table, overlaid: Table, methods: Sequence[str], compared: Sequence[int],
-                      low: float, high: float, rate: float = 0.2) -> None:
+                      low: float, high: float) -> None:
     """The upper row of figures 3 and 4: paths of all initialisations; of one, every round's rise, and a surface.
 
     Args:
@@ -37,7 +37,7 @@ def paths_over_rounds(figure: Figure, table: Table, overlaid: Table, methods: Se
     """
     def panel(left: float, right: float, **options) -> Axes:
         return figure.add_axes((left, low, right - left, high - low), **options)
-    overlay(panel(0.065, 0.335), overlaid, rate=rate)
+    overlay(panel(0.065, 0.335), overlaid)
     levels = heights(table, methods)
     rises = {m: (rounds, above_chord(table.alphas, rows)) for m, (rounds, rows) in levels.items()}
     top, edges = max(float(np.abs(r).max()) for _, r in rises.values()), np.linspace(0.405, 0.72, len(methods) + 1)
@@ -45,7 +45,7 @@ def paths_over_rounds(figure: Figure, table: Table, overlaid: Table, methods: Se
         ax = panel(left, right - 0.015)
         shown = heat(ax, table.alphas, *rise, top, label(method).split(" (")[0])
         ticks = [0, *compared] if left == edges[0] else []
-        ax.set_yticks(ticks, [percent_sparse(r, rate) if r else "dense" for r in ticks])
+        ax.set_yticks(ticks, [percent_sparse(r) if r else "dense" for r in ticks])
         ax.set_ylabel("pruning round" if ticks else "", labelpad=-1)
     figure.colorbar(shown, cax=panel(0.712, 0.722))
     figure.text(0.55, high + 0.24 / figure.get_figheight(), "rise above the chord (nats)", ha="center",
@@ -64,7 +64,7 @@ def heat(ax: Axes, alphas: np.ndarray, rounds: Sequence[int], rise: np.ndarray, 
 
 
 def surface(ax, alphas: np.ndarray, rounds: Sequence[int], levels: np.ndarray, *, zlim: tuple[float, float],
-            dark: Sequence[int], method: str, zlabel: str = "train loss (nats)") -> None:
+            dark: Sequence[int], method: str) -> None:
     """Train loss over α and pruning round, one curve a round; the ``dark`` rounds are those of the overlay."""
     grid_a, grid_r = np.meshgrid(alphas, rounds)
     ax.plot_surface(grid_a, grid_r, levels, cmap="viridis", vmin=zlim[0], vmax=zlim[1], alpha=0.75, linewidth=0,
@@ -73,7 +73,7 @@ def surface(ax, alphas: np.ndarray, rounds: Sequence[int], levels: np.ndarray, *
         strong = r in dark
         ax.plot(alphas, [r] * len(alphas), row, color=colour("dense" if r == 0 else method) if strong else "#555555",
                 linewidth=1.6 if strong else 0.4, zorder=10)
-    ax.set(zlim=zlim, title=f"{label(method)}:\n{zlabel}", xticks=(0, 1), yticks=(rounds[0], rounds[-1]))
+    ax.set(zlim=zlim, title=f"{label(method)}:\ntrain loss (nats)", xticks=(0, 1), yticks=(rounds[0], rounds[-1]))
     for axis, text in ((ax.set_xlabel, "α"), (ax.set_ylabel, "round")):
         axis(text, labelpad=-10)
     for axis in "xyz":

@@ -19,17 +19,17 @@ ENOUGH = 30  # Lanczos steps; with fewer a density is spikes, whose places follo
 MEASURES = {"trace": "trace", "largest eigenvalue": "largest"}
 
 
-def lines(table: Table, rate: float) -> Iterator[tuple[Table, dict[str, Any]]]:
+def lines(table: Table) -> Iterator[tuple[Table, dict[str, Any]]]:
     """The rows of every method and round, and how their line looks: colours are methods, dashes rounds."""
     rounds = sorted(set(table["round"]) - {0})
     for (method, round), rows in table.groupby(["method", "round"], sort=False):
         dash = "-" if method == "dense" else ("-", "--", ":", "-.")[rounds.index(round) % 4]
-        yield rows, {"color": colour(method), "linestyle": dash, "label": subnetwork(method, round, rate, short=True)}
+        yield rows, {"color": colour(method), "linestyle": dash, "label": subnetwork(method, round, short=True)}
 
 
-def diagonal_ranks(ax: Axes, table: Table, rate: float = 0.2) -> None:
+def diagonal_ranks(ax: Axes, table: Table) -> None:
     """``|diagonal entries|``, largest first, over the share of the active weights that have a larger one."""
-    for rows, look in lines(table, rate):
+    for rows, look in lines(table):
         ax.plot(rows["share"], rows["value"], **look)
     top = table["value"].max()
     ax.set(xscale="log", yscale="log", xlabel="active weights, largest entry first (%)", ylabel="|Hessian diagonal|",
@@ -37,18 +37,18 @@ def diagonal_ranks(ax: Axes, table: Table, rate: float = 0.2) -> None:
     ax.legend(loc="lower left")
 
 
-def sample_dots(ax: Axes, table: Table, xlabel: str, rate: float = 0.2) -> None:
+def sample_dots(ax: Axes, table: Table, xlabel: str) -> None:
     """Means with 95% intervals over initialisations of each subnetwork: hollow on the first sample of images."""
     samples = table["images"].unique()
     for k, images in enumerate(samples):
         face, shift = None if k else "white", 0.28 * ((len(samples) - 1) / 2 - k)
-        dots(ax, table.select(images=images), xlabel, zero=False, rate=rate, shift=shift, face=face)
+        dots(ax, table.select(images=images), xlabel, zero=False, shift=shift, face=face)
         ax.plot([], [], "o", color="#555555", markerfacecolor=face, label=f"{images:,.0f} images")
     ax.set_xlim(min(0, ax.dataLim.xmin), None)  # an interval may reach below
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=len(samples), borderaxespad=0)
 
 
-def flatter(ax: Axes, traces: Table, rate: float = 0.2) -> None:
+def flatter(ax: Axes, traces: Table) -> None:
     """The distilled subnetworks' traces over the others', on the larger sample: what is judged, with its margin."""
     found = {}
     for r in sorted(set(traces["round"]) - {0}):
@@ -56,17 +56,17 @@ def flatter(ax: Axes, traces: Table, rate: float = 0.2) -> None:
         found |= {(m, r): layout.difference("idc", m) for m in layout.cells if m != "idc"}
     differences(ax, list(found), found, FLATNESS, "log of the ratio of traces, distilled over this; ← flatter\n"
                 f"{traces['images'].max():,.0f} images; shaded: does not matter")
-    names = [f"{label(m).split(' (')[0]} (at {percent_sparse(r, rate)})" for m, r in found]
+    names = [f"{label(m).split(' (')[0]} (at {percent_sparse(r)})" for m, r in found]
     ax.set_yticks(range(len(found)), names[::-1])
     ax.tick_params(labelleft=True)
     ax.set_ylim(-0.6, len(found) - 0.4)
 
 
-def spectra(ax: Axes, table: Table, rate: float = 0.2) -> None:
+def spectra(ax: Axes, table: Table) -> None:
     """Spectral densities, smoothed, on a log scale, with each largest eigenvalue as a tick on the axis."""
     low, high = table["eigenvalue"].min(), table["eigenvalue"].max()
     grid, width, top = np.linspace(low - 0.1 * high, 1.05 * high, 400), 0.02 * high, 0.0
-    for rows, look in lines(table, rate):
+    for rows, look in lines(table):
         nodes, weights = (rows[c].to_numpy(float)[:, None] for c in ("eigenvalue", "value"))
         density = (weights * np.exp(-0.5 * ((grid - nodes) / width) ** 2)).sum(0) / (width * np.sqrt(2 * np.pi))
         top = max(top, density.max())
@@ -76,13 +76,12 @@ def spectra(ax: Axes, table: Table, rate: float = 0.2) -> None:
            ylabel="spectral density", title="spectrum, one initialisation")
 
 
-def hessian(table: Table, note: str = "", rate: float = 0.2) -> Figure:
+def hessian(table: Table, note: str = "") -> Figure:
     """The Hessian table of McDermott & Parhi (2025), drawn, with what it leaves out: intervals, trace, spectrum.
 
     Args:
         table: rows of :class:`lmcnb.Curvature`, by method, round, init, and images: the published sample, then a
-            larger one, whose spectrum is drawn where it is of ENOUGH steps. note: the caption. rate: share of the
-            weights left that a round removes.
+            larger one, whose spectrum is drawn where it is of ENOUGH steps. note: the caption.
     """
     estimated = table[table["diagonal"] != "exact"]
     nodes = estimated.select(quantity="spectral weight", init=table["init"].min())
@@ -91,12 +90,12 @@ def hessian(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     figure = plt.figure(figsize=(WIDTH, 2.9 * tall), layout="constrained")
     grid = figure.add_gridspec(tall, 2)
     traces, ratios, largest, diagonal = (figure.add_subplot(grid[k // 2, k % 2]) for k in range(4))
-    sample_dots(traces, estimated.select(quantity="trace"), "trace of the Hessian (nats)", rate)
-    flatter(ratios, estimated.select(quantity="trace"), rate)
-    sample_dots(largest, estimated.select(quantity="largest"), "largest eigenvalue (nats)", rate)
-    diagonal_ranks(diagonal, table.select(quantity="|diagonal|"), rate)
+    sample_dots(traces, estimated.select(quantity="trace"), "trace of the Hessian (nats)")
+    flatter(ratios, estimated.select(quantity="trace"))
+    sample_dots(largest, estimated.select(quantity="largest"), "largest eigenvalue (nats)")
+    diagonal_ranks(diagonal, table.select(quantity="|diagonal|"))
     if tall == 3:
-        spectra(figure.add_subplot(grid[2, :]), nodes, rate)
+        spectra(figure.add_subplot(grid[2, :]), nodes)
     caption(figure, note)
     return figure
 

@@ -16,18 +16,16 @@ from .parts import SHADE, judged_difference
 
 HUES = {"k=0": "#d55e00", "k>0": "#ea9c00", "hybrid": "#0072b2"}
 MARKS = {"k=0": marker("imp"), "k>0": marker("imp"), "hybrid": marker("idc")}
-TICKS = (0, 4, 7, 10, 13, 18, 22)  # 0, 59, 79, 89, 95, 98 and 99% sparse at rate 0.2
+TICKS = (0, 4, 7, 10, 13, 18, 22)  # 0, 59, 79, 89, 95, 98 and 99% sparse
 
 
-def hybrid(table: Table, names: Mapping[str, str], switch: int, note: str = "", margin: float = 1.0,
-           rate: float = 0.2) -> Figure:
+def hybrid(table: Table, names: Mapping[str, str], switch: int, note: str = "", margin: float = 1.0) -> Figure:
     """Figure 7 of McDermott & Parhi (2025), and beside it every method's difference from IMP rewound to step k.
 
     Args:
         table: test_accuracy by method ("k=0", "k>0", "hybrid"), round and init.
         names: the methods' names in the legend. switch: the round after which the hybrid prunes on real data.
         note: the caption. margin: points below the k > 0 tickets that still count as holding their accuracy.
-        rate: share of the weights left that a round removes.
     Raises:
         ValueError: a method is missing.
     """
@@ -49,7 +47,7 @@ def hybrid(table: Table, names: Mapping[str, str], switch: int, note: str = "", 
     right.axhspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
     right.set(ylabel="points of test accuracy", title=f"difference from {names['k>0']} (shaded: does not matter)")
     for ax in (left, right):
-        _sparsity_axis(ax, last, switch, rate)
+        _sparsity_axis(ax, last, switch)
     caption(figure, note)
     return figure
 
@@ -69,10 +67,10 @@ def _bars(ax: Axes, method: str, found: Mapping[float, Estimate]) -> None:
     ax.plot(list(found), mean, MARKS[method] + "-", markersize=3.5, linewidth=0.8, color=HUES[method])
 
 
-def _sparsity_axis(ax: Axes, last: int, switch: int, rate: float) -> None:
+def _sparsity_axis(ax: Axes, last: int, switch: int) -> None:
     """A round takes the same share of what is left, so even steps of rounds are a log axis of the weights left."""
     ticks = [t for t in TICKS if t < last - 1] + [last]
-    ax.set_xticks(ticks, [percent_sparse(t, rate) for t in ticks])
+    ax.set_xticks(ticks, [percent_sparse(t) for t in ticks])
     ax.set_xticks(range(last + 1), minor=True)
     ax.set(xlim=(-0.5, last + 0.5), xlabel="weights pruned, a tick a round (log axis of what is left)")
     ax.axvspan(-0.5, switch, color=HUES["hybrid"], alpha=0.05, linewidth=0)

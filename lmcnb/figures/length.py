@@ -18,14 +18,13 @@ from .parts import Numbers, curve, dots, judged
 PAPERS = "papers"  # the recipe that is judged
 
 
-def length(table: Table, at: float, compared: Sequence[int], note: str = "", rate: float = 0.2) -> Figure:
+def length(table: Table, at: float, compared: Sequence[int], note: str = "") -> Figure:
     """Barrier and accuracy against the epochs of training, a row a recipe, and below them the length that is judged.
 
     Args:
         table: by ``recipe``, ``length`` (epochs, of the final training and of IMP's rounds alike), method, round and
             init paths and test accuracies. at: the length that is judged, under the recipe "papers".
         compared: pruning rounds; the lengths are drawn of the first one. note: the caption.
-        rate: share of the weights left that a round removes.
     """
     recipes = list(table["recipe"].unique())
     shown = table.select(recipe=PAPERS, length=at, round=[0, *compared])
@@ -42,13 +41,12 @@ def length(table: Table, at: float, compared: Sequence[int], note: str = "", rat
         left.axhline(0, color="#999999", linewidth=0.6)
         left.set_ylabel("train-loss barrier (nats), midpoint")
         name = "the papers' recipe" if recipe == PAPERS else recipe
-        left.set_title(f"{name}, masks {percent_sparse(compared[0], rate)} sparse")
+        left.set_title(f"{name}, masks {percent_sparse(compared[0])} sparse")
         accuracy = mine.select(quantity="test_accuracy").averaged("seeds")
         over_lengths(right, accuracy.values_of(by=["method", "length"], scale=100))
         right.set_ylabel("test accuracy (%)")
-    last = judged(figure, losses, (below - 0.55) / height, 0.5 / height, "train-loss barrier (nats)\nat the midpoint",
-                  rate)
-    dots(last, errors, "rise of the test error (points)\ndotted: stable below 2", RISE, rate=rate)
+    last = judged(figure, losses, (below - 0.55) / height, 0.5 / height, "train-loss barrier (nats)\nat the midpoint")
+    dots(last, errors, "rise of the test error (points)\ndotted: stable below 2", RISE)
     figure.axes[-3].set_title(f"after {at:g} epochs", loc="left")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="center",
                   bbox_to_anchor=(0.5, (below + 0.12) / height), ncol=7, columnspacing=0.9,

@@ -16,14 +16,14 @@ from .judging import as_accurate, because_distilled, depends, more_stable
 from .parts import curve, dots, intervals, judged
 
 
-def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note: str = "", rate: float = 0.2) -> Figure:
+def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note: str = "") -> Figure:
     """Methods of distillation compared: images, accuracy against wall-clock, barriers and accuracies of the tickets.
 
     Args:
         table: by method, round and init: paths, or barriers, of the train loss and ``test_accuracy`` of the tickets;
             by method and ``share`` of its work: ``seconds``, and ``set_accuracy`` by ``protocol``.
         images: by method, one image of each class, uint8 [classes, H, W] or [classes, H, W, 3].
-        protocol: whose accuracies are drawn. note: the caption. rate: share of the weights left that a round removes.
+        protocol: whose accuracies are drawn. note: the caption.
     """
     barriers, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds").values_of(scale=100)
     height = 4.0 + 0.17 * len(barriers.values_of())
@@ -33,8 +33,8 @@ def methods(table: Table, images: Mapping[str, np.ndarray], protocol: str, note:
     mosaic(figure.add_subplot(top[0]), images)
     accuracy_against_time(figure.add_subplot(top[1]), table, protocol)
     right = judged(figure, barriers, 1 - 3.4 / height, 0.5 / height,
-                   "train-loss barrier (nats)\nat the midpoint  ← more stable", rate)
-    dots(right, accuracy, "test accuracy of the trained\nsubnetwork (%)  better →", zero=False, rate=rate)
+                   "train-loss barrier (nats)\nat the midpoint  ← more stable")
+    dots(right, accuracy, "test accuracy of the trained\nsubnetwork (%)  better →", zero=False)
     values = np.concatenate([*accuracy.values()])
     room = 0.08 * max(np.ptp(values), 1e-3)
     right.set_xlim(values.min() - room, values.max() + room)

@@ -24,19 +24,19 @@ NEAR = [(round(r * np.cos(a), 1), round(0.75 * r * np.sin(a), 1)) for far in ((9
 SHADE = "#dcdcdc"  # where a difference does not matter, on the board too
 
 
-def subnetwork(method: str, round: int, rate: float = 0.2, short: bool = False) -> str:
+def subnetwork(method: str, round: int, short: bool = False) -> str:
     """A subnetwork's label: its method and sparsity; ``short`` leaves out what a label has in brackets."""
     name = label(method).split(" (")[0] if short else label(method)
-    return name if method == "dense" else f"{name}, {percent_sparse(round, rate)}"
+    return name if method == "dense" else f"{name}, {percent_sparse(round)}"
 
 
-def overlay(ax: Axes, table: Table, quantity: str = "train_loss", rate: float = 0.2) -> None:
-    """Mean paths of every method and round of a table, with the 95% band of their shape over initialisations."""
+def overlay(ax: Axes, table: Table) -> None:
+    """Mean train loss on the paths of every method and round, with the 95% band of their shape over initialisations."""
     rounds = sorted(set(table["round"].dropna()) - {0})
-    for (method, round), rows in table.curves(quantity).items():
+    for (method, round), rows in table.curves().items():
         dash = "-" if round == 0 else ("-", "--", ":", "-.")[rounds.index(round) % 4]
-        band(ax, table.alphas, rows, colour(method), dash, subnetwork(method, round, rate, short=True))
-    ax.set(xlabel="α, between the two trainings", ylabel=f"{quantity.replace('_', ' ')} (nats)",
+        band(ax, table.alphas, rows, colour(method), dash, subnetwork(method, round, short=True))
+    ax.set(xlabel="α, between the two trainings", ylabel="train loss (nats)",
            title="paths, all initialisations")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.14 * (1 + 2 * len(rounds)) * (high - low))  # room for the legend above the curves
@@ -55,7 +55,7 @@ def band(ax: Axes, alphas: np.ndarray, rows: np.ndarray, hue: str, line: str, na
 
 
 def dots(ax: Axes, table: Table | Mapping[tuple, Numbers], xlabel: str,
-         threshold: float | None = None, zero: bool = True, rate: float = 0.2, shift: float = 0.0,
+         threshold: float | None = None, zero: bool = True, shift: float = 0.0,
          line: str = "-", face: str | None = None, names: Sequence[str] | None = None) -> None:
     """One row a method and round: a small dot for each initialisation, mean and 95% interval (Student's t).
 
@@ -70,7 +70,7 @@ def dots(ax: Axes, table: Table | Mapping[tuple, Numbers], xlabel: str,
         ax.axvline(0, color="#999999", linewidth=0.8)
     if threshold is not None:
         ax.axvline(threshold, color="#999999", linewidth=0.8, linestyle=":")
-    names = names or [subnetwork(m, r, rate) for m, r in values]
+    names = names or [subnetwork(m, r) for m, r in values]
     ax.set_yticks(range(len(values)), names[::-1])
     ax.set(xlabel=xlabel, ylim=(-0.6, len(values) - 0.4))
 
@@ -91,12 +91,12 @@ def judged_difference(layout: Layout, one: str, other: str) -> Estimate:
     return Estimate(found.estimate, *found.interval(), found.n)
 
 
-def less_than_others(barriers: Table, base: str = "idc") -> dict[Key, Contrast]:
-    """By method and round, what the ``base``'s barriers of that round are less the method's: what is judged."""
+def less_than_others(barriers: Table) -> dict[Key, Contrast]:
+    """By method and round, what IDC's barriers of that round are less the method's: what is judged."""
     rounds = sorted(set(barriers["round"]) - {0})
     layouts = {r: barriers.select(round=[0, r]).layout() for r in rounds}
-    return {(m, r): layout.difference(base, m) for r, layout in layouts.items() if base in layout.cells
-            for m in layout.cells if m not in ("dense", base)}
+    return {(m, r): layout.difference("idc", m) for r, layout in layouts.items() if "idc" in layout.cells
+            for m in layout.cells if m not in ("dense", "idc")}
 
 
 def differences(ax: Axes, rows: Sequence[Key], found: Mapping[Key, Contrast], margin: float, xlabel: str,
@@ -123,7 +123,7 @@ def directions(ax: Axes) -> None:
     ax.set_title("this one →", loc="right", fontweight="normal")
 
 
-def judged(figure: Figure, barriers: Table, top: float, bottom: float, xlabel: str, rate: float = 0.2) -> Axes:
+def judged(figure: Figure, barriers: Table, top: float, bottom: float, xlabel: str) -> Axes:
     """The row of panels that a claim of stability is read from: barriers, and what IDC's are less the others'.
 
     Args:
@@ -134,7 +134,7 @@ def judged(figure: Figure, barriers: Table, top: float, bottom: float, xlabel: s
     """
     grid = figure.add_gridspec(1, 3, left=0.225, right=0.995, top=top, bottom=bottom, wspace=0.07)
     left, middle, right = grid.subplots(sharey=True, squeeze=False)[0]
-    dots(left, barriers, xlabel, rate=rate)
+    dots(left, barriers, xlabel)
     differences(middle, list(barriers.values_of()), less_than_others(barriers),
                 barrier_margin(barriers.select(round=0).layout()),
                 f"{label('idc')} minus this (nats)\nshaded: does not matter")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ..statistics import Claim
 from ..tables import Table
 from .base import WIDTH, caption, label, percent_sparse
+from .heat import above_chord
 from .judging import named, stable, two_minima
 from .parts import Numbers, subnetwork
 
@@ -82,8 +83,7 @@ def landscapes(table: Table, note: str = "", names: Mapping[str, str] | None = N
 
 def rises(paths: Table) -> dict[str, np.ndarray]:
     """By method how far the train loss rises above the chord, at each α: [A], of the first initialisation."""
-    alphas = paths.alphas
-    return {m: v - (1 - alphas) * v[0] - alphas * v[-1] for m, (v, *_) in paths.curves(by=["method"]).items()}
+    return {m: above_chord(paths.alphas, rows)[0] for m, rows in paths.curves(by=["method"]).items()}
 
 
 def _segment(ax: Axes, paths: Table, strong: str) -> None:

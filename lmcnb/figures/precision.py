@@ -20,6 +20,6 @@ def precision_claims(table: Table) -> list[Claim]:
         claims.append(claim(f"P-{name}, {subnetwork(method, int(round), short=True)}",
                             f"training in bfloat16 leaves the {name} where float32 has it",
                             rows.layout(["precision"]).difference("bf16", "float32", sets=0), claimed="within",
-                            margin=float(rows["margin"].iloc[0]), unit=UNITS.get(unit, unit),
+                            margin=float(rows["margin"].iloc[0]), unit=str(UNITS.get(unit, unit)),
                             note="bfloat16 minus float32."))
     return claims

@@ -13,12 +13,11 @@ from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker
 
 
-def rounds(table: Table, note: str = "", rate: float = 0.2) -> Figure:
+def rounds(table: Table, note: str = "") -> Figure:
     """Quickstart: a panel a method with the path of every pruning round, and the barrier against sparsity.
 
     Args:
         table: the train loss on paths, by method and round (0: before pruning). note: the caption.
-        rate: share of the weights left that a round removes.
     """
     heights, viridis = by_method(table), colormaps["viridis"]
     count, top = max(map(len, heights.values())), max(float(h.max()) for h in heights.values())
@@ -33,7 +32,7 @@ def rounds(table: Table, note: str = "", rate: float = 0.2) -> Figure:
     barriers = table.barriers("train_loss", "chord")
     for method in heights:
         own = barriers.select(method=method).sort_values("round")
-        sparse = [100 * sparsity_after(r, rate) for r in own["round"]]
+        sparse = [100 * sparsity_after(r) for r in own["round"]]
         axes[-1].plot(sparse, own["value"], marker(method) + "-", markersize=4, color=colour(method),
                       label=label(method))
     top = barriers["value"].max()

@@ -21,13 +21,13 @@ BARS: dict[str, Any] = {"linewidth": 1.3, "markersize": 4, "elinewidth": 1.3, "c
 STYLES = {"trained": "-", "stored": "--", "with distillation": ":"}
 
 
-def accuracy_against_sparsity(table: Table, note: str = "", tolerance: float = 1.0, rate: float = 0.2) -> Figure:
+def accuracy_against_sparsity(table: Table, note: str = "", tolerance: float = 1.0) -> Figure:
     """Figure 2 of McDermott & Parhi (2025) with controls and the differences between them, as judged.
 
     Args:
         table: test_accuracy by method, round and init, of "dense", "imp", "idc" and others; and what
             :func:`images_seen` reads. tolerance: points of accuracy that do not matter, shaded among the differences.
-        note: the caption. rate: share of the weights left that a round removes.
+        note: the caption.
     Raises:
         ValueError: the dense network is missing, or a method has other initialisations.
     """
@@ -47,7 +47,7 @@ def accuracy_against_sparsity(table: Table, note: str = "", tolerance: float = 1
     _differences(axes[1], accuracy, _layouts(table), tolerance)
     _cost(axes[2], images_seen(table))
     for ax in axes:
-        _sparsity_axis(ax, range(max(accuracy["imp"]) + 1), rate)
+        _sparsity_axis(ax, range(max(accuracy["imp"]) + 1))
     caption(figure, note)
     return figure
 
@@ -124,9 +124,9 @@ def _cost(ax: Axes, seen: Mapping[tuple[str, str], Mapping[int, float]]) -> None
     ax.legend(loc="upper left")
 
 
-def _sparsity_axis(ax: Axes, rounds: Sequence[int], rate: float = 0.2) -> None:
+def _sparsity_axis(ax: Axes, rounds: Sequence[int]) -> None:
     """One tick a pruning round: equal steps, because each removes the same share of what is left."""
-    ax.set_xticks(list(rounds), [percent_sparse(r, rate).rstrip("%") for r in rounds])
+    ax.set_xticks(list(rounds), [percent_sparse(r).rstrip("%") for r in rounds])
     ax.set(xlabel="weights pruned (%), one tick a round", xlim=(min(rounds) - 0.4, max(rounds) + 0.4))
 
 

@@ -14,23 +14,23 @@ from .judging import RISE, because_distilled, more_stable, named, stable
 from .parts import dots, judged
 
 
-def stability(table: Table, compared: Sequence[int], note: str = "", methods: Sequence[str] = ("idc", "imp"),
-              rate: float = 0.2) -> Figure:
+def stability(table: Table, compared: Sequence[int], note: str = "", methods: Sequence[str] = ("idc", "imp")
+              ) -> Figure:
     """Figure 3 of McDermott & Parhi (2025) with what judging it needs: every method's barriers with intervals.
 
     Args:
         table: paths by method, round and init. compared: the rounds whose barriers are drawn, over all
             initialisations. methods: those whose train loss is drawn over all rounds, of the first initialisation.
-        note: the caption. rate: share of the weights left that a round removes.
+        note: the caption.
     """
     shown = table.select(round=[0, *compared])
     losses, errors = shown.barriers("train_loss"), shown.barriers("test_error", "frankle", scale=100)
     height = 3.75 + 0.19 * len(losses.values_of())
     figure = plt.figure(figsize=(WIDTH, height))
     paths_over_rounds(figure, table, shown.select(method=["dense", "imp", "idc"]), methods, compared,
-                      1 - 2.7 / height, 1 - 0.37 / height, rate)
-    right = judged(figure, losses, 1 - 3.25 / height, 0.5 / height, "train-loss barrier (nats)\nat the midpoint", rate)
-    dots(right, errors, "rise of the test error (points)\ndotted: stable below 2", RISE, rate=rate)
+                      1 - 2.7 / height, 1 - 0.37 / height)
+    right = judged(figure, losses, 1 - 3.25 / height, 0.5 / height, "train-loss barrier (nats)\nat the midpoint")
+    dots(right, errors, "rise of the test error (points)\ndotted: stable below 2", RISE)
     caption(figure, note)
     return figure
 

@@ -97,7 +97,7 @@ def beside_imp(table: Table, compared: Sequence[int]) -> list[Beside]:
                 less, more = (judged_difference(_layout(of, key, partner), method, "imp")
                               for of in (barriers, accuracies))
                 found.append(Beside(setting, method, name, mask, round, float(compression[key]), *values,
-                                    margins.get(setting, np.nan), less_barrier=less, more_accuracy=more))
+                                    margin=margins.get(setting, np.nan), less_barrier=less, more_accuracy=more))
     order = {"dense": 0, "idc": 1, "random mask": 9}
     return sorted(found, key=lambda r: (r.setting != home, r.setting, order.get(r.method, 5), r.name, r.mask, r.round))
 
@@ -111,14 +111,13 @@ def _layout(cells: Mapping[tuple, Mapping[int, float]], own: tuple, imp: tuple) 
     return Layout(found)
 
 
-def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float = 0.2) -> Figure:
+def tradeoff(table: Table, compared: Sequence[int], note: str = "") -> Figure:
     """Figure 6 of McDermott & Parhi (2025), with differences from IMP where the paper has ratios to it.
 
     Those of barriers are in margins of their setting: a tenth of its dense network's barrier, .01 nats at least.
 
     Args:
-        table, compared: as :func:`beside_imp` takes them. note: the caption. rate: share of the weights left that a
-            round removes.
+        table, compared: as :func:`beside_imp` takes them. note: the caption.
     Raises:
         ValueError: there is no subnetwork beside IMP's in a setting with a dense network.
     """
@@ -127,7 +126,7 @@ def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float 
         raise ValueError("tradeoff needs a subnetwork, IMP's and the dense network with the same settings and two "
                          "inits or more")
     settings, rounds = list(dict.fromkeys(r.setting for r in records)), sorted({r.round for r in records})
-    rows, entries = _denominators(records, settings), _entries(records, rounds, rate)
+    rows, entries = _denominators(records, settings), _entries(records, rounds)
     heights = 0.6 + 0.16 * len(rows), 0.3 + 0.17 * len(entries)
     several = len(settings) > 1
     listed = f"Numbers: {'; '.join(f'{k}: {s}' for k, s in enumerate(settings, 1))}. " * several
@@ -135,7 +134,7 @@ def tradeoff(table: Table, compared: Sequence[int], note: str = "", rate: float 
     grid = figure.add_gridspec(2, 2, width_ratios=(1.9, 1), height_ratios=heights)
     _scatter(figure.add_subplot(grid[:, 0]), records, settings, rounds)
     right = figure.add_subplot(grid[0, 1])
-    dots(right, rows, "barrier of IMP (nats)", names=[f"{k}: " * several + percent_sparse(r, rate) for _, k, r in rows])
+    dots(right, rows, "barrier of IMP (nats)", names=[f"{k}: " * several + percent_sparse(r) for _, k, r in rows])
     right.set_title("the paper's denominator")
     key = figure.add_subplot(grid[1, 1])
     key.legend(handles=entries, loc="upper left", bbox_to_anchor=(-0.25, 1.0), labelspacing=0.5)
@@ -194,13 +193,13 @@ def _denominators(records: Sequence[Beside], settings: list[str]) -> dict[tuple,
     return rows
 
 
-def _entries(records: Sequence[Beside], rounds: list[int], rate: float) -> list[Line2D]:
+def _entries(records: Sequence[Beside], rounds: list[int]) -> list[Line2D]:
     """The legend's: kinds of subnetworks, sparsities, and three sizes at most."""
     def dot(name: str, hue: str = "#555555", size: float = 6, shape: str = "o", fill: bool = True) -> Line2D:
         return Line2D([], [], linestyle="", marker=shape, markersize=size, color=hue, label=name,
                       markerfacecolor=hue if fill else "white", markeredgewidth=1.4)
     names = {label(r.method): dot(label(r.method), colour(r.method), shape=marker(r.method)) for r in records}
-    sparse = [dot(f"beside IMP at {percent_sparse(r, rate)}", fill=r == rounds[0]) for r in rounds]
+    sparse = [dot(f"beside IMP at {percent_sparse(r)}", fill=r == rounds[0]) for r in rounds]
     found = sorted({r.compression for r in records if r.compression > 0})
     some = dict.fromkeys((found[0], found[len(found) // 2], found[-1])) if found else ()
     sizes = [dot(f"1 stored for {c:,.0f} image{'s' * (c > 1)}", size=area(c) ** 0.5) for c in some]

@@ -112,8 +112,8 @@ def platon(table: Table, compared: Sequence[str], window: int, note: str = "") -
     ratios = [ratio for method, ratio in courses if method == "platon"]
     figure = plt.figure(figsize=(WIDTH, 5.6), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    for ax, (key, rows) in zip(above.subplots(1, len(courses), squeeze=False)[0], courses.items()):
-        _course(ax, rows, *key)
+    for ax, ((_, ratio), rows) in zip(above.subplots(1, len(courses), squeeze=False)[0], courses.items()):
+        _course(ax, rows, ratio)
     left, right = below.subplots(1, 2, squeeze=False)[0]
     _accuracies(left, table, compared, ratios)
     _phases(right, table, window)
@@ -121,7 +121,7 @@ def platon(table: Table, compared: Sequence[str], window: int, note: str = "") -
     return figure
 
 
-def _course(ax: Axes, table: Table, method: str, ratio: float) -> None:
+def _course(ax: Axes, table: Table, ratio: float) -> None:
     """The loss of one training; where it prunes on the way, what a mask would leave is on the right axis."""
     loss, smooth, kept = (table[table["quantity"] == q].sort_values("at") for q in ("loss", "smooth loss", "kept"))
     ax.plot(loss["at"], loss["value"], color="#bbbbbb", linewidth=0.5, label="loss of a batch")

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..statistics import Claim, claim
-from ..tables import Table, percent_sparse
-from .base import WIDTH, caption, colour, kind, label, marker
+from ..tables import Table
+from .base import WIDTH, caption, colour, kind, label, marker, percent_sparse
 from .dose import correlation, points
 from .judging import CORRELATION
 from .parts import apart
@@ -35,11 +35,11 @@ def bent(table: Table, round: int) -> dict[str, dict[str, np.ndarray]]:
             "bent": middle.values_of("bend", by, scale=-1 / 8)}
 
 
-def why(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
+def why(table: Table, round: int, note: str = "") -> Figure:
     """The barrier against each reading: a point a kind of masks, and, to compare, the dense network.
 
     Args:
-        table: as of :func:`bent`. note: the caption. rate: share of the weights left that a round removes.
+        table: as of :func:`bent`. note: the caption.
     """
     found = bent(table, round)
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 7.4), layout="constrained", sharey=True)
@@ -51,7 +51,7 @@ def why(table: Table, round: int, note: str = "", rate: float = 0.2) -> Figure:
     ends = [f([v.mean() for v in found["barrier"].values()]) for f in (min, max)]
     axes[1, 1].plot(ends, ends, color="#999999", linewidth=1, linestyle="--", zorder=0)
     axes[1, 1].set_title("a check; dashed: the two are equal")
-    axes[0, 0].set_title(f"masks {percent_sparse(round, rate)} sparse, and dense (not in ρ)")
+    axes[0, 0].set_title(f"masks {percent_sparse(round)} sparse, and dense (not in ρ)")
     kinds = [Line2D([], [], linestyle="", marker=marker(m), color=colour(m), label=label(m))
              for m in dict.fromkeys(map(kind, found["barrier"]))]
     figure.legend(handles=kinds, loc="outside lower center", ncol=4)

@@ -50,7 +50,7 @@ def check(masks: Masks, params: Params) -> None:
                              f"{', '.join(params)}")
         if mask.shape != params[name].shape:
             raise ValueError(f"the mask is of another network: {name!r} is {tuple(mask.shape[1:])} in the mask and "
-                             f"{tuple(params[name].shape[1:])} in the network (stacks of {len(mask)} and "
+                             f"{tuple(params[name].shape[1:])} in the network (stacks of {mask.shape[:1].numel()} and "
                              f"{len(params[name])})")
 
 

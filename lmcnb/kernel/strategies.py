@@ -125,7 +125,7 @@ def runner(net: Net, recipe: Recipe, data: Images, state: State, masks: Params, 
         raise ValueError("strategy 'graph' needs a CUDA device; take 'auto'")
     if strategy == "auto":
         strategy = settled(net, data.x.device, recipe.steps(len(data)), recipe.batch)
-    shape, inputs = _shape(net, recipe, data, state.params, masks), (data.x, data.y, data.mean, data.std)
+    shape, inputs = _shape(data, state.params, masks), (data.x, data.y, data.mean, data.std)
     recipe = recipe.on(data.x.device)
 
     def run_by(way: str) -> Callable:
@@ -141,7 +141,7 @@ def _neutral(recipe: Recipe) -> Recipe:
     return recipe.but(epochs=1, lr=1, schedule="constant", warmup=0)
 
 
-def _shape(net: Net, recipe: Recipe, data: Images, params: Params, masks: Params) -> tuple:
+def _shape(data: Images, params: Params, masks: Params) -> tuple:
     dtype = next(iter(params.values())).dtype
     return (size(params), dtype, len(data), data.x.dtype, data.y.ndim, str(data.x.device), tuple(masks),
             torch.get_num_threads())

@@ -38,7 +38,7 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
         seeds: K seeds of SGD noise: data order, augmentation and CutMix of each model.
         masks: bool [K, ...] over prunable weights; None trains dense.
         pruner: removes weights on the way (:class:`.step.Pruner`), beside ``masks``.
-        strategy: "loop", "vmap", "compiled", "graph" (CUDA), or "auto": by rule (:func:`.strategies.settled`).
+        strategy: "loop", "fused", "vmap", "compiled", "graph" (CUDA), or "auto": by rule (:func:`.strategies.settled`).
         state: where to resume (as given to ``on_segment``). stop: step to stop at, by default the recipe's last.
         on_segment: called with (state, steps in all) after every segment; the place for checkpoints and progress.
     Returns:
@@ -47,7 +47,7 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
         ValueError: seeds, masks or images do not fit the stack or the network.
         FloatingPointError: the loss became NaN or infinite; the message names the step, the model and the setting.
     """
-    _check(net, params, data, recipe, seeds, masks)
+    _check(net, params, data, seeds, masks)
     keep_memory()
     masks = {} if masks is None else {n: m.to(params[n].device) for n, m in masks.items()}
     state = _begun(state or State.start(_masks.masked(params, masks), buffers), recipe, len(data), pruner)
@@ -93,7 +93,7 @@ def _segment(run, recipe, data, seeds, masks, state: State, stop: int, total: in
     return State(params, buffers, momentum, stop, torch.cat([state.losses, losses], 1))
 
 
-def _check(net: Net, params: Params, data: Images, recipe: Recipe, seeds, masks) -> None:
+def _check(net: Net, params: Params, data: Images, seeds, masks) -> None:
     k = size(params)
     if len(seeds) != k:
         raise ValueError(f"a stack of {k} models needs {k} seeds; got {len(seeds)}")
@@ -123,8 +123,8 @@ def evaluate(net: Net, params: Params, buffers: Params, data: Images, *, batch: 
              strategy: str = "auto") -> Scores:
     """Loss and error of K models on un-augmented images, in eval mode. Soft labels count their likeliest class.
 
-    ``strategy`` is "auto", "loop", "vmap" or "compiled"; sums are float64. Off the CPU, fewer images than ``batch`` and
-    fewer models than all go through at once where their activations would be large.
+    ``strategy`` is "auto", "loop", "fused", "vmap" or "compiled"; sums are float64. Off the CPU, fewer images than
+    ``batch`` and fewer models than all go through at once where their activations would be large.
     """
     k = size(params)
     keep_memory()

@@ -240,6 +240,7 @@ class Lab:
         What the store holds, and what the project came with. Entries of another version, of methods unknown here and
         of data that is not at hand are left out.
         """
+        self._forget_changed()
         found: dict[Stage, Entry] = {}
         for entry in chain.from_iterable(s.entries(stage.stored) for s in (self.store, self.shipped) if s):
             with offline(), suppress(ValueError, OSError):  # not this package's, or its data is not at hand
@@ -275,6 +276,7 @@ class Lab:
         Raises:
             ValueError: ``what`` is something else.
         """
+        self._forget_changed()
         return inventory.table(self, what)
 
     def record(self, specs: Iterable[Stage], weights: Iterable[Stage] = ()) -> dict:

@@ -47,11 +47,6 @@ class Entry:
         """Read from the file each time: what nobody holds any more is released. Raises Damaged when it has changed."""
         return unpacked(checked((self.folder / TENSORS).read_bytes(), TENSORS, self.meta))
 
-    @property
-    def size(self) -> int:
-        """Bytes of its files on disk."""
-        return sum(f.stat().st_size for f in self.folder.iterdir())
-
 
 def contents(files: Files, stage: str, key: str, absent: Collection[str] = ()
              ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -21,20 +21,21 @@ Saved = list[tuple[Params, dict[str, str]]]
 def fitted(job: Job, start: Networks, data: Images, recipe: Recipe, seeds: Sequence[int | str], *,
            stop: int | None = None, dense: bool = False, pruner: Pruner | None = None) -> State:
     """:func:`lmcnb.kernel.training.fit` from ``start``, or from what an interrupted run of the same specs kept."""
-    options = resumable(job, recipe, whole=len(start) != len(job.keys))
+    options = resumable(job, recipe, start.step, whole=len(start) != len(job.keys))
     state = options.pop("state") or State.start(start.params, start.buffers, start.step)
     return fit(start.net, start.params, start.buffers, data, recipe, seeds, None if dense else start.masks, stop=stop,
                state=state, pruner=pruner, **options)
 
 
-def resumable(job: Job, recipe: Recipe, whole: bool = False) -> dict[str, Any]:
+def resumable(job: Job, recipe: Recipe, begin: int = 0, whole: bool = False) -> dict[str, Any]:
     """state and on_segment of a fit that keeps checkpoints and resumes from them.
 
-    Each spec keeps the state of its own model; ``whole``: the one spec that there is keeps the stack.
+    Each spec keeps the state of its own model; ``whole``: the one spec that there is keeps the stack. ``begin``: the
+    step of the schedule that a fit from the start goes on from.
     """
     saved = job.saved()
     state = joined(saved, whole) if saved else None
-    last, models = [state.step if state else 0], [slice(None)] if whole else range(len(job.keys))
+    last, models = [state.step if state else begin], [slice(None)] if whole else range(len(job.keys))
 
     def on_segment(now: State, total: int) -> None:
         job.advance((now.step - last[0]) * recipe.batch * len(now.losses))

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 Place = tuple[str, str]  # an entry's stage and key
 # What a damaged archive may raise; RuntimeError, too, where Python was built without LZMA.
-UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, KeyError, ValueError, RuntimeError)
+UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile,
+                                           zlib.error)
 with suppress(ImportError):
     from lzma import LZMAError
 
@@ -73,7 +74,7 @@ class Archive:
         for path in sorted(self.root.glob("*/*.zip")):
             try:
                 self._open[path] = zipfile.ZipFile(path)
-            except (*UNREADABLE, zipfile.BadZipFile) as error:
+            except UNREADABLE as error:
                 self._report(path, f"{path} cannot be read ({error})")
                 continue
             names = (name.split("/") for name in self._open[path].namelist() if name.count("/") == 2)
@@ -92,7 +93,7 @@ class Archive:
             return None
         try:
             return self.read(path, stage, key)
-        except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE as error:
             self._report((stage, key), f"{stage} {key[:12]} in {path} is damaged ({error})")
             return None
 
@@ -160,7 +161,7 @@ def same(one: Path, other: Path) -> bool:
         try:
             with zipfile.ZipFile(path) as archive:
                 held.append(archive.testzip() or {i.filename: (i.file_size, i.CRC) for i in archive.infolist()})
-        except (*UNREADABLE, zipfile.BadZipFile, zlib.error):
+        except UNREADABLE:
             return False
     return held[0] == held[1]
 

@@ -17,13 +17,12 @@ NORMAL = 1.959964  # 97.5% quantile
 def mistakes(networks: Networks, images: Images, batch: int = 500) -> Tensor:
     """bool [K, images]: which images each network gets wrong; of soft labels the likeliest class counts."""
     module, found = networks.net.build().eval(), []
-    y = images.y if images.y.ndim == 1 else images.y.argmax(1)
     for k in range(len(networks)):
         tensors = select(networks.params, k) | select(networks.buffers, k)
         with exact_on(networks.device):
             guesses = [functional_call(module, tensors, (images.normalised(slice(i, i + batch)),)).argmax(1)
                        for i in range(0, len(images), batch)]
-        found.append(torch.cat(guesses) != y)
+        found.append(torch.cat(guesses) != images.hard)
     return torch.stack(found).cpu()
 
 

@@ -14,10 +14,7 @@ import torch
 from torch import Tensor
 
 from ..kernel.recipe import seeded
-from .diagonal_exact import exact_diagonal
 from .hessian import HessianOperator
-
-__all__ = ["Diagonal", "estimate_diagonal", "exact_diagonal", "summary"]
 
 Method = Literal["hutchinson", "xdiag"]
 

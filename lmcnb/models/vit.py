@@ -96,6 +96,9 @@ def _check(net: ViT) -> None:
         raise ValueError(f"heads must divide width: got {net.heads} heads and a width of {net.width}")
     if (net.mean is None) != (net.std is None):
         raise ValueError("mean and std go together: give both, or neither")
+    if net.mean and net.std and not len(net.mean) == len(net.std) == net.channels:
+        raise ValueError(f"mean and std need a number for each of {net.channels} channels; got {len(net.mean)} and "
+                         f"{len(net.std)}")
 
 
 @cache

@@ -66,7 +66,7 @@ class Platon(Spec):
         first, last = round(self.begin * steps), round(self.end * steps)
         if step <= first:
             return 1.0
-        if step > steps - last:
+        if step >= steps - max(1, last):  # the last mask, too, where none is held
             return self.ratio
         left = 1 - (step - first) / (steps - first - last)
         return self.ratio + (1 - self.ratio) * left ** 3

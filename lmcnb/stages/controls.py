@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -17,7 +17,7 @@ from ..models import permutation_spec
 from ..networks import Networks
 from ..spec import Seed, late
 from .gradual import GradualTicket
-from .tickets import Ticket, unpacked
+from .tickets import AtStart, Ticket, held, unpacked
 from .training import Train, check_same
 
 
@@ -92,12 +92,10 @@ class RandomMask(Stage):
             shuffle = masks.random_layerwise if spec.kind == "layerwise" else masks.random_global
             # One shuffle for each seed and initialisation: of two tickets it keeps the same places, as far as they go.
             found = shuffle(like, [seeded("mask", spec.seed, spec.like.init, spec.kind)])
-        values = {"sparsity": float(masks.sparsity(found)),
-                  "density": {n: float(d) for n, d in masks.layer_density(found).items()}}
-        return [Result(values, {f"mask/{n}": m for n, m in masks.pack(found).items()})]
+        return [held(found)]
 
 
-class BorrowedMask(Stage):
+class BorrowedMask(AtStart, Stage):
     """The mask that was found for another initialisation, put on this one.
 
     For pretrained networks, whose initialisations differ in their heads alone, it asks whether a mask is the head's.
@@ -106,10 +104,6 @@ class BorrowedMask(Stage):
         of: the mask. matched: dense trainings of this initialisation and of ``of``'s, by whose weights the units of
             the mask are put in this one's order first (sparse re-basin: Adnan et al., 2025).
     """
-
-    dense: ClassVar[bool] = False
-    rewind: ClassVar[str] = "full"
-    rewind_to: ClassVar[None] = None
 
     of: Ticket | GradualTicket
     init: Seed
@@ -133,10 +127,6 @@ class BorrowedMask(Stage):
                                  f"order")
         return self
 
-    @property
-    def ticket(self) -> BorrowedMask:
-        return self
-
     def check(self, data: Data) -> None:
         super().check(data)
         if self.matched:
@@ -146,20 +136,6 @@ class BorrowedMask(Stage):
         found, how = self.of.described(sets), "matched" if self.matched else "another"
         return found | {"method": f"{found['method']}, {how} init", "init": self.init}
 
-    def origin(self, lab: Lab) -> Networks:
-        """The dense network under the mask."""
-        return Networks.initialise(self.net, [self.init], lab.device)
-
-    unmasked = origin
-
-    def mask(self, lab: Lab) -> Masks:
-        """bool [1, ...] of every prunable weight."""
-        return unpacked(lab.get(self).tensors, self.of.mask(lab))
-
-    def load(self, lab: Lab) -> Networks:
-        """The subnetwork ready to be trained, on the lab's device."""
-        return self.origin(lab).masked(self.mask(lab))
-
     @classmethod
     def compute(cls, job: Job, specs: Sequence[BorrowedMask]) -> list[Result]:
         (spec,) = specs
@@ -168,6 +144,4 @@ class BorrowedMask(Stage):
             mine, other = (m.load(job.lab) for m in spec.matched)
             order = weight_matching(mine, other)
             found = carried(spec.of.load(job.lab), order, spec.origin(job.lab)).masks
-        values = {"sparsity": float(masks.sparsity(found)),
-                  "density": {n: float(d) for n, d in masks.layer_density(found).items()}}
-        return [Result(values, {f"mask/{n}": m for n, m in masks.pack(found).items()})]
+        return [held(found)]

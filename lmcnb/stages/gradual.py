@@ -8,20 +8,18 @@ from typing import Any, ClassVar
 import torch
 
 from ..kernel import masks
-from ..kernel.masks import Masks
 from ..kernel.recipe import Recipe
 from ..kernel.training import evaluate
-from ..lab.engine import Lab
 from ..lab.job import Job
 from ..lab.resume import fitted
 from ..lab.stage import Data, Result, Stage
 from ..networks import Networks
 from ..prune.platon import Platon, PlatonPruner
 from ..spec import Seed
-from .tickets import unpacked
+from .tickets import AtStart
 
 
-class GradualTicket(Stage):
+class GradualTicket(AtStart, Stage):
     """The mask that PLATON leaves after one training on the real data, and how that training went.
 
     Its tensors: ``train_loss`` and ``kept`` float32 [steps], the loss of each step's batch and the share of the weights
@@ -34,18 +32,11 @@ class GradualTicket(Stage):
     """
 
     stacked: ClassVar[tuple[str, ...]] = ("init", "seed")
-    dense: ClassVar[bool] = False
-    rewind: ClassVar[str] = "full"
-    rewind_to: ClassVar[None] = None
 
     init: Seed = 0
     seed: Seed | str = 0
     recipe: Recipe
     platon: Platon = Platon()
-
-    @property
-    def ticket(self) -> GradualTicket:
-        return self
 
     def check(self, data: Data) -> None:
         super().check(data)
@@ -60,21 +51,6 @@ class GradualTicket(Stage):
         rounds = math.log(self.platon.ratio) / math.log(0.8)  # of iterative pruning, to the same sparsity
         found = {"method": name, "sparsity": round(1 - self.platon.ratio, 6), "init": self.init, "step": 0}
         return found | ({"round": round(rounds)} if abs(rounds - round(rounds)) < 1e-6 else {})
-
-    def origin(self, lab: Lab) -> Networks:
-        """The dense network that the subnetwork is rewound to."""
-        return Networks.initialise(self.net, [self.init], lab.device)
-
-    unmasked = origin
-
-    def mask(self, lab: Lab) -> Masks:
-        """bool [1, ...] of every prunable weight."""
-        like = {n: p for n, p in self.origin(lab).params.items() if n in self.net.prunable}
-        return unpacked(lab.get(self).tensors, like)
-
-    def load(self, lab: Lab) -> Networks:
-        """The subnetwork ready to be trained: rewound and masked, on the lab's device."""
-        return self.origin(lab).masked(self.mask(lab))
 
     @classmethod
     def compute(cls, job: Job, specs: Sequence[GradualTicket]) -> list[Result]:

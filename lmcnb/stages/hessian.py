@@ -12,7 +12,8 @@ from ..kernel.strategies import uncompiled
 from ..lab.entry import Entry
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
-from ..measure.diagonal import Diagonal, estimate_diagonal, exact_diagonal, summary
+from ..measure.diagonal import Diagonal, estimate_diagonal, summary
+from ..measure.diagonal_exact import exact_diagonal
 from ..measure.hessian import HessianOperator
 from ..measure.piecewise import is_piecewise
 from ..measure.spectrum import lanczos

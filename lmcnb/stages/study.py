@@ -106,8 +106,9 @@ class Study(Spec):
         if method == "dense" or round == 0:
             return None
         if method == "random mask":
+            choose("reference of a random mask", self.reference, self.sets)
             like = self.mask(self.reference, init, round)
-            assert isinstance(like, Ticket)  # reference is one of sets
+            assert isinstance(like, Ticket)
             return RandomMask(dataset=self.dataset, net=self.net, like=like)
         if method == "platon" and self.platon:
             return GradualTicket(dataset=self.dataset, net=self.net, init=init, recipe=self.recipe,

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -67,6 +67,8 @@ class Ticket(Stage):
 
     def check(self, data: Data) -> None:
         super().check(data)
+        if self.dense:
+            raise ValueError("round must be 1 or more: of no round it is the dense network, which load gives")
         train = data(self.dataset).train
         images = len(train) if self.source is None else self.source.method.images(train.classes)
         steps, begin = self.recipe.steps(images), first_step(self)
@@ -138,7 +140,7 @@ class Ticket(Stage):
     def cost(self, data: Data) -> float:
         train = data(self.dataset).train
         images = self.source.method.images(train.classes) if self.source else len(train)
-        return float(self.recipe.steps(images) * self.recipe.batch)
+        return float((self.recipe.steps(images) - first_step(self)) * self.recipe.batch)
 
     def origin(self, lab: Lab) -> Networks:
         """The dense network that the subnetwork is rewound to."""
@@ -175,7 +177,7 @@ class Ticket(Stage):
         start = replace(origin, buffers=own.buffers, params={
             n: p if n in left else own.params[n] for n, p in origin.params.items()}).masked(left)
         done = prune_round(origin, start, data, spec.recipe, [round_seed(s.noise, s.round) for s in specs],
-                           rate=spec.rate, rewind=spec.rewind, **resumable(job, spec.recipe))
+                           rate=spec.rate, rewind=spec.rewind, **resumable(job, spec.recipe, origin.step))
         scores = evaluate(spec.net, done.trained.params, done.trained.buffers, lab.dataset(spec.dataset).test)
         # In the order of start's tensors: those of a training that was resumed come in another, and a sum keeps to it.
         moved = distance(done.trained.params, start.params)
@@ -195,6 +197,41 @@ class Ticket(Stage):
             tensors |= {f"params/{n}": p[0] for n, p in start.params.items() if n not in start.masks}
             tensors |= {f"buffers/{n}": b[0] for n, b in start.buffers.items()}
         return Result(values, tensors)
+
+
+class AtStart:
+    """What masks have alike whose subnetworks start from their initial weights, biases and norms."""
+
+    dense: ClassVar[bool] = False
+    rewind: ClassVar[str] = "full"
+    rewind_to: ClassVar[None] = None
+
+    @property
+    def ticket(self) -> Self:
+        return self
+
+    def origin(self: Any, lab: Lab) -> Networks:
+        """The dense network under the mask."""
+        return Networks.initialise(self.net, [self.init], lab.device)
+
+    def unmasked(self, lab: Lab) -> Networks:
+        return self.origin(lab)
+
+    def mask(self: Any, lab: Lab) -> Masks:
+        """bool [1, ...] of every prunable weight."""
+        params = self.origin(lab).params
+        return unpacked(lab.get(self).tensors, {n: params[n] for n in self.net.prunable})
+
+    def load(self, lab: Lab) -> Networks:
+        """The subnetwork ready to be trained, on the lab's device."""
+        return self.origin(lab).masked(self.mask(lab))
+
+
+def held(found: Masks) -> Result:
+    """A mask [1, ...] as what a stage keeps: its sparsity, the densities of its layers, and itself, packed."""
+    return Result({"sparsity": float(masks.sparsity(found)),
+                   "density": {n: float(d) for n, d in masks.layer_density(found).items()}},
+                  {f"mask/{n}": m for n, m in masks.pack(found).items()})
 
 
 def unpacked(tensors: Params, like: Params) -> Masks:

@@ -189,11 +189,8 @@ def check_same(stage: Stage, *models: Train) -> None:
 
 def way_back(mask: AnyMask | None) -> str:
     """From what a mask's subnetwork starts: a stack has one answer for all of its models."""
-    if mask is None:
-        return "/full/None"
-    ticket = mask.ticket
-    point = ticket.rewind_to and ticket.rewind_to.but(init=0).canonical()
-    return f"/{'full' if ticket.dense else ticket.rewind}/{point}"
+    rewind = "full" if mask is None or mask.ticket.dense else mask.ticket.rewind
+    return f"/{rewind}/{first_step(mask)}"
 
 
 def first_step(mask: AnyMask | None) -> int:

@@ -2,24 +2,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import model_validator
 
-from ..kernel import masks
-from ..kernel.masks import Masks
 from ..lab.engine import Lab
 from ..lab.job import Job
 from ..lab.stage import Data, Result, Stage
 from ..networks import Networks
 from .controls import BorrowedMask, RandomMask
 from .gradual import GradualTicket
-from .tickets import Ticket, unpacked
+from .tickets import AtStart, Ticket, held
 from .training import Train, shared_weights, transferred
 
 
-class TransferredTicket(Stage):
+class TransferredTicket(AtStart, Stage):
     """A ticket that was found on another data set, ready to be trained on this one (Morcos et al., 2019).
 
     Layers of the same name and shape have its mask and its initial weights. Any other, such as the last one where
@@ -28,10 +26,6 @@ class TransferredTicket(Stage):
     Args:
         of: the mask, with the network and the data set that it was found on.
     """
-
-    dense: ClassVar[bool] = False
-    rewind: ClassVar[str] = "full"
-    rewind_to: ClassVar[None] = None
 
     of: Ticket | GradualTicket | RandomMask
 
@@ -49,10 +43,6 @@ class TransferredTicket(Stage):
         return self
 
     @property
-    def ticket(self) -> TransferredTicket:
-        return self
-
-    @property
     def init(self) -> int:
         return self.of.init
 
@@ -67,18 +57,7 @@ class TransferredTicket(Stage):
 
     def origin(self, lab: Lab) -> Networks:
         """The dense network under the mask."""
-        return transferred(Networks.initialise(self.net, [self.init], lab.device), self.of.ticket.unmasked(lab))
-
-    unmasked = origin
-
-    def mask(self, lab: Lab) -> Masks:
-        """bool [1, ...] of every prunable weight."""
-        params = self.origin(lab).params
-        return unpacked(lab.get(self).tensors, {n: params[n] for n in self.net.prunable})
-
-    def load(self, lab: Lab) -> Networks:
-        """The subnetwork ready to be trained, on the lab's device."""
-        return self.origin(lab).masked(self.mask(lab))
+        return transferred(super().origin(lab), self.of.ticket.unmasked(lab))
 
     @classmethod
     def compute(cls, job: Job, specs: Sequence[TransferredTicket]) -> list[Result]:
@@ -86,9 +65,7 @@ class TransferredTicket(Stage):
         theirs, params = spec.of.mask(job.lab), spec.origin(job.lab).params
         found = {n: theirs[n] if n in theirs and theirs[n].shape == params[n].shape
                  else torch.ones_like(params[n], dtype=torch.bool) for n in spec.net.prunable}
-        values = {"sparsity": float(masks.sparsity(found)),
-                  "density": {n: float(d) for n, d in masks.layer_density(found).items()}}
-        return [Result(values, {f"mask/{n}": m for n, m in masks.pack(found).items()})]
+        return [held(found)]
 
 
 # The last kind of mask: what is trained under any of them is complete now.
