@@ -28,7 +28,7 @@ def fit_by_graph(monkeypatch, net, params, buffers, recipe, seeds, masks=None, m
     real = strategies._runner
 
     def run(net, recipe, data, state, masks, strategy, pruner=None):
-        shape, inputs = strategies._shape(net, recipe, data, state.params, masks), (data.x, data.y, data.mean, data.std)
+        shape, inputs = strategies._shape(data, state.params, masks), (data.x, data.y, data.mean, data.std)
         neutral = strategies._neutral(recipe)
         return graph.replayed(strategies._step(net, neutral, "graph", shape), inputs, most, lambda: real(
             strategies._step(net, neutral, "loop", shape), "loop", torch.contiguous_format, inputs))
