@@ -174,3 +174,13 @@ def test_what_is_neither_is_refused_before_anything_is_done(project: Path):
             "board.jpg is no page and no picture", "a page ends in .md", "ends in .png or .pdf")
     refused(call("claims", "--write", path, "--write", project / "page.md"), "there is no page", "<!-- claims -->")
     assert not path.exists()
+
+
+def test_the_page_on_verdicts_counts_the_primary_claims_that_are_tested():
+    root = Path(__file__).parents[1]
+    judging = {p.parent for p in (root / "figures").glob("*/fig*.json")} - {root / "figures" / "smoke"}
+    folders = sorted(judging - {root / "figures" / "custom"})
+    count = sum(j.claim.family == "primary" and j.claim.word != "not tested" for j in board.judged(*folders))
+    strictest = 100 * (1 - 0.05 / count)
+    page = " ".join((root / "docs" / "verdicts.md").read_text(encoding="utf-8").split())
+    assert f"up to {strictest:.2f}% here, with {count} primary claims" in page
