@@ -12,7 +12,7 @@ from scipy import stats
 from lmcnb.statistics import rank_correlation, spread
 from lmcnb.statistics.layout import NOISY, initialisations_differ, of_blocks, of_units
 
-# Standard deviations over initialisations of midpoint barriers, nats, in figures 3, 6, 11 and 12.
+# Standard deviations over initialisations of midpoint barriers, nats: of figures 3, 6 (an earlier one), 11 and 12.
 AT_59 = {"imp": 0.0024, "idc": 0.0137, "dm": 0.0209, "dsa": 0.0098, "random images": 0.0079, "random mosaics": 0.0069,
          "dense": 0.0063, "random mask": 0.0161}
 AT_87 = {"imp": 0.0065, "idc": 0.0071, "dm": 0.0078, "dsa": 0.0047, "random images": 0.0034, "random mosaics": 0.0037,

@@ -82,7 +82,7 @@ class Processes(Executor):
             raise ValueError(f"processes take no options; got {', '.join(self.options)}")
 
     def submit(self, number: int, work: Work, *args: object) -> Running:
-        mine = os.environ.get("CUDA_VISIBLE_DEVICES") if self.gpus else None  # which may name fewer than the workers
+        mine = os.environ.get("CUDA_VISIBLE_DEVICES") if self.gpus else None  # may name fewer than workers
         one = mine.split(",")[number] if mine else str(number)
         return _Process({"CUDA_VISIBLE_DEVICES": one} if self.gpus else {}, work, args)
 
