@@ -71,7 +71,7 @@ def main() -> None:
     """Linear mode connectivity in sparse networks, a notebook a figure.
 
     A NOTEBOOK is a path, a name such as 03_stability_cifar10, or the beginning of one, such as 03. Without
-    any, a command takes all of them in reading order.
+    any, a command takes all of them in reading order (publish: those whose figures stand).
     """
 
 
@@ -85,7 +85,7 @@ workers_option = click.option(
 @site.executed_option
 @workers_option
 @click.option("--recompute", is_flag=True, help="Compute what the store lacks, whatever came with the project.")
-@click.option("--no-compute", is_flag=True, help="Only what is at hand; what needs computing is named, and left out.")
+@click.option("--no-compute", is_flag=True, help="Compute nothing: what would have to be is named, and left out.")
 def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], executed: Path | None, workers: int,
         recompute: bool, no_compute: bool) -> None:
     """Execute notebooks; stop at the first that fails.

@@ -162,8 +162,8 @@ def publish(notebooks: Sequence[str], profile: str, heavy: Sequence[str]) -> Non
 
     Everything but the weights of trained networks, sets of real images and random masks goes there, from the store
     or from what was shipped before. A figure whose results are not all there keeps what it had; one that is left out
-    is drawn again from its own table. Of NOTEBOOKS, whose figures do not stand yet, what there is goes there, too,
-    until they do.
+    is drawn again from its own table. NOTEBOOKS are those that have no figure yet: what is stored of them is shipped,
+    too, until they have one.
     """
     import lmcnb.stages  # noqa: F401  # which registers them
     from lmcnb.lab import Lab
