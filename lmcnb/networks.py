@@ -132,8 +132,10 @@ class Networks:
         first = parts[0]
         if any((p.net, p.step) != (first.net, first.step) for p in parts):
             raise ValueError("networks of one stack must be of one architecture, and at one step")
-        params, buffers, masks = ({n: torch.cat([getattr(p, kind)[n] for p in parts]) for n in getattr(first, kind)}
-                                  for kind in ("params", "buffers", "masks"))
+        params, buffers = ({n: torch.cat([getattr(p, kind)[n] for p in parts]) for n in getattr(first, kind)}
+                           for kind in ("params", "buffers"))
+        masks = {n: torch.cat([p.masks.get(n, torch.ones_like(p.params[n], dtype=torch.bool)) for p in parts])
+                 for n in dict.fromkeys(n for p in parts for n in p.masks)}
         return cls(first.net, params, buffers, masks, tuple(label for p in parts for label in p.labels), first.step)
 
     def __len__(self) -> int:
@@ -209,9 +211,10 @@ class Networks:
         ...                                                                        start.masks["0.weight"])
         """
         tensors, found = read_safetensors(Path(path))
-        if "lmcnb" not in found:
+        note = json.loads(found.get("lmcnb", "{}"))
+        if "net" not in note:
             raise ValueError(f"{path} does not hold networks that Networks.save wrote: Networks.of takes state dicts")
-        note, parts = json.loads(found["lmcnb"]), [prefixed(tensors, f"{kind}/") for kind in PARTS]
+        parts = [prefixed(tensors, f"{kind}/") for kind in PARTS]
         name = note["net"]["name"]
         if net is not None:
             plain = unpruned(net)[0]

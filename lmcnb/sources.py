@@ -7,17 +7,18 @@ compiles to other byte code, and so counts as other code.
 from __future__ import annotations
 
 import dis
+import enum
 import functools
 import hashlib
 import sys
 import sysconfig
 import types
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 Seen = dict[int, Any]  # by identity, and held: the identity of what is gone could come again
-PLAIN = (type(None), bool, int, float, complex, str, bytes)
+PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, PurePath)
 INSTALLED = [Path(sysconfig.get_path(p)).resolve() for p in ("stdlib", "platstdlib", "purelib", "platlib")]
 PACKAGES = {"site-packages", "dist-packages"}  # wherever such a folder lies: of the user, of a system, of a cluster
 SELF = __name__.partition(".")[0]
@@ -65,16 +66,21 @@ def _told(thing: Any, seen: Seen) -> Iterator[str]:
         yield from _described(thing, seen)
 
 
+def _line(thing: Any, seen: Seen) -> str:
+    """What describes a part that has no place in an order: told apart from the others."""
+    return "\n".join(_told(thing, dict(seen)))
+
+
 def _described(thing: Any, seen: Seen) -> Iterator[str]:
     if isinstance(thing, (set, frozenset)):  # whose order differs from process to process
-        yield f"set {sorted(map(repr, thing))}"
+        yield f"set {sorted(_line(each, seen) for each in thing)}"
     elif isinstance(thing, (tuple, list)):
         yield f"{len(thing)} of"
         for each in thing:
             yield from _told(each, seen)
     elif isinstance(thing, dict):
-        for name, each in sorted(thing.items(), key=lambda pair: repr(pair[0])):
-            yield f"{name!r}:"
+        for name, each in sorted(((_line(n, seen), e) for n, e in thing.items()), key=lambda pair: pair[0]):
+            yield f"{name}:"
             yield from _told(each, seen)
     elif not isinstance(thing, type) and callable(getattr(thing, "canonical", None)):  # settings
         yield thing.canonical()
@@ -103,8 +109,11 @@ def _described(thing: Any, seen: Seen) -> Iterator[str]:
 
         held = np.asarray(thing.detach().cpu() if hasattr(thing, "detach") else thing)
         yield f"array {held.dtype} {held.shape} {hashlib.sha256(np.ascontiguousarray(held).data).hexdigest()}"
+    elif type(thing).__module__ == "torch":  # types of numbers, devices, layouts
+        yield repr(thing)
     else:
-        yield f"a {type(thing).__module__}.{type(thing).__qualname__}"
+        which = thing.name if isinstance(thing, enum.Enum) else getattr(thing, "__qualname__", "")  # of a C function
+        yield f"a {type(thing).__module__}.{type(thing).__qualname__} {which}".rstrip()
         if is_user(type(thing)):
             yield from _told([type(thing), getattr(thing, "__dict__", None)], seen)
 

@@ -96,7 +96,10 @@ class Table(pd.DataFrame):
 
     def values_of(self, quantity: str | None = None, by: Sequence[str] = ("method", "round"), scale: float = 1.0
                   ) -> dict[Any, np.ndarray]:
-        """By method and round (or other columns) the values [n], one an initialisation, in order of init."""
+        """By method and round (or other columns) the values float64 [n], one an initialisation, in order of init.
+
+        Rows without one of these columns (a ticket that was not found in rounds has none) belong to no group.
+        """
         rows = self if quantity is None else self.select(quantity=quantity)
         for name in by:
             choose("column", name, dict.fromkeys(self.columns))

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lmcnb import Dataset, Networks, path
-from lmcnb.measure.basin import mistakes, rise, sentence
+from lmcnb.measure.basin import judged, mistakes, rise
 from lmcnb.measure.path import LinearPath
 
 DATA = Dataset("noise", made_up(40, 10), made_up(600, 10, seed=1))
@@ -116,9 +116,17 @@ def test_verdicts_say_what_the_interval_says():
     ends = torch.rand(5000, generator=rng) < 0.1
     for share, words in ((0.0, "one basin"), (0.0225, "too close to call"), (0.2, "two basins")):
         middle = ends | (torch.rand(5000, generator=rng) < share)
-        line = sentence(torch.stack([ends, middle, ends]), allowed=2)
+        line = judged(rise(torch.stack([ends, middle, ends])), allowed=2)
         top = 100 * float(middle.double().mean() - ends.double().mean())
         assert line.startswith(f"{words}: test error rises by {top:.1f} [") and line.endswith("at most (2 allowed)")
+
+
+def test_a_path_without_its_ends_has_a_picture_and_no_verdict():
+    a, b = Networks.of(built(ViT, 0, 1), DATA)
+    found = path(a, b, DATA, [0.25, 0.5, 0.75])
+    assert repr(found) == "LinearPath(1 × 3 α)" and len(found.plot().lines[0].get_xdata()) == 3
+    with pytest.raises(ValueError, match="alphas from 0 to 1"):
+        found.verdict()
 
 
 def test_a_path_gives_its_verdict_and_its_picture():

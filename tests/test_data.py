@@ -167,6 +167,14 @@ def test_wrong_arrays_are_refused(change: dict, message: str):
         Dataset.from_arrays("mine", **values)
 
 
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
+def test_a_given_normalisation_is_float32_whatever_holds_it(kind):
+    values = arrays()
+    channels = values["x_train"].shape[-1]
+    data = Dataset.from_arrays("mine", **values, mean=kind([0.0] * channels), std=kind([1.0] * channels))
+    assert {t.dtype for t in (data.train.mean, data.test.std, data.train.normalised())} == {torch.float32}
+
+
 def test_a_data_set_measures_mean_and_std_on_the_training_images():
     values = arrays()
     packed = Dataset.from_arrays("mine", **values)

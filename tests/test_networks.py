@@ -9,7 +9,7 @@ from helpers import BATCHNORM, NET, QUICK, identical, made_up, module, random_ma
 
 from lmcnb import Dataset, Images, Networks, instability, path
 from lmcnb.kernel.training import evaluate, fit
-from lmcnb.measure.path import QUANTITIES
+from lmcnb.measure.path import QUANTITIES, interpolate
 from lmcnb.params import select
 
 PARTS = ("params", "buffers", "masks")
@@ -62,6 +62,16 @@ def test_they_are_walked_one_by_one_and_joined_again():
 def test_an_index_outside_is_an_index_error(index: int):
     with pytest.raises(IndexError):
         fresh(0, 1, 2)[index]
+
+
+def test_a_mask_that_only_some_have_stays_where_they_are_joined_and_ends_on_a_path_to_the_others():
+    dense = fresh(0, net=NET)
+    bias = dense.masked({"0.bias": torch.arange(len(dense.params["0.bias"][0])) > 0})
+    for parts in ((bias, dense), (dense, bias)):
+        both = Networks.join(parts)
+        assert [bool(m.all()) for m in both.masks["0.bias"]] == [p is dense for p in parts]
+        between = interpolate(*parts, torch.tensor([0.5]))
+        assert "0.bias" not in between.masks and between.masks.keys() == dense.masks.keys()
 
 
 def test_it_shows_what_it_is():

@@ -1,5 +1,6 @@
 """A result knows the code that made it: an edited network, method or data set is another one, a new comment not."""
 
+import enum
 import importlib
 import os
 import subprocess
@@ -20,6 +21,7 @@ from lmcnb.sources import code_digest, is_ours, is_user
 from lmcnb.spec import SettingError
 from lmcnb.stages import Distill, Train
 
+Kind = enum.Enum("Kind", "FIRST SECOND", module="enum")  # as installed ones are
 SMALL = {"channels": 1, "size": 8}
 NETWORK = """
 from torch import nn
@@ -75,8 +77,18 @@ def test_closures_defaults_partials_methods_and_tensors_count():
             return held, value
         return build
     distinct = [made(1), made(2), made(1, 2), made(torch.zeros(2)), made(torch.ones(2)), made({"a": 1}), made({"a": 2})]
+    distinct += [*map(made, (range(2), range(4), slice(3), torch.float16, torch.bfloat16, torch.relu, torch.tanh,
+                             Kind.FIRST, Kind.SECOND, Path("a"), Path("b")))]
     assert len({code_digest(b) for b in distinct}) == len(distinct)
     assert code_digest(made(torch.ones(2))) == code_digest(made(torch.ones(2)))
+
+
+def test_what_a_set_or_a_key_stands_for_counts_and_no_address():
+    def held(*layers):
+        kinds = set(layers)
+        return code_digest(lambda: kinds), code_digest(lambda: dict.fromkeys(kinds, 1))
+    first, again, other = (run(NETWORK.replace("ReLU", kind), "Mine") for kind in ("ReLU", "ReLU", "GELU"))
+    assert held(first, print) == held(print, again) and not set(held(first, print)) & set(held(other, print))
 
 
 def test_whose_code_it_is():

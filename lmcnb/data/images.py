@@ -153,7 +153,7 @@ class Dataset:
         if (mean is None) != (std is None):
             raise ValueError(f"{name}: give both mean and std, or neither")
         centre, spread = (_moments(x["train"]) if mean is None or std is None else
-                          (torch.tensor(mean), torch.tensor(std)))
+                          (torch.tensor([float(c) for c in v], dtype=torch.float32) for v in (mean, std)))
         if not bool((spread > 0).all() & spread.isfinite().all() & centre.isfinite().all()):
             raise ValueError(f"{name}: the pixels of each channel must differ, or nothing can be learned from them; "
                              f"got a standard deviation of {spread.tolist()}")

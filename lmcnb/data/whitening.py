@@ -40,7 +40,7 @@ def zca(images: Images, eps: float = 0.1, batch: int = 5000) -> Whitening:
     """The whitening of these (training) images; ``eps`` is added to the eigenvalues of the covariance of their pixels.
 
     Pixels are in 0…1, not normalised, and ε is 0.1 in the code of MTT (Cazenavette et al., 2022), which uses kornia's.
-    Sums are float64.
+    The mean's sums are float64; products of pixels are float32 within a batch, and summed in float64.
 
     Raises:
         ValueError: ``eps`` or ``batch`` is not above 0.

@@ -190,8 +190,8 @@ class Method(Spec):
     def finite(self, pixels: Tensor, where: str) -> Tensor:
         """The pixels. Raises FloatingPointError when some are NaN or infinite."""
         if not bool(torch.isfinite(pixels).all()):
-            rate = getattr(self, "lr_image", None)
-            raise FloatingPointError(f"distilled pixels are no longer finite {where}: lower lr_image (now {rate})")
+            hint = f": lower lr_image (now {rate})" if (rate := getattr(self, "lr_image", None)) is not None else ""
+            raise FloatingPointError(f"distilled pixels are no longer finite {where}{hint}")
         return pixels
 
     def result(self, data: Dataset, pixels: Tensor, data_points: int, **more) -> Distilled:

@@ -70,9 +70,13 @@ def protocol(name: str) -> EvalProtocol:
 
 
 def assess(net: Net, found: Distilled, test: Images, how: EvalProtocol, inits: Sequence[int] = (1000, 1001, 1002), *,
-           space: Whitening | None = None, strategy: str = "auto") -> Scores:
-    """Test loss and accuracy of networks trained on the set alone, as one stack; one for each of ``inits``."""
+           space: Whitening | None = None) -> Scores:
+    """Test loss and accuracy of networks trained on the set alone, as one stack; float64 [inits], one for each of them.
+
+    Raises:
+        ValueError: the protocol whitens, and there is no ``space`` to whiten in.
+    """
     train, test, recipe = how.prepare(found, test, space)
     params, buffers = (stack(list(part)) for part in zip(*[initialise(net, i, test.x.device) for i in inits]))
-    state = fit(net, params, buffers, train, recipe, [f"assess/{i}" for i in inits], strategy=strategy)
+    state = fit(net, params, buffers, train, recipe, [f"assess/{i}" for i in inits])
     return evaluate(net, state.params, state.buffers, test)

@@ -28,7 +28,7 @@ class Experts(Spec):
     zca: float | None = Field(default=None, gt=0)
 
 
-def course(net: Net, data: Images, recipe: Recipe, inits: Sequence[int], *, strategy: str = "auto",
+def course(net: Net, data: Images, recipe: Recipe, inits: Sequence[int], *,
            resume: tuple[State, Params] | None = None, on_segment: Callable[[State, int], None] | None = None,
            on_epoch: Callable[[State, Params], None] | None = None) -> Params:
     """Weights [K, epochs + 1, ...] of K networks before the first and after every epoch of a training.
@@ -42,7 +42,7 @@ def course(net: Net, data: Images, recipe: Recipe, inits: Sequence[int], *, stra
     state, kept = resume or (State.start(params, buffers), {n: p[:, None] for n, p in params.items()})
     total = whole.steps(len(data))
     for epoch in range(len(next(iter(kept.values()))[0]) - 1, epochs):
-        state = fit(net, params, buffers, data, whole, [f"expert/{i}" for i in inits], state=state, strategy=strategy,
+        state = fit(net, params, buffers, data, whole, [f"expert/{i}" for i in inits], state=state,
                     stop=round((epoch + 1) * total / epochs), on_segment=on_segment)
         kept = {n: torch.cat([k, state.params[n][:, None]], 1) for n, k in kept.items()}
         if on_epoch and epoch + 1 < epochs:

@@ -9,14 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data import Dataset, Images, normalise
-from ..kernel.exact import exact_on
 from ..kernel.recipe import Recipe, seeded
-from ..kernel.sizes import portion
-from ..kernel.step import caller
+from ..kernel.step import State
 from ..models import Net
-from ..params import Params, select
 from .base import Distilled, Method, choose_real, real_pixels, tile_spans
-from .soft import taught
+from .soft import logits, taught
 
 
 class RDED(Method):
@@ -49,8 +46,7 @@ class RDED(Method):
     def distill(self, data: Dataset, net: Net, seed: int, **_) -> Distilled:
         self.check(data, net)
         train, generator = data.train, seeded("rded", seed)
-        state = taught(net, train, self.teacher, seed)
-        teacher = select(state.params, 0), select(state.buffers, 0)
+        teacher = taught(net, train, self.teacher, seed)
         index = choose_real(train, self.candidates, generator)
         found = torch.stack([self._surest(net, teacher, train, row, label, generator)
                              for label, row in enumerate(index)])
@@ -59,7 +55,7 @@ class RDED(Method):
         side = train.shape[-1]
         return self.result(data, pixels[..., :side, :side], self.work(data))
 
-    def _surest(self, net: Net, teacher: tuple[Params, Params], train: Images, row: Tensor, label: int,
+    def _surest(self, net: Net, teacher: State, train: Images, row: Tensor, label: int,
                 generator: torch.Generator) -> Tensor:
         """float32 [ipc · factor², C, side, side]: the chosen patches of a class, surest first."""
         size = train.shape[-1]
@@ -67,7 +63,8 @@ class RDED(Method):
         patches = torch.stack([_cropped(image, boxes, side) for image, boxes in zip(
             real_pixels(train, row), _boxes(len(row), self.crops, size, self.smallest, generator))])
         whole = F.interpolate(patches.flatten(0, 1), size=(size, size), mode="bilinear", align_corners=False)
-        losses = _losses(net, teacher, whole, label, train)  # enlarged as a mosaic's tiles are
+        x = normalise(whole, train.mean, train.std)  # enlarged as a mosaic's tiles are
+        losses = -logits(net, teacher, x, 500).log_softmax(1)[:, label]
         best = losses.view(patches.shape[:2]).min(1)
         order = best.values.argsort(stable=True)[:self.ipc * self.factor ** 2]
         return patches[order, best.indices[order]]
@@ -89,13 +86,3 @@ def _cropped(image: Tensor, boxes: list[tuple[int, int, int]], side: int) -> Ten
     parts = [image[None, :, top:top + s, left:left + s] for s, top, left in boxes]
     return torch.cat([F.interpolate(p, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
                       for p in parts])
-
-
-@torch.no_grad()
-def _losses(net: Net, teacher: tuple[Params, Params], pixels: Tensor, label: int, train: Images) -> Tensor:
-    """float32 [N]: the teacher's cross-entropy of each image with one label."""
-    call, x = caller(net, False), normalise(pixels, train.mean, train.std)
-    _, batch = portion(net, x.device, 1, 500)
-    with exact_on(x.device):
-        logits = torch.cat([call(*teacher, part) for part in x.split(batch)])
-    return -logits.log_softmax(1)[:, label]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
+from torch import Tensor
 
 from ..data import Dataset, Images
 from ..kernel.exact import exact_on
@@ -14,7 +15,7 @@ from ..kernel.sizes import portion
 from ..kernel.step import State, caller
 from ..kernel.training import fit
 from ..models import Net, initialise
-from ..params import stack
+from ..params import select, stack
 from ..spec import choose
 from .base import METHODS, Distilled, Method
 
@@ -63,13 +64,9 @@ class SoftLabels(Method):
 
     def distill(self, data: Dataset, net: Net, seed: int, **options) -> Distilled:
         found, train = self.of.distill(data, net, seed, **options), data.train
-        state = taught(net, train, self.teacher, seed)
-        teacher, statistics = ({n: t[0] for n, t in part.items()} for part in (state.params, state.buffers))
-        call, x = caller(net, False), found.decoded().normalised()
-        _, batch = portion(net, x.device, 1, len(x))
-        with torch.no_grad(), exact_on(x.device):
-            logits = torch.cat([call(teacher, statistics, part) for part in x.split(batch)])
-        return replace(found, labels=(logits / self.temperature).softmax(1),
+        x = found.decoded().normalised()
+        guesses = logits(net, taught(net, train, self.teacher, seed), x, len(x))
+        return replace(found, labels=(guesses / self.temperature).softmax(1),
                        data_points=found.data_points + self._looked_at(data))
 
     def _looked_at(self, data: Dataset) -> int:
@@ -83,3 +80,11 @@ def taught(net: Net, data: Images, recipe: Recipe, seed: int) -> State:
     """The teacher of that seed, a stack of one: a network of its own initialisation trained on the real data."""
     params, buffers = (stack([t]) for t in initialise(net, seeded("teacher", seed).initial_seed(), data.x.device))
     return fit(net, params, buffers, data, recipe, [f"teacher/{seed}"])
+
+
+@torch.no_grad()
+def logits(net: Net, teacher: State, x: Tensor, batch: int) -> Tensor:
+    """float32 [N, classes]: what a stack of one says of normalised images x [N, C, H, W], ``batch`` of them at once."""
+    call, model = caller(net, False), (select(teacher.params, 0), select(teacher.buffers, 0))
+    with exact_on(x.device):
+        return torch.cat([call(*model, part) for part in x.split(portion(net, x.device, 1, batch)[1])])

@@ -6,7 +6,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..models import Net, per_network
-from ..params import Params
 from .recipe import Recipe
 from .step import make_step
 
@@ -29,13 +28,13 @@ def capturable(net: Net) -> bool:
     It runs once on the meta device, where there are no numbers to ask for.
     """
     module = net.build()
-    params, buffers = ({n: t.expand(2, *t.shape) for n, t in named}
+    params, buffers = ({n: t.detach().expand(2, *t.shape) for n, t in named}
                        for named in (module.named_parameters(), module.named_buffers()))
     try:
         step = make_step(net, Recipe(batch=2, augment="none", cutmix=0))
         stacked = torch.vmap(step, in_dims=(0, 0, 0, None, None, None, None, None, 0, None))
         with torch.enable_grad(), _Here():
-            stacked(_detached(params), buffers, _detached(params), {}, *_batch(net))
+            stacked(params, buffers, params, {}, *_batch(net))
         return True
     except Exception:  # whatever a network raises that cannot be stacked, or asks for a number
         return False
@@ -47,7 +46,3 @@ def _batch(net: Net) -> tuple:
         images = torch.empty(2, net.channels, net.size, net.size)
         label, mean, std = torch.empty(2, dtype=torch.int64), torch.empty(net.channels), torch.empty(net.channels)
         return images, label, mean, std, {"index": torch.empty(2, 2, dtype=torch.int64)}, torch.empty(())
-
-
-def _detached(params: Params) -> Params:
-    return {n: t.detach() for n, t in params.items()}

@@ -52,11 +52,9 @@ def can_compile(device: str = "cpu") -> bool:
         try:
             compiled(lambda x: x + 1)(torch.ones(1, device=device))
         except Exception as error:  # whatever a broken tool chain raises
-            log.warning("torch.compile does not work here, so long runs are slower: %s", str(error).splitlines()[0])
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            log.warning("torch.compile does not work here, so long runs are slower: %s", reason)
             return False
         return True
-    return asked_once("compiles", *_named(device), ask=ask, keep_no=False)
-
-
-def _named(device: str) -> list[str]:
-    return [] if device == "cpu" else [device, torch.cuda.get_device_name() if torch.cuda.is_available() else ""]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return asked_once("compiles", *([] if device == "cpu" else [device, gpu]), ask=ask, keep_no=False)

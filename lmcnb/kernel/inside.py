@@ -115,6 +115,7 @@ def _of_taps(module: nn.Module, layers: Sequence[nn.Module], shapes: Sequence[to
 
         def loss(given: list[Tensor]):
             inputs.clear()
+            taps.clear()  # an interrupted call may have left some
             taps.extend(given)
             logits = torch.func.functional_call(module, params, (x.flatten(0, 1),))
             into = list(inputs)
@@ -138,6 +139,7 @@ def _of_outputs(module: nn.Module, layers: Sequence[nn.Module]) -> Callable:
         layer.register_forward_hook(note)
 
     def at(params: Params, x: Tensor, y: Tensor):
+        seen.clear()  # an interrupted call may have left some
         with torch.enable_grad():
             logits = torch.func.functional_call(module, params, (x.flatten(0, 1),))
             loss = F.cross_entropy(logits, y.flatten(), reduction="sum") / x.shape[1]

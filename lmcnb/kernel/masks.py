@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,13 +91,16 @@ def prune(params: Params, masks: Masks, rate: float = 0.2) -> Masks:
 
 
 def random_global(masks: Masks, generators: list[torch.Generator]) -> Masks:
-    """Random masks with the same number of weights as each model of ``masks``, spread over all layers alike."""
+    """Random masks, bool [K, ...], with as many weights as each model's of ``masks``, spread over all layers alike.
+
+    A model has a CPU generator of its own.
+    """
     kept = flat(masks)
     return unflat(torch.stack([_shuffle(row, g) for row, g in zip(kept, generators)]), masks)
 
 
 def random_layerwise(masks: Masks, generators: list[torch.Generator]) -> Masks:
-    """Random masks with exactly the per-layer sparsities of ``masks``: only which weights differs, not how many."""
+    """:func:`random_global` with exactly the sparsities of each layer: only which weights differs, not how many."""
     return {n: torch.stack([_shuffle(row.flatten(), g).reshape(row.shape) for row, g in zip(m, generators)])
             for n, m in masks.items()}
 
@@ -145,14 +149,10 @@ def jaccard(a: Masks, b: Masks) -> Tensor:
 
 def pack(masks: Masks) -> Params:
     """uint8 tensors [K, ⌈n/8⌉]: eight weights a byte, for storage."""
-    import numpy as np
-
     return {n: torch.from_numpy(np.packbits(m.flatten(1).cpu().numpy(), axis=1)) for n, m in masks.items()}
 
 
 def unpack(packed: Params, like: Params) -> Masks:
     """Inverse of :func:`pack`; ``like`` gives the shapes [K, ...]."""
-    import numpy as np
-
     return {n: torch.from_numpy(np.unpackbits(p.numpy(), axis=1, count=like[n][0].numel()).astype(bool))
             .reshape(len(p), *like[n].shape[1:]) for n, p in packed.items()}

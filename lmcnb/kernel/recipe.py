@@ -93,7 +93,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def seeded(*parts: object) -> torch.Generator:
-    """A CPU generator for a purpose: equal parts, equal numbers; any other part, independent numbers.
+    """A CPU generator for a purpose: equal parts (as text: 1 is "1"), equal numbers; any other, independent ones.
 
     >>> draw = lambda *parts: torch.rand(3, generator=seeded(*parts)).tolist()
     >>> assert draw("mask", 0) == draw("mask", 0) != draw("mask", 1)

@@ -5,8 +5,6 @@ is asked here is how large they are.
 """
 from __future__ import annotations
 
-from math import prod
-
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -46,7 +44,7 @@ def activations(net: Net) -> tuple[int, int]:
     module = net.build().eval()
     with torch.no_grad(), _Sizes() as sizes:
         module(torch.empty(1, net.channels, net.size, net.size, device="meta"))
-    least = prod((net.channels, net.size, net.size))
+    least = net.channels * net.size ** 2
     return 4 * max(least, *sizes.found), 4 * (least + sum(sizes.found))
 
 

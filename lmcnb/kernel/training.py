@@ -56,15 +56,11 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
     with exact_on(data.x.device):
         run = runner(net, recipe, data, state, masks, strategy, pruner)
         while state.step < stop:
-            state = _segment(run, recipe, data, seeds, masks, state, min(stop, _next_segment(state.step)), total,
-                             pruner)
+            end = (state.step // _recipe.SEGMENT + 1) * _recipe.SEGMENT
+            state = _segment(run, recipe, data, seeds, masks, state, min(stop, end), total, pruner)
             if on_segment:
                 on_segment(state, total)
     return state
-
-
-def _next_segment(step: int) -> int:
-    return step - step % _recipe.SEGMENT + _recipe.SEGMENT
 
 
 def _begun(state: State, recipe: Recipe, images: int, pruner: Pruner | None) -> State:

@@ -50,11 +50,6 @@ def rise(wrong: Tensor, end: Tensor | None = None) -> tuple[float, float, float]
     return float(each[top].mean()), float((mean - half)[top]), float((mean + half).max())
 
 
-def sentence(wrong: Tensor, allowed: float) -> str:
-    """:func:`rise` in points of test error, and what it says of ``allowed`` points."""
-    return judged(rise(wrong), allowed)
-
-
 def judged(rises: tuple[float, float, float], allowed: float) -> str:
     """A rise with its interval, shares of images, in a sentence: whether it is below ``allowed`` points."""
     top, low, high = (100 * x for x in rises)

@@ -44,6 +44,7 @@ def exact_diagonal(network: Networks, images: Images, names: Sequence[str] | Non
     names = known(net.prunable if names is None else names, params)
     params = {n: p.detach() for n, p in params.items()}
     module = filled(net.build().eval(), params | buffers).requires_grad_(False)
+    images = images.to(network.device)
     masks, in_pieces = flags(names, params, masks), is_piecewise(module)
     total = {n: torch.zeros(params[n].shape, dtype=torch.float64, device=params[n].device) for n in names}
     for x, y in batches(images, batch, params[names[0]].dtype):
@@ -97,9 +98,11 @@ def _layers(module: nn.Module, params: Params, buffers: Params, x: Tensor, y: Te
     if not once:
         return {}, logits
     wanted = [own[n] for n in once] + [z for _, _, z in once.values()]
-    grads = torch.autograd.grad(loss, wanted, retain_graph=True)
+    grads = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
     found = {}
     for n, whole, outer in zip(once, grads, grads[len(once):]):
+        if whole is None:  # the layer runs, and the logits do not depend on it
+            continue
         layer, a, z = once[n][0], _unfolded(*once[n][:2]), once[n][2]
         through = torch.einsum("bol,bfl->of", _channels_first(layer, outer), a).view_as(whole)
         if float((through - whole).norm()) <= 1e-4 * float(whole.norm()):

@@ -14,8 +14,9 @@ from ..kernel.recipe import Recipe
 from ..kernel.training import evaluate
 from ..networks import Networks, refuse_others
 from ..params import Params, lerp, select
+from ..spec import choose
 from .align import Align, aligned
-from .basin import mistakes, sentence
+from .basin import judged, mistakes, rise
 from .batchnorm import recalibrated
 
 if TYPE_CHECKING:
@@ -46,8 +47,11 @@ class LinearPath:
     mistakes: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
+        what = f"{len(self.test_error)} × {len(self.alphas)} α"
+        if self.alphas[0] != 0 or self.alphas[-1] != 1:
+            return f"LinearPath({what})"
         rise = ", ".join(f"{100 * float(r):.1f}" for r in self.barrier("test_error")[:8])
-        return f"LinearPath({len(self.test_error)} × {len(self.alphas)} α, test error rises by {rise} points)"
+        return f"LinearPath({what}, test error rises by {rise} points)"
 
     def tensors(self) -> Params:
         return {"alphas": self.alphas, **{q: getattr(self, q) for q in QUANTITIES}}
@@ -57,8 +61,7 @@ class LinearPath:
 
         Figures and tables give the "midpoint" of the train loss, as the papers do, where they do not say another.
         """
-        if quantity not in QUANTITIES:
-            raise ValueError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
+        choose("quantity", quantity, dict.fromkeys(QUANTITIES))
         return barrier(self.alphas, getattr(self, quantity), convention)
 
     def verdict(self, allowed: float = 2.0) -> str:
@@ -70,11 +73,13 @@ class LinearPath:
         Args:
             allowed: points of test error.
         Raises:
-            ValueError: the path was read from a file, and its networks are not at hand.
+            ValueError: the path was read from a file, and its networks are not at hand; or it does not lead from end to
+                end.
         """
         if self.mistakes is None:
             raise ValueError("an interval over images needs the networks: measure the path with lmcnb.path")
-        return "\n".join(sentence(wrong, allowed) for wrong in self.mistakes())
+        self.barrier("test_error")  # which refuses alphas without the ends
+        return "\n".join(judged(rise(wrong), allowed) for wrong in self.mistakes())
 
     def plot(self, quantity: str = "test_error", ax: Axes | None = None, **look: Any) -> Axes:
         """Draws each path over α, and what is returned is where. Raises ValueError for an unknown quantity.
@@ -84,7 +89,7 @@ class LinearPath:
         """
         from matplotlib import pyplot as plt
 
-        self.barrier(quantity)  # which knows the names
+        choose("quantity", quantity, dict.fromkeys(QUANTITIES))
         ax = plt.gca() if ax is None else ax
         size = {} if "ms" in look else {"markersize": 3}
         lines = ax.plot(self.alphas, getattr(self, quantity).T, **{"marker": "o", **size, **look})
@@ -153,7 +158,7 @@ def interpolate(a: Networks, b: Networks, alphas: Tensor) -> Networks:
         raise ValueError(f"a path has one network at each end; got {len(a)} and {len(b)}: take networks[k]")
     params, buffers = (lerp(select(x, 0), select(y, 0), alphas)
                        for x, y in ((a.params, b.params), (a.buffers, b.buffers)))
-    kept = {n: (m | b.masks[n]).expand(len(alphas), *m.shape[1:]) for n, m in a.masks.items()}
+    kept = {n: (m | b.masks[n]).expand(len(alphas), *m.shape[1:]) for n, m in a.masks.items() if n in b.masks}
     return Networks(a.net, params, buffers, kept, tuple(f"α = {float(x):g}" for x in alphas), a.step)
 
 

@@ -41,7 +41,7 @@ class Plane:
         above zero."""
         def one(o: Params, u: Params, v: Params) -> Params:
             return {n: _combined(o[n][0], u[n], v[n], points, n.endswith("running_var")) for n in o}
-        params, buffers = (one(o, u, v) for o, u, v in zip(_parts(self.origin), self.u, self.v))
+        params, buffers = (one(o, u, v) for o, u, v in zip((self.origin.params, self.origin.buffers), self.u, self.v))
         masks = {n: m.expand(len(points), *m.shape[1:]) for n, m in self.origin.masks.items()}
         return Networks(self.origin.net, params, buffers, masks, step=self.origin.step)
 
@@ -80,10 +80,6 @@ def _combine(*terms: tuple[float, Params]) -> Params:
 def _axis(*terms: tuple[float, Model]) -> Model:
     params, buffers = (_combine(*((w, m[part]) for w, m in terms)) for part in (0, 1))
     return params, buffers
-
-
-def _parts(networks: Networks) -> Model:
-    return networks.params, networks.buffers
 
 
 def _models(networks: Networks, needed: int, kind: str) -> list[Model]:
@@ -135,9 +131,11 @@ def plane_random(network: Networks, seed: int) -> Plane:
     """
     ((params, buffers),), masks = _models(network[0], 1, "random"), select(network.masks, 0)
 
+    still = {n: torch.zeros_like(b) for n, b in buffers.items()}
+
     def direction(axis: int) -> Model:
         generator = seeded("plane", seed, axis)
-        return {n: _filters(p, masks.get(n), generator) for n, p in params.items()}, _still(buffers)
+        return {n: _filters(p, masks.get(n), generator) for n, p in params.items()}, still
     return Plane(network[0], direction(0), direction(1), False)
 
 
@@ -148,10 +146,6 @@ def _filters(p: Tensor, mask: Tensor | None, generator: torch.Generator) -> Tens
     d = d if mask is None else torch.where(mask, d, 0)
     own, new = (t.flatten(1).norm(dim=1).view(-1, *[1] * (p.ndim - 1)) for t in (p, d))
     return d * (own / new.clamp_min(1e-12))
-
-
-def _still(buffers: Params) -> Params:
-    return {n: torch.zeros_like(b) for n, b in buffers.items()}
 
 
 def grid(plane: Plane | None, points: int, around: Networks | None = None, margin: float = 0.35, reach: float = 1.0

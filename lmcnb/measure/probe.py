@@ -75,8 +75,8 @@ def probe(network: Networks, train: Images, test: Images, *, C: float = 0.01, ba
             raise ValueError(f"the network takes images {wanted}, these are {images.shape}: pass "
                              f"fitted(images, channels={net.channels}, size={net.size}, source=…)")
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=2000))
-    regression.fit(_seen(network, train, batch), _labels(train))
-    return float(regression.score(_seen(network, test, batch), _labels(test)))
+    regression.fit(_seen(network, train, batch), train.hard.cpu().numpy())
+    return float(regression.score(_seen(network, test, batch), test.hard.cpu().numpy()))
 
 
 @torch.no_grad()
@@ -89,7 +89,3 @@ def _seen(network: Networks, images: Images, batch: int) -> np.ndarray:
         found: list[Tensor] = [call(params, buffers, images.normalised(slice(start, start + batch))).flatten(1)
                                for start in range(0, len(images), batch)]
     return torch.cat(found).double().cpu().numpy()
-
-
-def _labels(images: Images) -> np.ndarray:
-    return images.hard.cpu().numpy()

@@ -16,7 +16,7 @@ class Spectrum:
 
     Attributes:
         nodes, weights: float64 [starts, steps], Gauss quadrature of the spectral density for each random start.
-        largest, smallest: float64, extreme eigenvalues (Ritz values: inside the true range).
+        largest, smallest: floats, extreme eigenvalues (Ritz values: inside the true range).
         errors: bounds on the distance of (largest, smallest) from a true eigenvalue: what lies outside the Krylov
             space, and the rounding of its vectors to the operator's dtype. That of the products themselves is not in.
     """
@@ -28,7 +28,7 @@ class Spectrum:
     errors: tuple[float, float]
 
     def density(self, grid: Tensor, width: float) -> Tensor:
-        """Spectral density on a grid [G]: the quadrature's points as Gaussians of standard deviation ``width``."""
+        """Spectral density on a grid [G], float64 [G]: the quadrature's points as Gaussians of deviation ``width``."""
         bumps = torch.exp(-0.5 * ((grid - self.nodes[..., None]) / width) ** 2) / (width * (2 * torch.pi) ** 0.5)
         return (self.weights[..., None] * bumps).sum(1).mean(0)
 
@@ -36,6 +36,9 @@ class Spectrum:
 def lanczos(operator, steps: int = 24, starts: int = 1, seed: int = 0) -> Spectrum:
     """Stochastic Lanczos quadrature (Ubaru et al., 2017; Ghorbani et al., 2019), fully reorthogonalised.
 
+    Args:
+        operator: has ``shape`` (n, n), ``device``, ``dtype`` and ``operator @ v``: a :class:`.hessian.HessianOperator`.
+        steps: products for each start. starts: random starts, of ``seed``.
     Raises:
         ValueError: fewer than 2 steps, or more than the operator's dimension.
     """

@@ -97,8 +97,10 @@ def per_network(maxsize: int) -> Callable[[Callable], Callable]:
 
 @per_network(1024)
 def _built(net: Net) -> None:
-    """Raises ValueError when there is no such network for such images."""
-    net.build()
+    """Raises ValueError when there is no such network for such images, or nothing in it to prune."""
+    if not prunable(net.build()):
+        raise ValueError(f"{net.name} has no convolution and no linear layer with a weight of its own, so nothing to "
+                         f"prune")
 
 
 @per_network(256)

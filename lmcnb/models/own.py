@@ -69,7 +69,8 @@ def own_net(modules: Sequence[nn.Module], images: Images | None) -> OwnNet:
     if types and "torch.float32" not in types:
         raise ValueError(f"the modules have weights of {' and '.join(sorted(types))}, and images are float32: give "
                          f"module.float()")
-    texts = {f"{m}{[(n, tuple(t.shape)) for n, t in m.state_dict().items()]}{code_digest(_types(m))}"
+    texts = {f"{m}{[(n, tuple(t.shape)) for n, t in m.state_dict().items()]}"
+             f"{code_digest(list(dict.fromkeys(map(type, m.modules()))))}"
              f"{code_digest([_settings(part) for part in m.modules()])}" for m in modules}
     if len(texts) > 1:
         raise ValueError("the modules are not of one architecture: their layers, the shapes of their weights or other "
@@ -114,10 +115,6 @@ def _returns_logits(skeleton: nn.Module, images: Images | None) -> bool:
     except Exception:  # whatever a module of one's own raises: it says so where it is used
         return hasattr(skeleton, "config")
     return not isinstance(output, torch.Tensor) and hasattr(output, "logits")
-
-
-def _types(module: nn.Module) -> list[type]:
-    return list(dict.fromkeys(type(m) for m in module.modules()))
 
 
 def _settings(module: nn.Module) -> dict[str, object]:

@@ -153,8 +153,8 @@ def _share(each: np.ndarray, margin: float, claimed: Claimed) -> float | None:
     return float(np.mean(shows[claimed]))
 
 
-def needed(found: Claim, power: float = 0.8) -> int | None:
-    """Units that would decide a claim with this probability, if the truth is what was estimated, with its noise.
+def needed(found: Claim) -> int | None:
+    """Units that would decide a claim in four runs of five, if the truth is what was estimated, with its noise.
 
     About: the noise is taken to be known as well as it is now measured. None: it is decided, or takes over a thousand.
     """
@@ -174,7 +174,7 @@ def needed(found: Claim, power: float = 0.8) -> int | None:
         ends = [(center + side * distance - found.estimate) / error for side in (1, -1)]
         return scipy.special.ndtr(ends[0]) - scipy.special.ndtr(ends[1])
     decided = 1 - np.maximum(within(outer) - within(inner), 0)
-    enough = np.flatnonzero(decided >= power)
+    enough = np.flatnonzero(decided >= 0.8)
     return int(size[enough[0]]) if len(enough) else None
 
 
