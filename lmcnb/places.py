@@ -62,6 +62,17 @@ def results_root() -> Path:
     return _from_environment("LMCNB_RESULTS") or figures_dir("results")
 
 
+def put(path: Path, text: str) -> None:
+    """Writes a text in one step: a full disk, or a kill, leaves what was there."""
+    path = path.resolve()  # a link stays one
+    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 @contextmanager
 def pinned(root: Path, shipped: bool = True) -> Iterator[None]:
     """Make every place absolute in the environment for a while, and the project `root`.

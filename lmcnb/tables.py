@@ -89,10 +89,11 @@ class Table(pd.DataFrame):
                  for key, path in paths.groupby(keys, sort=False, dropna=False)]
         return Table.of(found)
 
-    def averaged(self, over: str) -> Table:
-        """The mean of rows that differ in ``over`` alone: of the two trainings of a pair, with ``"seeds"``."""
+    def averaged(self, over: str, scale: float = 1.0) -> Table:
+        """The mean of rows that differ in ``over`` alone, times ``scale``: of a pair's two trainings, with "seeds"."""
         keys = [c for c in self if c not in (over, "value")]
-        return Table.of(self.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index().to_dict("records"))
+        means = scale * self.groupby(keys, sort=False, dropna=False)["value"].mean()
+        return Table.of(means.reset_index().to_dict("records"))
 
     def values_of(self, quantity: str | None = None, by: Sequence[str] = ("method", "round"), scale: float = 1.0
                   ) -> dict[Any, np.ndarray]:

@@ -35,13 +35,6 @@ settings_option = click.option(
 )
 
 
-def _root() -> Path:
-    try:
-        return places.project_root()
-    except FileNotFoundError as error:
-        raise Refused(str(error)) from error
-
-
 def selected(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which notebooks, under which profile, with which settings."""
     return notebooks_argument(profile_option(settings_option(command)))
@@ -101,11 +94,13 @@ def run(notebooks: Sequence[str], profile: str, settings: Sequence[str], execute
     hand, it is drawn again from its JSON file. --recompute computes them. What needs no computing comes first, and
     with --no-compute nothing comes after it.
     """
-    root = _root()
+    root = project.root()
     if recompute and no_compute:
         raise Refused("--recompute asks for what --no-compute refuses: leave one of them out")
     folder = (executed or root / "executed").absolute()
     jobs = runner.prepare(root, notebooks, profile, settings)
+    if any(job.notebook.path.resolve().parent == folder.resolve() for job in jobs):
+        raise Refused(f"--executed {folder} holds the notebooks themselves, which would be overwritten: name another")
     with places.pinned(root, shipped=not recompute), execution.stoppable():
         again = [] if recompute else results.redraws(jobs, profile)
         left = [job for job in jobs if job not in [each.job for each in again]]
@@ -146,7 +141,7 @@ def compute(notebooks: Sequence[str], profile: str, settings: Sequence[str], wor
     Any number of these may work on one store, started here or on other machines: they divide what is missing.
     A worker that is killed is started again, and another takes its work over.
     """
-    root, which = _root(), many.parse_shard(shard)
+    root, which = project.root(), many.parse_shard(shard)
     how = many.Workers(workers, name, tuple(options), gpus)
     jobs = runner.prepare(root, notebooks, profile, settings)
     with places.pinned(root), execution.stoppable():
@@ -165,14 +160,14 @@ def _named(profile: str, job: runner.Job) -> str:
 def params(notebooks: Sequence[str], profile: str, settings: Sequence[str], as_yaml: bool) -> None:
     """List the notebooks' parameters and their values under a profile."""
     if as_yaml:
-        jobs = runner.prepare(_root(), notebooks, profile, settings)
+        jobs = runner.prepare(project.root(), notebooks, profile, settings)
         if len(jobs) != 1:
             raise Refused(f"--yaml writes one notebook's parameters, and {len(jobs)} are selected: name one")
         import yaml
 
         click.echo(yaml.safe_dump(jobs[0].namespace, sort_keys=False), nl=False)
         return
-    for job in runner.prepare(_root(), notebooks, profile, settings):
+    for job in runner.prepare(project.root(), notebooks, profile, settings):
         known, values = job.notebook.parameters, job.namespace
         rows = [(name, p.kind, repr(values[name]), p.help) for name, p in known.items()]
         click.echo(f"{job.notebook.stem}, {_named(profile, job)}")
@@ -187,7 +182,7 @@ def status(notebooks: Sequence[str], profile: str, settings: Sequence[str], work
 
     The time is of so many workers of this machine's kind, here or elsewhere.
     """
-    root = _root()
+    root = project.root()
     jobs = runner.prepare(root, notebooks, profile, settings)
     with places.pinned(root):
         plans = runner.plans(jobs)
@@ -239,7 +234,7 @@ def claims(profiles: Sequence[str], pages: Sequence[Path], rejudge: bool) -> Non
     Figures that were saved for another profile than their folder's are left out. Those of an older version are
     marked. --rejudge rewrites the claims in the figures' JSON files, and draws again those whose claims changed.
     """
-    folders = verdicts.folders(_root(), profiles)
+    folders = verdicts.folders(project.root(), profiles)
     if rejudge:
         for line in verdicts.rejudged(*folders):
             click.echo(line)
@@ -248,8 +243,9 @@ def claims(profiles: Sequence[str], pages: Sequence[Path], rejudge: bool) -> Non
     tables = board.tables(found, said)
     if not pages and not rejudge:
         click.echo(f"{tables['claims']}\n\n{tables['details']}")
+    if any(page.suffix == ".md" for page in pages):
+        tables |= {"gallery": verdicts.gallery(project.root(), folders)}
     for page in pages:
-        tables |= {"gallery": verdicts.gallery(_root(), folders)}
         verdicts.write(page, tables, lambda: board.picture(found))
         click.echo(f"{page}: up to date")
 
@@ -263,26 +259,29 @@ def claims(profiles: Sequence[str], pages: Sequence[Path], rejudge: bool) -> Non
 def bench(names: Sequence[str], quick: bool, out: Path | None, write: Path | None) -> None:
     """Measure the kernels against textbook loops, side by side in one process."""
     results: dict[str, Any] = {}
-    for name, path in benchmarks.find_benchmarks(_root(), names).items():
+    found = benchmarks.find_benchmarks(project.root(), names)
+    for name in found if write else ():  # asked before anything is measured
+        verdicts.inserted(write.read_text(encoding="utf-8"), "", f"bench {name}")
+    for name, path in found.items():
         results[name] = benchmarks.load(name, path)(quick)
         click.echo(benchmarks.show(name, results[name]) + "\n")
         if out:  # after each: the next may be killed
             benchmarks.save(out, quick, results)
         if write:
             page = write.read_text(encoding="utf-8")
-            write.write_text(verdicts.inserted(page, benchmarks.markdown(results[name]), f"bench {name}"),
-                             encoding="utf-8")
+            places.put(write, verdicts.inserted(page, benchmarks.markdown(results[name]), f"bench {name}"))
 
 
 @main.command()
 @notebooks_argument
 def tidy(notebooks: Sequence[str]) -> None:
     """Strip run times, progress, papermill's notes and widget state from notebooks; use it before committing."""
-    for notebook in find_notebooks(_root(), notebooks):
+    for notebook in find_notebooks(project.root(), notebooks):
+        _ = notebook.node  # refuses, in words, what is no notebook
         text = notebook.path.read_text(encoding="utf-8")
         clean = tidied(text)
         if clean != text:
-            notebook.path.write_text(clean, encoding="utf-8")
+            places.put(notebook.path, clean)
         click.echo(f"{notebook.stem}: {'tidied' if clean != text else 'was tidy'}")
 
 

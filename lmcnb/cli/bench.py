@@ -13,6 +13,7 @@ from typing import Any
 
 from lmcnb.cli.text import Refused, table
 from lmcnb.notebooks import unknown
+from lmcnb.places import put
 
 
 def find_benchmarks(root: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -71,7 +72,7 @@ def save(out: Path, quick: bool, results: Mapping[str, Mapping[str, Any]]) -> No
     machine = {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count()}
     out.parent.mkdir(parents=True, exist_ok=True)
     document = {"quick": quick, "machine": machine, "benchmarks": results}
-    out.write_text(json.dumps(document, indent=2, default=float) + "\n", encoding="utf-8")
+    put(out, json.dumps(document, indent=2, default=float) + "\n")
 
 
 def _cell(value: object) -> str:

@@ -73,7 +73,7 @@ def record(numbers: Path) -> dict[str, str]:
         "profile": str(origin.get("profile") or ""),
         "newest result": str(origin.get("date") or "")[:10],
         "computed at commit": ", ".join(commits),
-        "drawn with": _versions(origin.get("versions") or {}),
+        "drawn with": ", ".join(f"{n} {v}" for n, v in (origin.get("versions") or {}).items()),
         "computed on": ", ".join(map(str, _listed(run.get("device")))),
         "results": _amount(run),
     }
@@ -82,10 +82,6 @@ def record(numbers: Path) -> dict[str, str]:
 
 def _listed(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _amount(run: Mapping[str, Any]) -> str:

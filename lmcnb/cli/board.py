@@ -92,7 +92,10 @@ def judged(*folders: Path) -> list[Judged]:
                 gathered.setdefault((claim.id, regime(record, claim.id), profile), []).append((claim, record))
     if not gathered:
         raise Refused(f"no figure in {folders[0]} has claims: make one with lmcnb run 03 --profile {folders[0].name}")
-    whole = [merged([c for c, _ in found])[0] for found in gathered.values()]
+    try:
+        whole = [merged([c for c, _ in found])[0] for found in gathered.values()]
+    except ValueError as error:
+        raise Refused(f"{error}: leave one of these figures in its profile's folder") from None
     return [
         Judged(kept, alone.word, *key[1:], tuple(r["figure"] for _, r in found), any(is_older(r) for _, r in found))
         for (key, found), alone, kept in zip(gathered.items(), whole, corrected(whole), strict=True)

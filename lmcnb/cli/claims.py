@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmcnb.cli import board
 from lmcnb.cli.text import Refused
 from lmcnb.notebooks import find_notebooks, unknown
-from lmcnb.places import figures_dir
+from lmcnb.places import figures_dir, put
 from lmcnb.profiles import UNJUDGED, profile_files
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def folders(root: Path, profiles: Sequence[str] = ()) -> list[Path]:
     if not judging:
         raise Refused(f"{root} has no profile but smoke, which judges no claim")
     places = {name: figures_dir(name) for name in profiles or judging}
-    return [path for name, path in places.items() if profiles or name == "laptop" or any(path.glob("*.json"))]
+    found = [path for name, path in places.items() if profiles or name == "laptop" or any(path.glob("*.json"))]
+    return found or [*places.values()][:1]
 
 
 def rejudged(*figures: Path) -> list[str]:
@@ -101,7 +102,7 @@ def writable(_context: object, _option: object, paths: Sequence[Path]) -> Sequen
 def write(path: Path, tables: Mapping[str, str], picture: Callable[[], Figure]) -> None:
     """Puts the tables into a page, or the board into a picture."""
     if path.suffix not in PICTURES:
-        path.write_text(updated(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        put(path, updated(path.read_text(encoding="utf-8"), tables))
         return
     from lmcnb.figures.board import encoded
 

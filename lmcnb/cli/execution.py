@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmcnb.cli.copies import FAILED, INTERRUPTED, Copy
+from lmcnb.cli.copies import FAILED, INTERRUPTED, RUNNING, Copy
 from lmcnb.cli.runner import Job
 from lmcnb.cli.text import Failed, Interrupted
 
@@ -77,6 +77,10 @@ def execute(job: Job, folder: Path) -> Path:
         first = next((line for line in error.source.splitlines() if line.strip()), "")
         sentence = f"failed {copy.where} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
         raise Failed(_told(copy, FAILED, sentence, f"it begins: {first}")) from error
+    except OSError as error:  # papermill writes in place
+        copy.path(RUNNING).unlink(missing_ok=True)
+        raise Failed(f"{copy.stem}: {error}. Is {folder} full, or read-only? Free some space, or name another folder "
+                     f"with --executed; {KEPT}") from error
     except RuntimeError as error:  # nbclient's DeadKernelError, or jupyter_client's where it did not even start
         sentence = f"the kernel died {copy.where}, killed or out of memory; {KEPT}"
         raise Failed(_told(copy, FAILED, sentence)) from error

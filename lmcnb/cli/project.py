@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lmcnb import places
 from lmcnb.cli.text import Refused
 from lmcnb.profiles import UNJUDGED, profile_files
 
@@ -18,6 +19,14 @@ PARTS = ("notebooks/*.ipynb", "notebooks/profiles/*.yaml", "figures/predictions.
          "figures/*/*.json", "figures/*/*.png", "figures/board.png", "README.md", "docs/*.md")
 
 
+def root() -> Path:
+    """The folder of the project. Raises Refused where there is none."""
+    try:
+        return places.project_root()
+    except FileNotFoundError as error:
+        raise Refused(str(error)) from error
+
+
 def source() -> Path:
     """The checkout that this code is in, else what the wheel brought.
 
@@ -25,8 +34,8 @@ def source() -> Path:
         Refused: neither is there.
     """
     brought = [Path(place) / "share" / "lmcnb" for place in (sysconfig.get_path("data"), site.getuserbase())]
-    places = Path(__file__).absolute().parents[2], *brought
-    found = next((place for place in places if (place / "notebooks" / "profiles").is_dir()), None)
+    known = Path(__file__).absolute().parents[2], *brought
+    found = next((place for place in known if (place / "notebooks" / "profiles").is_dir()), None)
     if found is None:
         raise Refused(f"no notebooks beside the package, none in {brought[0]}: install lmcnb again, from its wheel or "
                       f"from a checkout")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lmcnb import places
+from lmcnb.cli import project
 from lmcnb.cli.beneath import Files
 from lmcnb.cli.copies import MARKER, RUNNING
 from lmcnb.cli.index import Story, index
@@ -38,10 +38,7 @@ def report(executed: Path | None, out: Path | None, whole: bool, reference: Path
 
     With --all, and the reference that `make docs` builds, it is the whole site: `make site`.
     """
-    try:
-        root = places.project_root()
-    except FileNotFoundError as error:
-        raise Refused(str(error)) from error
+    root = project.root()
     made = build(executed or root / "executed", out or root / "report", root, whole=whole, reference=reference)
     click.echo(f"{made}")
 

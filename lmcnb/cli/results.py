@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from lmcnb import places
-from lmcnb.cli import board, runner
+from lmcnb.cli import board, project, runner
 from lmcnb.cli.checks import say_checks
 from lmcnb.cli.executors import context
 from lmcnb.cli.text import Failed, Refused, duration, human
@@ -75,7 +75,7 @@ def at_hand(jobs: Sequence[runner.Job]) -> list[runner.Job]:
                 specs = stages(runner.plans([job]))
                 missing = lab.missing(specs)
         except (Refused, ValueError, OSError) as error:
-            click.echo(f"{job.notebook.stem}: left out ({str(error).partition(': ')[2] or error})")
+            click.echo(f"{job.notebook.stem}: left out ({str(error).removeprefix(f'{job.notebook.stem}: ')})")
             continue
         if missing or not specs:
             many = f"{len(missing)} results are neither stored nor shipped" if missing else "it computes as it goes"
@@ -111,7 +111,7 @@ def _lacking(job: runner.Job) -> str:
         lab = Lab(progress=False)
         missing = lab.missing(specs)
     except (Refused, ValueError, OSError) as error:
-        return str(error).partition(": ")[2] or str(error)
+        return str(error).removeprefix(f"{job.notebook.stem}: ")
     if not missing:
         return ""
     seconds = [row.seconds for row in lab.status(specs)]
@@ -233,8 +233,10 @@ def _replace(folder: Path, aside: Path, wanted: Container[str], taken: set[str],
     if size > MOST:
         raise Failed(f"all archives together would have {human(size)}, and a clone should carry {human(MOST)}: they "
                      "are left as they were; --without NN leaves a figure's results out")
-    for path in new:  # first what is new: whatever stops this, nothing is lost
-        os.replace(path, folder / path.name)
+    for path in new:  # all are there before an old one goes: of what stops this the next publication takes them
+        os.replace(path, folder / f"new-{path.name}")
+    for path in new:
+        os.replace(folder / f"new-{path.name}", folder / path.name)
     for path in old:
         if path.name not in again:
             path.unlink()
@@ -246,7 +248,7 @@ def _so_far(notebooks: Sequence[str], profile: str, lab: Any) -> dict[str, list[
     from lmcnb.lab.stage import closure
 
     found = {}
-    for job in runner.prepare(places.project_root(), notebooks, profile) if notebooks else ():
+    for job in runner.prepare(project.root(), notebooks, profile) if notebooks else ():
         specs = closure(stages(runner.plans([job])))
         found[job.notebook.stem] = [lab.key(spec) for spec in specs if lab.has(spec)]
     return found
@@ -281,7 +283,8 @@ def verify(sample: int, seed: int, stage: str | None) -> None:
         raise Refused(unknown("stage", stage, [kind.__name__ for kind in STAGES.values()]))
     items, absent = [i for i in whole if stage in (None, i.stage)], len(archive.places) - len(whole)
     if absent:
-        raise Failed(f"{absent} of {len(archive.places)} results in {archive.root} are damaged")
+        raise Failed(f"{absent} of {len(archive.places)} results in {archive.root} are damaged: restore them "
+                     f"(git checkout), or put them there again with lmcnb publish")
     if not items:
         raise Refused(f"no results{f' of {stage}' if stage else ''} travel with this project: {archive.root}")
     click.echo(f"{len(items)} results in {archive.root}, every checksum compared")

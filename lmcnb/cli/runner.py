@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,18 +53,12 @@ def prepare(root: Path, names: Sequence[str], profile: str, settings: Iterable[s
     notebooks = find_notebooks(root, names)
     sections = load_profile(root, profile)
     given = dict(map(parse_setting, settings))
-    jobs = [_job(notebook, profile, sections, given) for notebook in notebooks]
+    jobs = [Job(notebook, values_under(notebook, profile, sections),
+                {n: v for n, v in given.items() if n in notebook.parameters}) for notebook in notebooks]
     problems = _unclaimed(notebooks, given) + [line for job in jobs for line in complaints(job)]
     if problems:
         raise Refused("\n".join(problems))
     return jobs
-
-
-def _job(
-    notebook: Notebook, profile: str, sections: Mapping[str, Mapping[str, object]], given: Mapping[str, object]
-) -> Job:
-    mine = {name: value for name, value in given.items() if name in notebook.parameters}
-    return Job(notebook, values_under(notebook, profile, sections), mine)
 
 
 def _unclaimed(notebooks: Sequence[Notebook], given: Iterable[str]) -> list[str]:

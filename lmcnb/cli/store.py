@@ -66,7 +66,8 @@ def show(key: str) -> None:
     _section("settings", item.brief)
     _section("results", {name: _short(json.dumps(value)) for name, value in leaves(item.result)})
     _section("provenance", {n: v for n, v in leaves(item.meta) if n.partition(".")[0] not in SEALS})
-    click.echo(f"\nmade from\n{_upstream(everything, item)}")
+    with places.offline():
+        click.echo(f"\nmade from\n{_upstream(everything, item)}")
     _section("files", {name: human(size) for name, size in item.files.items()})
 
 
@@ -143,7 +144,8 @@ def gc(profiles: Sequence[str], yes: bool, damaged: bool, older: bool) -> None:
         raise Refused(f"no figure in {figures} lists its entries, and no profile is named: all would go. Name what to "
                       f"keep, as in lmcnb store gc --profile laptop")
     shelf = found[0].store
-    kept = needed(Lab(progress=False), found, keys, plan)
+    with places.offline():
+        kept = needed(Lab(progress=False), found, keys, plan)
     if not any(i.key in kept for i in found):
         raise Refused(f"nothing in {shelf.root} is what the figures in {figures} or a named profile need, and all "
                       f"would go. Name a profile to keep, or remove the folder yourself")

@@ -105,6 +105,7 @@ def audit(table: Table, varied: Mapping[str, str], note: str = "") -> Figure:
     overlaps(upper, table.select(quantity="jaccard"), table.select(quantity="jaccard by chance")["value"].item())
     layers(lower, table[table["quantity"].str.startswith("density.")])
     barriers = table.select(quantity="train_loss barrier, midpoint")
+    varied = {title: axis for title, axis in varied.items() if (barriers["varied"] == title).any()}
     panels = np.atleast_1d(below.subplots(1, len(varied), sharey=True))
     for ax, (title, xlabel) in zip(panels, varied.items()):
         recipe_lines(ax, barriers.select(varied=title))

@@ -128,8 +128,8 @@ def batchnorm_claims(table: Table, compared: Sequence[int], setting: str = GENER
                        for other, aside in controls(loss).items()]
         if real:
             claims += _rewound(table.select(round=[0, r], bn="lerp").barriers(), sparse, setting)
-            accuracy = full.select(round=[0, r], quantity="test_accuracy").averaged("seeds")
-            percent = replace(accuracy.assign(value=100 * accuracy["value"]).layout(), sets=sets)
+            accuracy = full.select(round=[0, r], quantity="test_accuracy").averaged("seeds", 100)
+            percent = replace(accuracy.layout(), sets=sets)
             claims.append(as_accurate(f"A3-{sparse} ({setting})", percent, "idc", f"{where}{who} loses",
                                       family="primary"))
     dense = table.select(method="dense").barriers()

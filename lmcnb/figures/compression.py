@@ -85,8 +85,7 @@ def compression_claims(table: Table, compared: Sequence[int], sizes: Mapping[str
     Args:
         table, compared: as for the figure. sizes: by method, "idc" or "random images", its images per class.
     """
-    loss, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds")
-    accuracy = accuracy.assign(value=lambda rows: 100 * rows["value"])
+    loss, accuracy = table.barriers(), table.select(quantity="test_accuracy").averaged("seeds", 100)
     readings = (("stability", loss, "stable", "nats"), ("accuracy", accuracy, "inaccurate", "points of test accuracy"))
     claims, both = [], sorted(set(sizes["idc"]) & set(sizes["random images"]))
     for r in compared:

@@ -127,8 +127,7 @@ def dose_claims(table: Table, round: int) -> list[Claim]:
                             unit="rank correlation", note="means over initialisations; every kind of masks is a "
                             "point, and some share their images." + ASIDES.get(rival, "")))
     rows = table.select(round=[0, round])
-    layout, accuracy = rows.barriers().layout(), rows.select(quantity="test_accuracy").averaged("seeds")
-    percent = accuracy.assign(value=100 * accuracy["value"]).layout()
+    layout, percent = rows.barriers().layout(), rows.select(quantity="test_accuracy").averaged("seeds", 100).layout()
     ipc = int(np.mean(found["images"]["idc"])) // 4 // _classes(found)
     pairs = [("A2c", "idc", f"random mosaics {ipc}", "random mosaics"),
              ("A2c", "idc", f"random images {4 * ipc}", "as many images"),

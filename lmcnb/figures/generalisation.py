@@ -14,7 +14,7 @@ from ..statistics import Claim, RankCorrelation, claim, rank_correlation
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker, percent_sparse
 from .judging import CORRELATION
-from .parts import subnetwork
+from .parts import face, subnetwork
 
 Values = Mapping[tuple[str, int], np.ndarray]  # by method and pruning round, one an initialisation
 READINGS = {"given clean": "corrupted accuracy, less what the\nclean one predicts (points)",
@@ -101,9 +101,9 @@ def _corruptions(ax: Axes, table: Table, rows: Sequence[tuple[str, int]]) -> Non
 def _scatter(ax: Axes, xs: Values, ys: Values, rounds: Sequence[int]) -> None:
     for (method, r), x in xs.items():
         hue = colour(method)
-        face = "white" if r == rounds[-1] and len(rounds) > 1 else hue
-        ax.plot(x, ys[method, r], marker(method), color=hue, markersize=3, alpha=0.45, markerfacecolor=face)
-        ax.plot(np.mean(x), np.mean(ys[method, r]), marker(method), color=hue, markersize=7, markerfacecolor=face,
+        fill = face(hue, rounds, r)
+        ax.plot(x, ys[method, r], marker(method), color=hue, markersize=3, alpha=0.45, markerfacecolor=fill)
+        ax.plot(np.mean(x), np.mean(ys[method, r]), marker(method), color=hue, markersize=7, markerfacecolor=fill,
                 markeredgewidth=1.4)
 
 
@@ -112,7 +112,7 @@ def _handles(barrier: Values, rounds: Sequence[int]) -> list[Line2D]:
     handles = [Line2D([], [], linestyle="", marker=marker(m), color=colour(m), label=label(m))
                for m in dict.fromkeys(m for m, _ in barrier)]
     handles += [Line2D([], [], linestyle="", marker="o", color="#555555", label=f"{percent_sparse(r)} sparse",
-                       markerfacecolor="white" if r == rounds[-1] and len(rounds) > 1 else "#555555") for r in rounds]
+                       markerfacecolor=face("#555555", rounds, r)) for r in rounds]
     return handles
 
 

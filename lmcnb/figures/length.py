@@ -89,8 +89,7 @@ def length_claims(table: Table, at: float, compared: Sequence[int]) -> list[Clai
         rows, sparse = mine.select(round=[0, r]), percent_sparse(r)
         rise = _own(rows.barriers("test_error", "frankle", scale=100))
         loss, who = _own(rows.barriers()), named("idc", sparse)
-        accuracy = rows.select(quantity="test_accuracy").averaged("seeds")
-        percent = _own(accuracy.assign(value=100 * accuracy["value"]))
+        percent = _own(rows.select(quantity="test_accuracy").averaged("seeds", 100))
         claims += [stable(f"A1-{sparse}", rise, who, family="primary"),
                    more_stable(f"A2-{sparse}", loss, "idc", "imp", f"{who} is", family="primary"),
                    *(more_stable(f"A2c-{sparse} ({aside})", loss, "idc", other, f"{who} is")

@@ -87,7 +87,7 @@ def methods_claims(table: Table, compared: Sequence[int], pruned: Sequence[str])
     Args:
         table, compared: as for the figure. pruned: the sets that were pruned on.
     """
-    accuracy = table.select(quantity="test_accuracy").averaged("seeds").assign(value=lambda rows: 100 * rows["value"])
+    accuracy = table.select(quantity="test_accuracy").averaged("seeds", 100)
     controls = tuple(c for c in ("random images", "random mosaics") if c in pruned)
     pairs = [(m, c) for m in pruned for c in controls if m not in ("idc", c)
              and (c == "random images" or m == "idc-early")]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
@@ -73,6 +74,12 @@ def dots(ax: Axes, table: Table | Mapping[tuple, Numbers], xlabel: str,
     names = names or [subnetwork(m, r) for m, r in values]
     ax.set_yticks(range(len(values)), names[::-1])
     ax.set(xlabel=xlabel, ylim=(-0.6, len(values) - 0.4))
+
+
+def face(hue: str, rounds: Sequence[int], round: int) -> str:
+    """What fills a marker: its colour at the first round, white at the last of several, paler ones between."""
+    paler = rounds.index(round) / max(1, len(rounds) - 1) if round in rounds else 0  # the dense network's is full
+    return hue if not paler else "white" if paler == 1 else to_hex(1 - (1 - paler) * (1 - np.array(to_rgb(hue))))
 
 
 def row_of_dots(ax: Axes, y: float, points: Numbers, hue: str, shape: str, line: str = "-",

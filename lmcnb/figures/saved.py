@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..notebooks import find_notebooks
-from ..places import figures_dir, project_root
+from ..places import figures_dir, project_root, put
 from ..profiles import CUSTOM, UNJUDGED
 from ..statistics import Claim
 from ..tables import Table, verdicts
@@ -187,7 +187,7 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     text = json.dumps(tall, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     for k, line in enumerate(lines):
         text = text.replace(f'"@{k}@"', line, 1)
-    path.write_text(text, encoding="utf-8")
+    put(path, text)
 
 
 def read(name: str, profile: str = "laptop") -> Saved:

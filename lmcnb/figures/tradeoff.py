@@ -15,7 +15,7 @@ from ..statistics import Claim, Estimate, Layout, estimate
 from ..tables import Table
 from .base import WIDTH, caption, colour, label, marker, percent_sparse
 from .judging import ACCURACY, barrier_margin, because_distilled, more_stable, named
-from .parts import SHADE, dots, judged_difference
+from .parts import SHADE, dots, face, judged_difference
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95) -> Estimate | None:
@@ -160,7 +160,7 @@ def _scatter(ax: Axes, records: Sequence[Beside], settings: list[str], rounds: l
         ax.plot([x.low, x.high], [y.mean, y.mean], color=hue, linewidth=1, alpha=0.6)
         ax.plot([x.mean, x.mean], [y.low, y.high], color=hue, linewidth=1, alpha=0.6)
         ax.scatter(x.mean, y.mean, s=area(record.compression), marker=marker(record.method),
-                   facecolor=hue if record.round == rounds[0] else "white", edgecolor=hue, linewidth=1.4, zorder=5)
+                   facecolor=face(hue, rounds, record.round), edgecolor=hue, linewidth=1.4, zorder=5)
         if len(settings) > 1:
             ax.annotate(f"{settings.index(record.setting) + 1}", (x.mean, y.mean), xytext=(7, 5),
                         textcoords="offset points", color=hue, fontsize=6)
@@ -195,11 +195,11 @@ def _denominators(records: Sequence[Beside], settings: list[str]) -> dict[tuple,
 
 def _entries(records: Sequence[Beside], rounds: list[int]) -> list[Line2D]:
     """The legend's: kinds of subnetworks, sparsities, and three sizes at most."""
-    def dot(name: str, hue: str = "#555555", size: float = 6, shape: str = "o", fill: bool = True) -> Line2D:
+    def dot(name: str, hue: str = "#555555", size: float = 6, shape: str = "o", fill: str = "") -> Line2D:
         return Line2D([], [], linestyle="", marker=shape, markersize=size, color=hue, label=name,
-                      markerfacecolor=hue if fill else "white", markeredgewidth=1.4)
+                      markerfacecolor=fill or hue, markeredgewidth=1.4)
     names = {label(r.method): dot(label(r.method), colour(r.method), shape=marker(r.method)) for r in records}
-    sparse = [dot(f"beside IMP at {percent_sparse(r)}", fill=r == rounds[0]) for r in rounds]
+    sparse = [dot(f"beside IMP at {percent_sparse(r)}", fill=face("#555555", rounds, r)) for r in rounds]
     found = sorted({r.compression for r in records if r.compression > 0})
     some = dict.fromkeys((found[0], found[len(found) // 2], found[-1])) if found else ()
     sizes = [dot(f"1 stored for {c:,.0f} image{'s' * (c > 1)}", size=area(c) ** 0.5) for c in some]

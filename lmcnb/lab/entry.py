@@ -45,7 +45,11 @@ class Entry:
     @property
     def tensors(self) -> Params:
         """Read from the file each time: what nobody holds any more is released. Raises Damaged when it has changed."""
-        return unpacked(checked((self.folder / TENSORS).read_bytes(), TENSORS, self.meta))
+        try:
+            return unpacked(checked((self.folder / TENSORS).read_bytes(), TENSORS, self.meta))
+        except Damaged as error:
+            raise Damaged(f"{self.folder}: {error}, and had it when it was read. A new session sets it aside and "
+                          f"computes it again: restart the kernel, or give the command again") from None
 
 
 def contents(files: Files, stage: str, key: str, absent: Collection[str] = ()

@@ -63,7 +63,8 @@ class Paces:
         self.measured: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
         for stage in lab.store.stages():
             for meta in lab.store.metas(stage):
-                if meta.get("device") == self.kind and isinstance(meta.get("flops"), int) and meta.get("cost"):
+                numbers = all(isinstance(meta.get(n), int | float) for n in ("flops", "cost", "seconds"))
+                if meta.get("device") == self.kind and numbers and meta["cost"]:
                     for name in (stage, ""):
                         found = self.measured[name, meta["flops"]]
                         found[0] += meta["cost"]

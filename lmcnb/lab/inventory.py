@@ -152,7 +152,7 @@ def table(lab: Lab, what: type[Stage] | Iterable[Stage] | None = None) -> pd.Dat
                "device": i.meta.get("device")} for i, result in zip(found, results)]
     names = dict.fromkeys([*FIRST, *settings, *(n for row in rows for n in row if n not in LAST), *LAST])
     frame = pd.DataFrame(rows, columns=list(names))
-    frame["date"] = pd.to_datetime(frame["date"], utc=True, format="ISO8601")
+    frame["date"] = pd.to_datetime(frame["date"], utc=True, format="ISO8601", errors="coerce")
     whole = [n for n in frame if {type(row[n]) for row in rows if row.get(n) is not None} == {int}]
     return frame.astype(dict.fromkeys(whole, "Int64"))  # which has gaps: a round must not become 2.0
 

@@ -65,7 +65,7 @@ class Leases:
         done = set(keys)
         for path in list(self.root.glob("*.*")):
             try:
-                if path.stem in done and dead(path.read_text()):
+                if path.stem in done and dead(path.read_bytes()):
                     path.unlink()
             except OSError:  # another process was faster, or the folder is read-only: a lease that is left does no harm
                 continue
@@ -91,7 +91,7 @@ class Leases:
 
     def _abandoned(self, path: Path) -> bool:
         try:
-            changed, text = path.stat().st_mtime_ns, path.read_text()
+            changed, text = path.stat().st_mtime_ns, path.read_bytes()
         except FileNotFoundError:  # free again
             return False
         if dead(text):
@@ -127,7 +127,7 @@ def _number(path: Path) -> int:
     return int(path.suffix[1:])
 
 
-def dead(text: str) -> bool:
+def dead(text: bytes) -> bool:
     """Whether the holder was a process of this machine that has ended."""
     try:
         owner = json.loads(text)

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,12 @@ def _remove(store: Store, path: Path) -> None:
 
 def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder; 0 where there is none."""
-    return sum(f.stat().st_size for f in (path, *path.rglob("*")) if f.is_file())
+    found = 0
+    for folder, _, names in os.walk(path) if path.is_dir() else [(path.parent, [], [path.name])]:
+        for name in names:
+            with suppress(OSError):  # gone by now
+                found += os.stat(os.path.join(folder, name)).st_size
+    return found
 
 
 def _inside(store: Store, name: str) -> list[Path]:
@@ -161,6 +167,6 @@ def _inside(store: Store, name: str) -> list[Path]:
 
 def _ended(lease: Path) -> bool:
     try:  # of a node that is gone for good nothing else tells; a living one renews its leases
-        return dead(lease.read_text()) or time.time() - lease.stat().st_mtime > FORGOTTEN
+        return dead(lease.read_bytes()) or time.time() - lease.stat().st_mtime > FORGOTTEN
     except FileNotFoundError:
         return True

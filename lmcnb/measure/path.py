@@ -73,8 +73,7 @@ class LinearPath:
         Args:
             allowed: points of test error.
         Raises:
-            ValueError: the path was read from a file, and its networks are not at hand; or it does not lead from end to
-                end.
+            ValueError: the path was read from a file, and its networks are not at hand; or it lacks its ends.
         """
         if self.mistakes is None:
             raise ValueError("an interval over images needs the networks: measure the path with lmcnb.path")

@@ -115,7 +115,7 @@ class Ticket(Stage):
 
     @model_validator(mode="after")
     def _base_is_before(self):
-        if self.base is not None and not 0 < self.base.round < max(self.round, self.base.round + 1):
+        if self.base is not None and not self.base.round:
             raise ValueError("base must have at least one round")
         if self.base is not None and self.round <= self.base.round:
             raise ValueError(f"round ({self.round}) counts the base's rounds too: it must exceed {self.base.round}")
