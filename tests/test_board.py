@@ -1,5 +1,6 @@
 """The board: headlines and the claims behind them, of all figures of a profile, beside what was predicted."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def test_a_broken_figure_is_named(project: Path, text: str, words: str):
     path.write_text(text)
     for arguments in (["claims"], ["claims", "--rejudge"], ["publish"]):
         refused(call(*arguments, "--profile", "laptop"), str(path), words)
+
+
+def test_two_figures_of_one_claim_without_evidence_to_join_are_named_as_such(project: Path):
+    found = claim("W-87%", "they go together", [1.0, 1.1, 0.9], margin=0.3, unit="rank correlation")
+    for name in ("fig19_a", "fig19_copy"):
+        draw(project, name, dataclasses.replace(found, evidence=None))
+    refused(call("claims"), "leave one of these figures in its profile's folder")
+    (project / "notebooks" / "profiles" / "laptop.yaml").rename(project / "notebooks" / "profiles" / "mine.yaml")
+    refused(call("claims"), "no figure in", "lmcnb run 03 --profile mine")
 
 
 @pytest.mark.parametrize(("profile", "words"), [

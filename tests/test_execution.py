@@ -51,6 +51,10 @@ def test_run_as_a_user_does_it(project: Path) -> None:
     assert "profile laptop but rate=0.001, flag=False: figures go to" in done.stdout
 
 
+def test_a_run_does_not_overwrite_its_notebooks(project: Path) -> None:
+    refused(call("run", "03", "--executed", project / "notebooks"), "holds the notebooks themselves")
+
+
 @forked
 def test_papermill_alone_gives_the_same(project: Path) -> None:
     assert call("run", "00", "--profile", "laptop").exit_code == 0

@@ -37,6 +37,15 @@ def forged(root: Path, **changes) -> Path:
     return root / "a.1"
 
 
+def test_a_damaged_lease_is_in_nobodys_way_for_long(root: Path, monkeypatch: pytest.MonkeyPatch):
+    forged(root).write_bytes(b'{"host": "\xff"}')
+    leases = Leases(root)
+    assert leases.acquire(["a"]) == []
+    leases.sweep(["a"])
+    monkeypatch.setattr(lease, "PATIENCE", 0.0)
+    assert leases.acquire(["a"]) == ["a"]
+
+
 def test_the_lease_of_a_process_that_has_ended_is_taken_over_at_once(root: Path):
     import socket
 

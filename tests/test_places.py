@@ -8,6 +8,20 @@ import pytest
 from lmcnb import places
 
 
+def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, link = tmp_path / "page.md", tmp_path / "link.md"
+    link.symlink_to(page)
+    places.put(link, "first")
+    assert page.read_text() == "first" and link.is_symlink()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        places.put(page, "second")
+    assert page.read_text() == "first" and sorted(tmp_path.iterdir()) == [link, page]
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project that is the only one: the package is made to lie outside the checkout."""

@@ -1,6 +1,7 @@
 """`lmcnb publish`: what travels with the project's figures, and that nothing that travelled is lost."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -184,6 +185,33 @@ def test_what_was_shipped_stays_shipped(shelf: Lab, tmp_path: Path, monkeypatch)
     figure(folder, "fig04_generated", [])
     assert call("publish")[0] == 0
     assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}, "although fig04_real is not whole"
+
+
+def test_a_publication_that_ends_anywhere_loses_nothing(shelf: Lab, tmp_path: Path, monkeypatch):
+    """A result moves from one archive to another, and only what was shipped has it."""
+    monkeypatch.setenv("LMCNB_RESULTS", str(tmp_path / "results"))
+    folder, keys = tmp_path / "figures" / "laptop", [shelf.key(s) for s in closure([PATH])]
+    figure(folder, "fig02", keys)
+    assert call("publish")[0] == 0
+    monkeypatch.setenv("LMCNB_STORE", str(tmp_path / "gone"))
+    figure(folder, "fig02", keys[:1])
+    figure(folder, "fig03", keys[1:])
+    replace = os.replace
+    for allowed in range(4):
+        left = iter(range(allowed))
+
+        def some(a, b, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            replace(a, b)
+        monkeypatch.setattr(os, "replace", some)
+        assert call("publish")[0] != 0
+        assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}, allowed
+    monkeypatch.setattr(os, "replace", replace)
+    code, said = call("publish")
+    assert code == 0, said
+    assert {p.name for p in (tmp_path / "results" / "laptop").iterdir()} == {"fig02.zip", "fig03.zip"}
+    assert {key for _, key in Archive(tmp_path / "results").places} == {*keys}
 
 
 def test_of_two_results_of_one_key_the_figures_own_travels(shelf: Lab, tmp_path: Path, monkeypatch):

@@ -239,7 +239,7 @@ def _replace(folder: Path, aside: Path, wanted: Container[str], taken: set[str],
         os.replace(folder / f"new-{path.name}", folder / path.name)
     for path in old:
         if path.name not in again:
-            path.unlink()
+            path.unlink(missing_ok=True)  # what an interrupted publication left has become one of the new
 
 
 def _so_far(notebooks: Sequence[str], profile: str, lab: Any) -> dict[str, list[str]]:

@@ -79,7 +79,8 @@ def dots(ax: Axes, table: Table | Mapping[tuple, Numbers], xlabel: str,
 def face(hue: str, rounds: Sequence[int], round: int) -> str:
     """What fills a marker: its colour at the first round, white at the last of several, paler ones between."""
     paler = rounds.index(round) / max(1, len(rounds) - 1) if round in rounds else 0  # the dense network's is full
-    return hue if not paler else "white" if paler == 1 else to_hex(1 - (1 - paler) * (1 - np.array(to_rgb(hue))))
+    red, green, blue = (1 - (1 - paler) * (1 - part) for part in to_rgb(hue))
+    return hue if not paler else "white" if paler == 1 else to_hex((red, green, blue))
 
 
 def row_of_dots(ax: Axes, y: float, points: Numbers, hue: str, shape: str, line: str = "-",

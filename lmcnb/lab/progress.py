@@ -94,7 +94,7 @@ def doing(folder: Path) -> list[Doing]:
     found = []
     for path in sorted(folder.glob("*.json")):
         with suppress(OSError, ValueError, TypeError):  # gone by now
-            text = path.read_text()
+            text = path.read_bytes()
             if not dead(text):
                 found.append(Doing(**{n: v for n, v in json.loads(text).items() if n not in ("host", "pid")}))
     return found
