@@ -260,16 +260,17 @@ def bench(names: Sequence[str], quick: bool, out: Path | None, write: Path | Non
     """Measure the kernels against textbook loops, side by side in one process."""
     results: dict[str, Any] = {}
     found = benchmarks.find_benchmarks(project.root(), names)
+    page = write.read_text(encoding="utf-8") if write else ""
     for name in found if write else ():  # asked before anything is measured
-        verdicts.inserted(write.read_text(encoding="utf-8"), "", f"bench {name}")
+        verdicts.inserted(page, "", f"bench {name}")
     for name, path in found.items():
         results[name] = benchmarks.load(name, path)(quick)
         click.echo(benchmarks.show(name, results[name]) + "\n")
         if out:  # after each: the next may be killed
             benchmarks.save(out, quick, results)
         if write:
-            page = write.read_text(encoding="utf-8")
-            places.put(write, verdicts.inserted(page, benchmarks.markdown(results[name]), f"bench {name}"))
+            page = verdicts.inserted(page, benchmarks.markdown(results[name]), f"bench {name}")
+            places.put(write, page)
 
 
 @main.command()
