@@ -279,7 +279,7 @@ def test_init_makes_a_project_of_ones_own(tmp_path: Path, monkeypatch: pytest.Mo
     said = call("init", str(made)).output
     assert f"{len(list((ROOT / 'notebooks').glob('*.ipynb')))} notebooks. Now: cd {made} && lmcnb run 00" in said
     assert {p.name for p in (made / "figures").iterdir()} == {"basins.gif", "board.png", "laptop", "gpu", "imagenette",
-                                                              "predictions.yaml"}
+                                                              "resnet", "predictions.yaml"}
     pages = [page.read_text() for page in made.glob("notebooks/*.ipynb")]
     linked = {link for text in pages for link in re.findall(r"\]\((\.\./[^)#]+)", text)}
     assert linked and not [link for link in linked if not (made / "notebooks" / link).exists()]
