@@ -172,7 +172,7 @@ KEYS = "figure.lmcnb-x"
     ("05_loss_landscape", "fig05_loss_landscape_cifar10", 1280)])
 def test_the_explorer_moves_by_keyboard(browser: Any, site: Path, name: str, figure: str, width: int):
     """α moves the dot on the path and on the landscape; what is read out is what the table says."""
-    start = read(figure).table.select(method="dense", round=0, init=0, quantity="train_loss", alpha=0)["value"].item()
+    rows = read(figure).table.select(method="dense", round=0, init=0, quantity="train_loss", alpha=0)
     seen = browser.new_page(viewport={"width": width, "height": 900})
     seen.goto((site / f"{name}.html").as_uri())
     places = [f"{KEYS} .path .dot", f"{KEYS} .land .dot"]
@@ -185,7 +185,8 @@ def test_the_explorer_moves_by_keyboard(browser: Any, site: Path, name: str, fig
     seen.select_option(f"{KEYS} select[name=c]", "imp")
     seen.focus(f"{KEYS} input[name=k]")
     seen.keyboard.press("Home")
-    assert seen.inner_text(f"{KEYS} .reading").startswith(f"At α = 0.00. dense: {start:.3f} nats, +0.000 from the chord")
+    told = f"At α = 0.00. dense: {rows['value'].item():.3f} nats, +0.000 from the chord"
+    assert seen.inner_text(f"{KEYS} .reading").startswith(told)
     assert seen.inner_text(f"{KEYS} label:has([name=r])") == "sparsity: 0%"
 
 
