@@ -134,8 +134,8 @@ class Networks:
             raise ValueError("networks of one stack must be of one architecture, and at one step")
         params, buffers = ({n: torch.cat([getattr(p, kind)[n] for p in parts]) for n in getattr(first, kind)}
                            for kind in ("params", "buffers"))
-        masks = {n: torch.cat([p.masks.get(n, torch.ones_like(p.params[n], dtype=torch.bool)) for p in parts])
-                 for n in dict.fromkeys(n for p in parts for n in p.masks)}
+        masks = {n: torch.cat([p.masks[n] if n in p.masks else torch.ones_like(p.params[n], dtype=torch.bool)
+                               for p in parts]) for n in dict.fromkeys(n for p in parts for n in p.masks)}
         return cls(first.net, params, buffers, masks, tuple(label for p in parts for label in p.labels), first.step)
 
     def __len__(self) -> int:
