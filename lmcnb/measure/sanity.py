@@ -157,7 +157,7 @@ def overlap(a: Masks, b: Masks) -> Tensor:
     >>> assert overlap(a, b) == 0 and overlap(a, a) == 1
     """
     shared, chance, most = (torch.zeros(len(_masks.flat(a)), dtype=torch.float64) for _ in range(3))
-    for name in a.keys() & b.keys():  # without a mask a layer is dense, and shares what it must
+    for name in (n for n in a if n in b):  # without a mask a layer is dense, and shares what it must
         x, y = a[name].flatten(1).cpu(), b[name].flatten(1).cpu()
         kept, other = x.sum(1).double(), y.sum(1).double()
         shared += (x & y).sum(1)
