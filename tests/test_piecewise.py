@@ -11,6 +11,7 @@ from torch import nn
 from lmcnb import Net, Networks, Recipe
 from lmcnb.lab.keys import execution
 from lmcnb.measure.diagonal_exact import exact_diagonal
+from lmcnb.measure.hessian import HessianOperator
 from lmcnb.measure.piecewise import is_piecewise
 from lmcnb.stages import Curvature, Train
 
@@ -80,3 +81,25 @@ def test_an_emptied_layer_has_no_diagonal(layer: str):
     network = network.masked(masks)
     expected = plain_hessian(network, images, network.net.prunable).diag()
     assert torch.allclose(exact_diagonal(network, images), expected, atol=1e-5)
+
+
+class Aside(nn.Module):
+    """Runs a layer that its logits do not depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.aside, self.head = nn.Linear(64, 4), nn.Linear(4, 3), nn.Linear(4, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(self.body(x.flatten(1)))
+        self.aside(hidden)
+        return self.head(hidden)
+
+
+def test_a_layer_that_leads_nowhere_has_no_curvature():
+    images = made_up(8, 10)
+    network = Networks.of(Aside(), images)
+    operator, found = HessianOperator(network, images), exact_diagonal(network, images)
+    whole = torch.stack([(operator @ e)[k] for k, e in enumerate(torch.eye(operator.shape[0]))])
+    torch.testing.assert_close(found.float(), whole, atol=1e-6, rtol=1e-4)
+    assert (found[64 * 4:64 * 4 + 12] == 0).all()
