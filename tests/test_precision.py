@@ -41,10 +41,10 @@ def test_weights_move_by_less_than_bfloat16_can_tell():
 
 
 def test_auto_is_what_the_device_has(monkeypatch):
-    for there, precision in ((True, "bf16"), (False, "float32")):
+    for there, precision, key in ((True, "bf16", "bf16, plain attention"), (False, "float32", "float32")):
         monkeypatch.setattr(recipes, "has_bf16", lambda _, there=there: there)
         assert RECIPE.but(precision="auto").on(CPU).precision == precision
-        assert execution(Train(net=NET, recipe=QUICK.but(precision="auto")), CPU)["precision"] == precision
+        assert execution(Train(net=NET, recipe=QUICK.but(precision="auto")), CPU)["precision"] == key
     assert RECIPE.on(CPU).precision == "bf16" and QUICK.on(CPU).precision == "float32"
 
 

@@ -167,7 +167,7 @@ def caller(net: Net, training: bool, precision: str = "float32", layers: Layers 
 
     def call(params: Params, buffers: Params, x: Tensor) -> Tensor:
         # Buffers go in by reference: functional_call lets BatchNorm update them in place.
-        with attention_on(x.device):
+        with attention_on(x.device, precision):
             return torch.func.functional_call(module, (params, buffers), (x,))
 
     def rounded(params: Params, buffers: Params, x: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ from ..spec import Spec
 def execution(spec: Any, device: torch.device) -> dict[str, str]:
     """What of the way a stage is run decides its bits: kind of device, mode, precision of its trainings."""
     trained = {part.on(device).precision for part in _specs(spec) if isinstance(part, Recipe)}
-    precision = "bf16" if "bf16" in trained else "float32"
+    bf16 = "bf16, plain attention" if device.type == "cpu" else "bf16"
+    precision = bf16 if "bf16" in trained else "float32"
     distilled = any(isinstance(part, Method) and part.length for part in _specs(spec))
     how = " ".join(filter(None, (mode(spec.net, device, distilled), spec.numerics(device))))
     return {"device": device.type, "mode": how, "precision": precision}

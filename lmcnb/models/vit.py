@@ -101,6 +101,17 @@ def _check(net: ViT) -> None:
                          f"{len(net.std)}")
 
 
+class _Patches(nn.Conv2d):
+    """A convolution whose kernels lie side by side; in bfloat16 on a CPU a matrix product, three times as fast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        side = self.kernel_size[0]
+        patches = x.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5)  # B, rows, columns, …
+        return F.linear(patches.flatten(3), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 @cache
 def _transformer() -> type[nn.Module]:
     """timm is large: it is loaded where it is needed."""
@@ -115,6 +126,7 @@ def _transformer() -> type[nn.Module]:
                              embed_dim=net.width or 192, depth=net.depth, num_heads=net.heads,
                              weight_init="skip" if torch.get_default_device().type == "meta" else "")
             self.side, self.mean, self.std = side, net.mean, net.std
+            self.patch_embed.proj.__class__ = _Patches
 
         def forward(self, x: Tensor, *_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
             if self.mean is not None and self.std is not None:  # channel by channel: a graph holds no constant tensor
