@@ -37,8 +37,9 @@ def test_the_class_sweep_has_the_plain_loops_gradients(results: dict[str, Any]) 
 
 def test_a_training_ends_where_the_plain_loop_ends(results: dict[str, Any]) -> None:
     rows = results["training"]["rows"]
-    assert all(row["loss off by"] < 1e-4 for row in rows) and len(rows) >= 3
-    assert all(row["loss off by"] < 1e-4 for row in results["transformer"]["rows"])
+    assert len(rows) >= 3
+    for row in rows + [row for name in ("transformer", "resnet10", "resnet18") for row in results[name]["rows"]]:
+        assert row["loss off by"] < (0.05 if row["variant"] == "bf16" else 1e-4), row
     assert sum(row["chosen"] for row in results["modes"]["rows"]) == 1
 
 

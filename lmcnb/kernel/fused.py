@@ -33,7 +33,7 @@ from ..places import cache_root
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_suffix(".cpp")
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 FLAGS = ("-O3", "-march=native", "-Wno-psabi", "-shared", "-fPIC")
 PARTS = 8  # of a batch, each with its own sum of the weights' gradient: as many threads at most share the work
 LANES = 16  # output channels that fused.cpp keeps together
@@ -82,12 +82,12 @@ def library() -> ctypes.CDLL | None:
     """The compiled functions, or None where no C++ compiler works."""
     if compiler() is None:
         return None
-    built = machine_file("fused.so", SOURCE.read_text(), *FLAGS)
+    built = machine_file("fused.so", *(source.read_text() for source in SOURCES), *FLAGS)
     try:
         if not built.exists():
             built.parent.mkdir(parents=True, exist_ok=True)
             aside = built.with_suffix(f".{os.getpid()}")
-            command = [*shlex.split(compiler() or ""), *FLAGS, str(SOURCE), "-o", str(aside)]
+            command = [*shlex.split(compiler() or ""), *FLAGS, *map(str, SOURCES), "-o", str(aside)]
             subprocess.run(command, check=True, capture_output=True)
             aside.replace(built)
         return ctypes.CDLL(str(built))
@@ -114,7 +114,7 @@ class _Backward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor):
         gx, (gweight, gbias) = torch.empty_like(x), torch.empty(2, *mean.shape).unbind()
-        _call(f"backward_{NAMES[x.dtype]}", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias))
+        call(f"backward_{NAMES[x.dtype]}", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias))
         ctx.save_for_backward(x, grad, mean, rstd, weight, bias)
         return gx, gweight.sum(0), gbias.sum(0)
 
@@ -124,7 +124,7 @@ class _Backward(torch.autograd.Function):
         x, grad, mean, rstd, weight, bias = ctx.saved_tensors
         by_x = by_x.contiguous(memory_format=_LAST)
         ggrad, gx, gweight = torch.empty_like(grad), torch.empty_like(x), torch.empty_like(mean)
-        _call(f"second_{NAMES[x.dtype]}", x, (x, grad, by_x, mean, rstd, weight, bias, by_weight.contiguous(),
+        call(f"second_{NAMES[x.dtype]}", x, (x, grad, by_x, mean, rstd, weight, bias, by_weight.contiguous(),
                                               by_bias.contiguous(), ggrad, gx, gweight))
         return ggrad, gx, None, None, gweight.sum(0), None
 
@@ -145,7 +145,7 @@ class _ConvolutionNormReluPool(torch.autograd.Function):
         wanted, sums = ctx.needs_input_grad[0], _sums(kernel, len(x))
         gx, (gweight, gbias) = torch.empty_like(x) if wanted else x, torch.empty(2, *mean.shape).unbind()
         grad = grad.contiguous(memory_format=_LAST)
-        _call("backward_convolution", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias, image, sums),
+        call("backward_convolution", x, (x, grad, mean, rstd, weight, bias, gx, gweight, gbias, image, sums),
               kernel.shape[1], int(wanted), parts=len(sums))
         gimage = _input_gradient(gx, image, kernel) if wanted else None
         # What is added to a whole channel, the norm takes away.
@@ -172,7 +172,7 @@ def kernel_gradient(x: Tensor, grad: Tensor, kernel: Tensor) -> Tensor:
     """Of a 3 × 3 convolution (stride and padding 1): float32 [O, C, 3, 3] for x [B, C, H, W], grad [B, O, H, W]."""
     x, grad = (t.contiguous(memory_format=_LAST) for t in (x, grad))
     sums = _sums(kernel, len(x))
-    _call("weight_gradient", x, (x, grad, sums), len(kernel), parts=len(sums))
+    call("weight_gradient", x, (x, grad, sums), len(kernel), parts=len(sums))
     return _summed(sums, kernel)
 
 
@@ -205,12 +205,12 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tenso
     images, channels, height, width = x.shape
     out = torch.empty(images, channels, height // 2, width // 2, dtype=x.dtype, memory_format=_LAST)
     mean, rstd = torch.empty(2, images, channels).unbind()
-    _call(f"forward_{NAMES[x.dtype]}", x, (x, out, mean, rstd, weight, bias), ctypes.c_float(eps))
+    call(f"forward_{NAMES[x.dtype]}", x, (x, out, mean, rstd, weight, bias), ctypes.c_float(eps))
     return out, x, mean, rstd, weight, bias
 
 
-def _call(name: str, x: Tensor, tensors: tuple[Tensor, ...], *more, parts: int | None = None) -> None:
-    """Over the images of a batch in parts, on as many threads as torch has.
+def call(name: str, x: Tensor, tensors: tuple[Tensor, ...], *more, parts: int | None = None) -> None:
+    """A function of the library over the images of a batch in parts, on as many threads as torch has.
 
     An image's results do not depend on its part; sums over a part do, so whoever wants these says how many there are.
     """

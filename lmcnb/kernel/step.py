@@ -16,8 +16,9 @@ from ..params import Params, clone, size
 from .agreement import agrees
 from .attention import attention_on, rounded_attention
 from .augment import Draws, apply
-from .layers import is_strided_pointwise
+from .layers import fuse, is_strided_pointwise
 from .optimise import rule
+from .pixels import augmented, serves
 from .randomness import refuse_random
 from .recipe import Recipe
 
@@ -114,10 +115,14 @@ def make_first_order_step(net: Net, recipe: Recipe, layers: Layers | None = None
     """
     train, layout = compiled(make_loss(net, recipe, layers)), layout_of(net, recipe, layers)
     augment, update = recipe.augmentation, rule(recipe)
+    at_once = recipe.precision == "bf16" and layers is fuse and serves(augment)
 
     def step(params, buffers, memory, masks, images, labels, mean, std, draws, lr):
         index, leaves = draws["index"], {n: p.detach().requires_grad_() for n, p in params.items()}
-        x = apply(augment, normalise(images[index], mean, std), draws).contiguous(memory_format=layout)
+        if at_once and images.device.type == "cpu":
+            x = augmented(augment, images, index, mean, std, draws)
+        else:
+            x = apply(augment, normalise(images[index], mean, std), draws).contiguous(memory_format=layout)
         mixed = {n: draws[n] for n in ("kept", "partner") if n in draws}
         loss, buffers = train(leaves, buffers, x, labels[index], mixed)
         grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from ..data import DATASETS
 from ..distill import Method
+from ..kernel.layers import fuses
 from ..kernel.recipe import Recipe
 from ..kernel.strategies import mode
 from ..models import Net
@@ -25,8 +26,9 @@ from ..spec import Spec
 def execution(spec: Any, device: torch.device) -> dict[str, str]:
     """What of the way a stage is run decides its bits: kind of device, mode, precision of its trainings."""
     trained = {part.on(device).precision for part in _specs(spec) if isinstance(part, Recipe)}
-    bf16 = "bf16, plain attention" if device.type == "cpu" else "bf16"
-    precision = bf16 if "bf16" in trained else "float32"
+    precision = "bf16" if "bf16" in trained else "float32"
+    if precision == "bf16" and device.type == "cpu":
+        precision += ", augmented at once" if fuses(spec.net) else ", plain attention"
     distilled = any(isinstance(part, Method) and part.length for part in _specs(spec))
     how = " ".join(filter(None, (mode(spec.net, device, distilled), spec.numerics(device))))
     return {"device": device.type, "mode": how, "precision": precision}
