@@ -49,6 +49,7 @@ def exact_on(device: torch.device) -> AbstractContextManager[None]:
     """:func:`exact` for what is called outside a lab too, on a GPU; autograd records as before.
 
     There convolutions are of reduced precision unless someone says otherwise, by 1e-3 of a loss. A CPU's threads are
-    the caller's own.
+    the caller's own; memory is kept as in a lab.
     """
+    keep_memory()
     return nullcontext() if device.type == "cpu" else exact(torch.is_grad_enabled())

@@ -18,7 +18,6 @@ from ..params import Params, select, size
 from . import masks as _masks
 from . import recipe as _recipe
 from .exact import exact_on
-from .memory import keep_memory
 from .optimise import rule
 from .recipe import Recipe, draws
 from .sizes import portion
@@ -48,7 +47,6 @@ def fit(net: Net, params: Params, buffers: Params, data: Images, recipe: Recipe,
         FloatingPointError: the loss became NaN or infinite; the message names the step, the model and the setting.
     """
     _check(net, params, data, seeds, masks)
-    keep_memory()
     masks = {} if masks is None else {n: m.to(params[n].device) for n, m in masks.items()}
     state = _begun(state or State.start(_masks.masked(params, masks), buffers), recipe, len(data), pruner)
     total = recipe.steps(len(data))
@@ -123,7 +121,6 @@ def evaluate(net: Net, params: Params, buffers: Params, data: Images, *, batch: 
     ``batch`` and fewer models than all go through at once where their activations would be large.
     """
     k = size(params)
-    keep_memory()
     many, batch = portion(net, data.x.device, k, batch)
     if many < k:
         each = [evaluate(net, select(params, part), select(buffers, part), data, batch=batch, strategy=strategy)
