@@ -21,6 +21,10 @@ def serves(augment: Augment) -> bool:
     return not (augment.shared or augment.cutout or augment.jitter or augment.lighting)
 
 
+def readable(images: Tensor) -> bool:
+    return images.device.type == "cpu" and images.dtype in NAMES
+
+
 def augmented(augment: Augment, images: Tensor, index: Tensor, mean: Tensor, std: Tensor, draws: Draws) -> Tensor:
     """Normalised, augmented images, bfloat16 [B, C, H, W] with channels last.
 
