@@ -53,7 +53,7 @@ class Setting:
 
 
 def settings(quick: bool) -> list[Setting]:
-    sizes = [("convnet3", 4, 1)] if quick else [("convnet3", 32, 12), ("convnet3", 128, 2)]
+    sizes = [("convnet3", 4, 2)] if quick else [("convnet3", 32, 12), ("convnet3", 128, 2)]
     return [Setting(lmcnb.Net.of(TRAIN, name, width), TRAIN, steps) for name, width, steps in sizes]
 
 
@@ -123,7 +123,7 @@ def run(quick: bool) -> dict[str, Any]:
 
 def run_resnet(quick: bool, name: str, width: int, steps: int) -> dict[str, Any]:
     """A ResNet in the precision that is fastest here, compiled where that repays in a long training."""
-    s = Setting(lmcnb.Net.of(TRAIN, name, 4 if quick else width), TRAIN, 1 if quick else steps)
+    s = Setting(lmcnb.Net.of(TRAIN, name, 4 if quick else width), TRAIN, 2 if quick else steps)
     precision = "bf16" if has_bf16(DEVICE) else "float32"
     strategy = "loop" if quick else settled(s.net, DEVICE, 100_000)
     mine = {f"{s.name} / plain": partial(with_memory, s, False, partial(plain, s)),

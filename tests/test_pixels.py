@@ -2,14 +2,16 @@
 
 import pytest
 import torch
-from helpers import QUICK, made_up, start
+from helpers import BATCHNORM, QUICK, made_up, start
+from torch import nn
 
-from lmcnb import Net, Train
+from lmcnb import Net, Networks, Train
 from lmcnb.data import normalise
 from lmcnb.kernel import step
 from lmcnb.kernel.augment import AUGMENTS, Augment, apply, augmentation, draw
 from lmcnb.kernel.fused import library
-from lmcnb.kernel.pixels import augmented, serves
+from lmcnb.kernel.layers import fuses
+from lmcnb.kernel.pixels import at_once, augmented
 from lmcnb.kernel.recipe import seeded
 from lmcnb.kernel.training import fit
 from lmcnb.lab.keys import execution
@@ -56,8 +58,31 @@ def test_parts_of_a_batch_are_the_whole() -> None:
 
 
 def test_what_it_cannot_do_it_does_not_claim() -> None:
-    known = {name for name, kind in AUGMENTS.items() if serves(kind)}
+    net = Net(name="convnet1", channels=1, size=8, width=8)
+    known = {name for name in AUGMENTS if at_once(net, QUICK.but(precision="bf16", augment=name))}
     assert known == {"none", "flip_crop", "colour_crop", "cifar", "window"}
+    assert not at_once(net, QUICK) and not at_once(BATCHNORM, QUICK.but(precision="bf16"))
+
+
+def test_a_network_of_ones_own_gets_its_images_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Networks.of([convnet()], made_up(64, 10)).net
+    assert fuses(mine) and not at_once(mine, QUICK.but(precision="bf16"))
+    held = execution(Train(net=mine, recipe=QUICK.but(precision="bf16")), torch.device("cpu"))
+    assert held["precision"] == "bf16, plain attention"
+
+
+def convnet() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.GroupNorm(8, 8), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(),
+                         nn.Linear(8 * 16, 10))
+
+
+def test_numbers_of_another_kind_and_order_are_read_as_what_they_are() -> None:
+    kind, x = augmentation("cifar", 1.0), images(12, 3, torch.uint8)
+    (drawn, *_), index = draws_of(kind, 12), torch.arange(BATCH)
+    expected = augmented(kind, x, index, MEAN, STD, drawn)
+    wide = {n: t.double() if t.is_floating_point() else t for n, t in drawn.items()}
+    apart = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert torch.equal(expected, augmented(kind, apart, index, MEAN.double(), STD.double(), wide))
 
 
 def test_trainings_in_bfloat16_of_networks_that_are_fused_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,10 +90,9 @@ def test_trainings_in_bfloat16_of_networks_that_are_fused_use_it(monkeypatch: py
     monkeypatch.setattr(step, "augmented", lambda *given: (calls.append(1), augmented(*given))[1])
     net = Net(name="convnet1", channels=1, size=8, width=8)
     params, data = start(net, 0)[0], made_up(64, 10)
-    for precision, at_once in (("bf16", True), ("float32", False)):
+    for precision, augment, fast in (("bf16", "cifar", True), ("bf16", "dsa", False), ("float32", "cifar", False)):
         calls.clear()
-        recipe = QUICK.but(precision=precision, augment="cifar", weight_decay=0.1 + at_once)  # no step made before
+        recipe = QUICK.but(precision=precision, augment=augment)
         fit(net, params, {}, data, recipe, [0], strategy="fused")
-        assert bool(calls) is at_once
         held = execution(Train(net=net, recipe=recipe), torch.device("cpu"))["precision"]
-        assert held == ("bf16, augmented at once" if at_once else "float32")
+        assert (bool(calls), held) == (fast, precision + ", augmented at once" * fast)

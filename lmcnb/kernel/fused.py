@@ -1,4 +1,4 @@
-"""Operations with a faster form on a CPU (``fused.cpp``): instance norm, ReLU and pool as one; a kernel's gradient.
+"""Operations with a faster form on a CPU (``*.cpp``): instance norm, ReLU and pool as one; a kernel's gradient.
 
 oneDNN, PyTorch's library, computes the gradient of a convolution's kernel at half the speed of a matrix product or
 less; here it runs at that speed. Between two convolutions a ConvNet does little arithmetic and much reading and
@@ -125,7 +125,7 @@ class _Backward(torch.autograd.Function):
         by_x = by_x.contiguous(memory_format=_LAST)
         ggrad, gx, gweight = torch.empty_like(grad), torch.empty_like(x), torch.empty_like(mean)
         call(f"second_{NAMES[x.dtype]}", x, (x, grad, by_x, mean, rstd, weight, bias, by_weight.contiguous(),
-                                              by_bias.contiguous(), ggrad, gx, gweight))
+                                             by_bias.contiguous(), ggrad, gx, gweight))
         return ggrad, gx, None, None, gweight.sum(0), None
 
 

@@ -1,4 +1,4 @@
-"""Memory that a training frees stays with the process, because its next step needs as much again at once."""
+"""Memory that a step frees, of a training or of a measurement, stays: the next one needs as much again at once."""
 from __future__ import annotations
 
 import ctypes

@@ -6,10 +6,10 @@
 
 namespace {
 
-inline uint16_t rounded(float v) {  // to bfloat16: the nearest, ties to even
+inline uint16_t rounded(float v) {  // to bfloat16: the nearest, ties to even; NaN stays NaN
     uint32_t u;
     memcpy(&u, &v, 4);
-    return (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+    return v == v ? (u + 0x7fff + ((u >> 16) & 1)) >> 16 : 0x7fc0;
 }
 
 // Images [C, H, W] with a border of zeros: what a look-up beyond the image finds.
@@ -64,7 +64,8 @@ class Planes {
                 const float across = (2 * x + 1) / (float)width - 1;
                 float right = ((m[0] * across + m[1] * at + m[2] + 1) * width - 1) / 2 + 1;  // 1: the border
                 float down = ((m[3] * across + m[4] * at + m[5] + 1) * height - 1) / 2 + 1;
-                right = std::min(std::max(right, low), width + high), down = std::min(std::max(down, low), height + high);
+                right = std::min(width + high, std::max(low, right));  // in this order NaN becomes low
+                down = std::min(height + high, std::max(low, down));
                 const int i = (int)right, j = (int)down;
                 right -= i, down -= j;
                 corner[x] = j * pitch + i;

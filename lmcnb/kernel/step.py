@@ -18,7 +18,7 @@ from .attention import attention_on, rounded_attention
 from .augment import Draws, apply
 from .layers import fuse, is_strided_pointwise
 from .optimise import rule
-from .pixels import augmented, readable, serves
+from .pixels import at_once, augmented, readable
 from .randomness import refuse_random
 from .recipe import Recipe
 
@@ -115,11 +115,11 @@ def make_first_order_step(net: Net, recipe: Recipe, layers: Layers | None = None
     """
     train, layout = compiled(make_loss(net, recipe, layers)), layout_of(net, recipe, layers)
     augment, update = recipe.augmentation, rule(recipe)
-    at_once = recipe.precision == "bf16" and layers is fuse and serves(augment)
+    fast = layers is fuse and at_once(net, recipe)
 
     def step(params, buffers, memory, masks, images, labels, mean, std, draws, lr):
         index, leaves = draws["index"], {n: p.detach().requires_grad_() for n, p in params.items()}
-        if at_once and readable(images):
+        if fast and readable(images):
             x = augmented(augment, images, index, mean, std, draws)
         else:
             x = apply(augment, normalise(images[index], mean, std), draws).contiguous(memory_format=layout)

@@ -14,10 +14,11 @@ from pydantic import BaseModel
 
 from ..data import DATASETS
 from ..distill import Method
-from ..kernel.layers import fuses
+from ..kernel.agreement import is_foreign
+from ..kernel.pixels import at_once
 from ..kernel.recipe import Recipe
 from ..kernel.strategies import mode
-from ..models import Net
+from ..models import Net, ViT
 from ..models import net as models
 from ..sources import code_digest, is_ours
 from ..spec import Spec
@@ -25,10 +26,11 @@ from ..spec import Spec
 
 def execution(spec: Any, device: torch.device) -> dict[str, str]:
     """What of the way a stage is run decides its bits: kind of device, mode, precision of its trainings."""
-    trained = {part.on(device).precision for part in _specs(spec) if isinstance(part, Recipe)}
-    precision = "bf16" if "bf16" in trained else "float32"
+    recipes = [part.on(device) for part in _specs(spec) if isinstance(part, Recipe)]
+    precision = "bf16" if any(recipe.precision == "bf16" for recipe in recipes) else "float32"
     if precision == "bf16" and device.type == "cpu":
-        precision += ", augmented at once" if fuses(spec.net) else ", plain attention"
+        precision += ", plain attention" * (is_foreign(spec.net) or isinstance(spec.net, ViT))
+        precision += ", augmented at once" * any(at_once(spec.net, recipe) for recipe in recipes)
     distilled = any(isinstance(part, Method) and part.length for part in _specs(spec))
     how = " ".join(filter(None, (mode(spec.net, device, distilled), spec.numerics(device))))
     return {"device": device.type, "mode": how, "precision": precision}
