@@ -40,7 +40,7 @@ def test_any_sequence_has_its_diagonal_in_pieces_or_not(name: str):
     network = network.masked(random_masks(network.net, network.params, density=0.6))
     expected = plain_hessian(network, images, network.net.prunable).diag()
     off = exact_diagonal(network, images, batch=5) - expected
-    assert float(off.abs().max()) < (1e-5 if pieces else 1e-4) * float(expected.abs().max())
+    assert float(off.abs().max()) < (3e-5 if pieces else 1e-4) * float(expected.abs().max())
 
 
 def test_a_norm_alone_can_be_asked_for():

@@ -2,6 +2,7 @@
 
 import json
 import os
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -272,13 +273,15 @@ def test_the_json_holds_the_table_in_full_and_the_claims(figures_folder: Path):
 @pytest.mark.parametrize("path", [p for p in committed() if p.parent.name != "laptop" or p.stem[:5] not in SHIPPED],
                          ids=lambda p: f"{p.parent.name} {p.stem[:5]}")
 def test_every_committed_figure_is_drawn_again_from_its_json(path: Path, monkeypatch: pytest.MonkeyPatch):
-    """To the same bytes with the matplotlib that drew it, else without an error."""
+    """To the same picture with the matplotlib that drew it, else without an error."""
     monkeypatch.delenv("LMCNB_FIGURES", raising=False)
     monkeypatch.setenv("LMCNB_PROJECT", str(ROOT))
     found = figures.read(path.stem, path.parent.name)
     drawn = png(found.draw())
     if found.record["versions"].get("matplotlib") == matplotlib.__version__:
-        assert drawn == path.with_suffix(".png").read_bytes()
+        again, before = (plt.imread(BytesIO(p)) for p in (drawn, path.with_suffix(".png").read_bytes()))
+        apart = np.abs(again - before)  # another processor may round a heat map's colours otherwise
+        assert apart.max() < 0.01 and (apart > 0).mean() < 1e-3
 
 
 def test_plain_rounds_to_six_digits_and_turns_nan_into_null():

@@ -13,7 +13,8 @@ import pytest
 from lmcnb.cli.beneath import Files
 from lmcnb.cli.page import navigation, rendered, without_formulas, written
 from lmcnb.cli.report import build
-from lmcnb.figures import read
+from lmcnb.figures import explorer, read
+from lmcnb.tables import Table
 
 ROOT = Path(__file__).parents[1]
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -191,7 +192,7 @@ def test_the_explorer_moves_by_keyboard(browser: Any, site: Path, name: str, fig
 
 
 def test_the_explorer_goes_to_what_was_measured(browser: Any, site: Path):
-    """A quantity that a choice lacks takes the nearest that has it; rounds are those of the initialisation."""
+    """Rounds are those of the initialisation."""
     seen = browser.new_page()
     seen.goto((site / "03_stability_cifar10.html").as_uri())
     seen.select_option(f"{KEYS} select[name=m]", "imp")
@@ -200,9 +201,20 @@ def test_the_explorer_goes_to_what_was_measured(browser: Any, site: Path):
     seen.focus(f"{KEYS} input[name=r]")
     seen.keyboard.press("End")
     assert "89% sparse" in seen.inner_text(f"{KEYS} .reading")
+    assert seen.is_hidden(f"{KEYS} .land svg") and "59" not in seen.inner_text(f"{KEYS} .none")
+
+
+def test_a_quantity_that_a_choice_lacks_takes_the_nearest_that_has_it(browser: Any):
+    measured = [("train_loss", 0), ("train_loss", 9), ("train_loss", 10), ("test_error", 0), ("test_error", 9)]
+    rows = [{"method": "imp", "round": r, "sparsity": 1 - 0.8 ** r, "init": 0, "quantity": q, "alpha": a, "value": a}
+            for q, r in measured for a in (0.0, 0.5, 1.0)]
+    seen = browser.new_page()
+    seen.set_content(explorer(Table.of(rows)).html)
+    seen.focus(f"{KEYS} input[name=r]")
+    seen.keyboard.press("End")
+    assert "89% sparse" in seen.inner_text(f"{KEYS} .reading")
     seen.select_option(f"{KEYS} select[name=q]", "test_error")
     assert "87% sparse" in seen.inner_text(f"{KEYS} .reading") and " points" in seen.inner_text(f"{KEYS} .reading")
-    assert seen.is_hidden(f"{KEYS} .land svg") and "59" not in seen.inner_text(f"{KEYS} .none")
 
 
 def test_print_and_pages_without_scripts_have_the_drawing_alone(browser: Any, site: Path):
